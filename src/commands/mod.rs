@@ -1,0 +1,1 @@
+//! The recipes behind the commands: each reads as the algorithm it runs.

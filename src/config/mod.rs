@@ -1,0 +1,1 @@
+//! One TOML file: blocks, defaults, overrides and every fault at once.

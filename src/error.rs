@@ -1,0 +1,118 @@
+//! The library's one error type: every variant carries the data that a person needs to mend the fault.
+
+use std::path::{Path, PathBuf};
+
+/// Result of every fallible call in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// One fault in a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Dotted key, for instance `inner.steps`.
+    pub key: String,
+    /// What is wrong with it and what would be right.
+    pub reason: String,
+}
+
+/// What went wrong, where, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A tensor operation failed: a bug, or a device out of memory.
+    #[error("tensor operation failed: {0}")]
+    Candle(#[from] candle_core::Error),
+    /// The operating system refused to read or write a file.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's own error.
+        source: std::io::Error,
+    },
+    /// A file is missing, truncated or not what it should be.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+    /// A tensor in a file is missing, extra, of the wrong shape or type.
+    #[error("{}: tensor `{name}`: {reason}", path.display())]
+    Tensor {
+        /// The file it was looked for in.
+        path: PathBuf,
+        /// Its name there.
+        name: String,
+        /// Expected and found.
+        reason: String,
+    },
+    /// A line of a data file cannot be used.
+    #[error("{}:{line}: {reason}", path.display())]
+    Data {
+        /// The data file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// What is wrong with the line.
+        reason: String,
+    },
+    /// A model hub did not deliver.
+    #[error("model `{repo}`: {reason}")]
+    Hub {
+        /// Hub id, `owner/name`.
+        repo: String,
+        /// What failed and what to try.
+        reason: String,
+    },
+    /// A configuration has one fault or more; all are listed.
+    #[error("{}: {}", path.display(), list(faults))]
+    Config {
+        /// The configuration file.
+        path: PathBuf,
+        /// Every fault found.
+        faults: Vec<Fault>,
+    },
+    /// A loss or gradient became NaN or infinite.
+    #[error("{what} is {value} at outer step {step}, episode {episode}: lower the learning rates or clip the inner gradient; the last checkpoint is from before this step")]
+    NonFinite {
+        /// Which quantity.
+        what: String,
+        /// Its value.
+        value: f64,
+        /// Outer step, from 0.
+        step: usize,
+        /// Index of the episode in the training stream.
+        episode: u64,
+    },
+    /// A request that cannot be met as given.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Error {
+    /// Wraps a system error with the path it is about.
+    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Self::Io { path: path.as_ref().to_owned(), source }
+    }
+
+    /// A file that is not what it should be.
+    pub fn file(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
+        Self::File { path: path.as_ref().to_owned(), reason: reason.into() }
+    }
+
+    /// A line of a data file that cannot be used; `line` counts from 1.
+    pub fn data(path: impl AsRef<Path>, line: usize, reason: impl Into<String>) -> Self {
+        Self::Data { path: path.as_ref().to_owned(), line, reason: reason.into() }
+    }
+
+    /// A tensor of a file that is missing, extra or of the wrong form.
+    pub fn tensor(path: impl AsRef<Path>, name: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Tensor { path: path.as_ref().to_owned(), name: name.into(), reason: reason.into() }
+    }
+}
+
+fn list(faults: &[Fault]) -> String {
+    let lines: Vec<String> = faults.iter().map(|f| format!("\n  {}: {}", f.key, f.reason)).collect();
+    let noun = if faults.len() == 1 { "fault" } else { "faults" };
+    format!("{} {noun}{}", faults.len(), lines.concat())
+}

@@ -1,0 +1,1 @@
+//! Scoring a memory: held-out episodes answered with and without adaptation.

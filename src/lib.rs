@@ -1,0 +1,23 @@
+//! PERK, "Long-Context Reasoning as Parameter-Efficient Test-Time Learning" (Chen et al., ICLR 2026,
+//! arXiv 2507.06415), on Candle.
+//!
+//! A frozen decoder gets LoRA adapters. The *inner loop* writes a long context into the adapter by a few
+//! gradient steps on its segments; the *outer loop* meta-trains the adapter's start, the inner learning
+//! rates and a token-weighting head through those steps. Modules depend downwards only:
+//! `commands` → `eval`, `report` → `tasks` → `meta` → `optim` → `lora` → `model` → `autodiff` → leaves.
+
+pub mod autodiff;
+pub mod checkpoint;
+pub mod commands;
+pub mod config;
+pub mod error;
+pub mod eval;
+pub mod lora;
+pub mod meta;
+pub mod model;
+pub mod optim;
+pub mod report;
+pub mod tasks;
+pub mod text;
+
+pub use error::{Error, Result};

@@ -1,0 +1,1 @@
+//! Inner loop, meta-gradient and outer loop (PERK, section 3).

@@ -1,0 +1,1 @@
+//! Pure optimiser functions: (gradients, state, parameters) to (updates, state).

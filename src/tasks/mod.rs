@@ -1,0 +1,1 @@
+//! Episodes: contexts with questions, read or generated, and their segments.
