@@ -2,11 +2,18 @@
 
 mod config_file;
 mod decoder;
+mod generate;
 mod projection;
 mod random;
+mod save;
+mod source;
+pub mod tape;
 mod weights;
 
 pub use config_file::CONFIG_FILE;
 pub use decoder::{Decoder, DecoderConfig, Family, Layer, Linear, RopeScaling};
+pub use generate::{Generation, Session, greedy};
 pub use projection::Projection;
+pub use save::GENERATION_CONFIG_FILE;
+pub use source::{HubSettings, resolve};
 pub use weights::{INDEX_FILE, WEIGHTS_FILE};
