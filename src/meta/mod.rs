@@ -6,10 +6,12 @@ mod inner;
 mod learner;
 mod objective;
 mod options;
+mod outer;
 mod support;
 
 pub use batch::LabelledBatch;
 pub use head::{Affine, Head};
 pub use learner::{Adapted, Learner, MetaGradient, MetaParams};
 pub use options::{InnerOptimizer, InnerOptions, Reduction};
+pub use outer::{LrParameterization, OuterOptions, OuterState};
 pub use support::Support;
