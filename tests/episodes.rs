@@ -1,6 +1,7 @@
 //! Episodes from end to end: what is generated is decided by its facts, hidden without loss, cut without
 //! harm, and the same for the same seed.
 
+#![allow(clippy::unwrap_used, reason = "a failed helper fails the test")]
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -188,6 +189,18 @@ fn longer_contexts_have_the_same_facts_and_questions_and_more_background() {
             assert_eq!(different.len(), lines(&b).len(), "a line repeats");
         }
     }
+}
+
+#[test]
+fn facts_lie_anywhere_in_a_context() {
+    let config = DataConfig { min_facts: 1, max_facts: 1, context_tokens: 200, ..DataConfig::default() };
+    let place = |episode: &Episode| {
+        let lines = lines(episode);
+        lines.iter().position(|l| is_fact(l)).unwrap() * 4 / lines.len()
+    };
+    let mut quarters = [0; 4];
+    episodes(&config, Split::Train, 1, 0, 400).iter().for_each(|e| quarters[place(e)] += 1);
+    assert!(quarters.iter().all(|n| (60..=140).contains(n)), "{quarters:?}");
 }
 
 #[test]
@@ -412,6 +425,10 @@ fn real_babi_questions_are_answered_by_their_facts_hidden_in_real_books() {
             assert_eq!(Solver::read(facts).answer(&episode.qa[0].question), episode.qa[0].answer);
             let encoded = encoder.encode(&episode, index, Split::HeldOut).unwrap();
             assert!(encoded.segments.iter().all(|s| s.tokens.len() - s.loss_from <= 256));
+            let joined: Vec<u32> =
+                encoded.segments.iter().flat_map(|s| s.tokens[s.loss_from..].to_vec()).collect();
+            let whole = tokenizer.encode(&format!(" {}", episode.documents[0])).unwrap();
+            assert_eq!(joined, whole, "cutting changes the tokens");
             let text: usize = encoded.segments.iter().map(|s| s.tokens.len() - s.loss_from).sum();
             assert!((900..=1_100).contains(&text) || text > 1_100 && support.len() == 2, "{text}");
         }

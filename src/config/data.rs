@@ -156,9 +156,11 @@ impl DataConfig {
         if self.task != Task::Files {
             check(self.context_tokens > 0, "context_tokens", "must be at least 1".into());
         }
-        // The built-in generator's shortest sentences have seven words.
-        let built_in = self.background == BackgroundSource::BuiltIn && self.background_min_tokens > 7;
-        check(!built_in, "background_min_tokens", "must be at most 7 with the built-in background".into());
+        // The built-in generator's shortest sentences have seven words and a full stop.
+        let built_in = Some(&BackgroundSource::BuiltIn);
+        let used = [Some(&self.background), self.held_out_background.as_ref()].contains(&built_in);
+        let ok = !used || self.background_min_tokens <= 8;
+        check(ok, "background_min_tokens", "must be at most 8 with the built-in background".into());
     }
 
     fn validate_files(&self, check: &mut Check<'_>) {
@@ -363,7 +365,7 @@ mod tests {
             segment_tokens: 0,
             context_tokens: 0,
             prompt: "no answer here".into(),
-            background_min_tokens: 8,
+            background_min_tokens: 9,
             ..DataConfig::default()
         };
         let keys = [

@@ -51,7 +51,7 @@ const HELD_OUT_EVERY: u64 = 4;
 /// Whether a sentence belongs to the split: its own hash decides, so no sentence is in both.
 pub(crate) fn belongs(sentence: &str, split: Split) -> bool {
     // The low bits of FNV-1a mix the last letters badly; the high half is better.
-    ((hash(sentence) >> 32) % HELD_OUT_EVERY == 0) == (split == Split::HeldOut)
+    (hash(sentence) >> 32).is_multiple_of(HELD_OUT_EVERY) == (split == Split::HeldOut)
 }
 
 /// A sentence of the split, one of some hundred thousand.

@@ -218,7 +218,7 @@ mod tests {
         assert!(open().contains("tokenizer.json"));
         std::fs::write(folder.path().join("tokenizer.json"), "{\"version\": \"1.0\", ").unwrap();
         assert!(open().contains("tokenizer.json"));
-        word_level::save(folder.path(), &["a"]).unwrap();
+        word_level::save(folder.path(), ["a"]).unwrap();
         std::fs::write(folder.path().join("tokenizer_config.json"), "[").unwrap();
         assert!(open().contains("tokenizer_config.json"));
     }
