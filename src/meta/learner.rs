@@ -105,7 +105,7 @@ impl Learner {
         let mut states = inner::start(&params.phi0)?;
         let mut inner_losses = vec![];
         for step in 0..self.options.steps {
-            let (loss, grads) = self.inner_gradient(params, support, &states)?;
+            let (loss, grads) = inner_gradient(self, params, support, &inner::params(&states))?;
             on_step(step, loss);
             inner_losses.push(loss);
             states = self.options.step(&states, &grads, step, &params.inner_lr)?;
@@ -135,7 +135,7 @@ impl Learner {
         let mut states = inner::start(&params.phi0)?;
         let (mut grads, mut inner_losses) = (vec![], vec![]);
         for step in 0..self.options.steps {
-            let (loss, grad) = self.inner_gradient(params, support, &states)?;
+            let (loss, grad) = inner_gradient(self, params, support, &inner::params(&states))?;
             states = self.options.step(&states, &grad, step, &params.inner_lr)?;
             inner_losses.push(loss);
             grads.push(grad);
@@ -155,17 +155,6 @@ impl Learner {
             inner_lr: sweep.inner_lr,
             head: sweep.head,
         })
-    }
-
-    fn inner_gradient(
-        &self,
-        params: &MetaParams,
-        support: &Support,
-        states: &States,
-    ) -> Result<(f64, Vec<Tensor>)> {
-        let head = params.head.as_ref();
-        let part = support.gradient(&self.backbone, &self.layout, &inner::params(states), head)?;
-        Ok((part.loss, part.adapter))
     }
 
     /// Refuses parameters that do not fit the adapter or the settings.
@@ -193,6 +182,17 @@ impl Learner {
         }
         Ok(())
     }
+}
+
+/// The inner loss and its gradient at `phi`.
+pub(super) fn inner_gradient(
+    learner: &Learner,
+    params: &MetaParams,
+    support: &Support,
+    phi: &[Tensor],
+) -> Result<(f64, Vec<Tensor>)> {
+    let part = support.gradient(&learner.backbone, &learner.layout, phi, params.head.as_ref())?;
+    Ok((part.loss, part.adapter))
 }
 
 /// The way back through the inner steps.

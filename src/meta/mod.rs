@@ -15,3 +15,6 @@ pub use learner::{Adapted, Learner, MetaGradient, MetaParams};
 pub use options::{InnerOptimizer, InnerOptions, Reduction};
 pub use outer::{LrParameterization, OuterOptions, OuterState};
 pub use support::Support;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,344 @@
+//! The engine against the tape, against central differences through the whole unroll, and its symmetries.
+
+use candle_core::{DType, Device, Tensor, Var};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::learner::inner_gradient;
+use super::*;
+use crate::autodiff::Dual;
+use crate::lora::{Layers, LoraLayout, LoraSpec};
+use crate::model::{Activations, Decoder, DecoderConfig, Family, Projection, tape};
+use crate::optim::AdamW;
+use crate::text::Sequence;
+
+fn config() -> DecoderConfig {
+    DecoderConfig {
+        family: Family::Qwen2,
+        vocab_size: 23,
+        hidden_size: 12,
+        intermediate_size: 20,
+        num_layers: 3,
+        num_heads: 4,
+        num_kv_heads: 2,
+        head_dim: 4,
+        max_positions: 64,
+        rms_norm_eps: 1e-6,
+        rope_theta: 1e4,
+        rope_scaling: None,
+        tied: true,
+    }
+}
+
+fn options() -> InnerOptions {
+    InnerOptions {
+        steps: 3,
+        differentiated: 3,
+        // A root's ε keeps Adam's first step smooth enough for differences.
+        optimizer: InnerOptimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, eps_root: 1e-4 }),
+        weight_decay: 0.05,
+        clip_norm: None,
+        weighted: true,
+        normalize_weights: false,
+        reduction: Reduction::Positions,
+        micro_batch_segments: 2,
+        activations: Activations::Keep,
+    }
+}
+
+fn random(shape: &[usize], spread: f64, seed: u64) -> Tensor {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let numbers: Vec<f64> =
+        (0..shape.iter().product()).map(|_| rng.random_range(-spread..spread)).collect();
+    Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
+}
+
+struct Case {
+    learner: Learner,
+    params: MetaParams,
+    segments: Vec<Sequence>,
+    queries: Vec<Sequence>,
+}
+
+fn case_on(layers: Layers, options: InnerOptions) -> Case {
+    let decoder = Decoder::random_trained(&config(), 3, DType::F64, DType::F64, &Device::Cpu).unwrap();
+    let targets = Projection::ALL.to_vec();
+    let spec = LoraSpec { rank: 2, alpha: 3.0, use_rslora: true, targets, layers };
+    let layout = LoraLayout::new(spec, &decoder.config);
+    let tensor = |i: usize| random(&[layout.shape(i).0, layout.shape(i).1], 0.4, 50 + i as u64);
+    let phi0 = (0..layout.num_tensors()).map(tensor).collect();
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let rates = |_| (0..options.steps).map(|_| rng.random_range(0.01..0.05)).collect();
+    let inner_lr = (0..layout.num_tensors()).map(rates).collect();
+    let head = options.weighted.then(|| {
+        let shapes: [&[usize]; 4] = [&[6, 12], &[6], &[1, 6], &[1]];
+        let tensors = [0, 1, 2, 3].map(|i| random(shapes[i], 0.5, 900 + i as u64));
+        Head::from_tensors(tensors)
+    });
+    let sequence = |seed: u32, len: u32, loss_from| Sequence {
+        tokens: (0..len).map(|i| (i * i * 7 + i * 3 + seed * 5) % 23).collect(),
+        loss_from,
+    };
+    let segments = vec![sequence(1, 7, 2), sequence(2, 9, 3), sequence(3, 5, 1)];
+    let queries = vec![sequence(4, 6, 4), sequence(5, 5, 3)];
+    let learner = Learner::new(decoder, layout, options).unwrap();
+    Case { learner, params: MetaParams { phi0, inner_lr, head }, segments, queries }
+}
+
+fn case(options: InnerOptions) -> Case {
+    case_on(Layers::All, options)
+}
+
+fn dot(a: &[Tensor], b: &[Tensor]) -> f64 {
+    let one = |(a, b): (&Tensor, &Tensor)| (a * b).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
+    a.iter().zip(b).map(one).sum()
+}
+
+fn moved(x: &[Tensor], direction: &[Tensor], by: f64) -> Vec<Tensor> {
+    x.iter().zip(direction).map(|(x, d)| (x + (d * by).unwrap()).unwrap()).collect()
+}
+
+/// A random direction in the space of all meta-parameters.
+fn direction(params: &MetaParams, seed: u64) -> MetaParams {
+    let like = |(i, t): (usize, &Tensor)| random(t.dims(), 1.0, seed * 1000 + i as u64);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    MetaParams {
+        phi0: params.phi0.iter().enumerate().map(like).collect(),
+        inner_lr: params
+            .inner_lr
+            .iter()
+            .map(|r| r.iter().map(|_| rng.random_range(-0.05..0.05)).collect())
+            .collect(),
+        head: params.head.as_ref().map(|h| {
+            let tensors = h.tensors();
+            Head::from_tensors([0, 1, 2, 3].map(|i| random(tensors[i].dims(), 1.0, seed * 77 + i as u64)))
+        }),
+    }
+}
+
+fn step_along(params: &MetaParams, direction: &MetaParams, by: f64) -> MetaParams {
+    let rates = |(a, b): (&Vec<f64>, &Vec<f64>)| a.iter().zip(b).map(|(a, b)| a + by * b).collect();
+    MetaParams {
+        phi0: moved(&params.phi0, &direction.phi0, by),
+        inner_lr: params.inner_lr.iter().zip(&direction.inner_lr).map(rates).collect(),
+        head: params
+            .head
+            .as_ref()
+            .zip(direction.head.as_ref())
+            .map(|(a, b)| a.zip(b, |a, b| Ok((a + (b * by)?)?)).unwrap()),
+    }
+}
+
+/// ⟨gradient, direction⟩.
+fn along(gradient: &MetaGradient, direction: &MetaParams) -> f64 {
+    let rates = gradient.inner_lr.iter().flatten().zip(direction.inner_lr.iter().flatten());
+    let mut sum = dot(&gradient.phi0, &direction.phi0) + rates.map(|(a, b)| a * b).sum::<f64>();
+    if let (Some(a), Some(b)) = (&gradient.head, &direction.head) {
+        sum += dot(&a.tensors().map(Tensor::clone), &b.tensors().map(Tensor::clone));
+    }
+    sum
+}
+
+/// The outer loss after the unroll, with the gradients of the first `frozen.len()` steps held at `frozen`:
+/// the function whose exact gradient the truncated meta-gradient is.
+fn outer_loss(case: &Case, params: &MetaParams, frozen: &[Vec<Tensor>]) -> f64 {
+    let learner = &case.learner;
+    let support = learner.support(&case.segments).unwrap();
+    let mut states = inner::start(&params.phi0).unwrap();
+    for step in 0..learner.options.steps {
+        let grads = match frozen.get(step) {
+            Some(grads) => grads.clone(),
+            None => inner_gradient(learner, params, &support, &inner::params(&states)).unwrap().1,
+        };
+        states = learner.options.step(&states, &grads, step, &params.inner_lr).unwrap();
+    }
+    let queries = learner.queries(&case.queries).unwrap();
+    let phi = inner::params(&states);
+    queries.gradient(&learner.backbone, &learner.layout, &phi, None).unwrap().loss
+}
+
+/// Gradients of the first steps from the start of `case`.
+fn first_gradients(case: &Case, count: usize) -> Vec<Vec<Tensor>> {
+    let learner = &case.learner;
+    let support = learner.support(&case.segments).unwrap();
+    let mut states = inner::start(&case.params.phi0).unwrap();
+    (0..count)
+        .map(|step| {
+            let grads = inner_gradient(learner, &case.params, &support, &inner::params(&states)).unwrap().1;
+            states = learner.options.step(&states, &grads, step, &case.params.inner_lr).unwrap();
+            grads
+        })
+        .collect()
+}
+
+fn check_meta_gradient(name: &str, case: &Case) {
+    let options = &case.learner.options;
+    let found = case.learner.meta_gradient(&case.params, &case.segments, &case.queries).unwrap();
+    let frozen = first_gradients(case, options.steps - options.differentiated);
+    assert!((outer_loss(case, &case.params, &frozen) - found.outer_loss).abs() < 1e-12);
+    for seed in [1, 2] {
+        let direction = direction(&case.params, seed);
+        let at = |by: f64| outer_loss(case, &step_along(&case.params, &direction, by), &frozen);
+        let h = 1e-5;
+        // Richardson's fourth-order difference: the unroll bends too much for the second-order one.
+        let slope = (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
+        let found = along(&found, &direction);
+        let error = (found - slope).abs() / slope.abs().max(1e-2);
+        assert!(error < 1e-6, "{name}: {found} against {slope}, {error:e} off");
+    }
+}
+
+#[test]
+fn the_meta_gradient_equals_differences_for_every_truncation_optimiser_and_weighting() {
+    for optimizer in [options().optimizer, InnerOptimizer::Sgd] {
+        for differentiated in 0..=3 {
+            for (weighted, normalize_weights) in [(false, false), (true, false), (true, true)] {
+                let options =
+                    InnerOptions { optimizer, differentiated, weighted, normalize_weights, ..options() };
+                check_meta_gradient(&format!("{options:?}"), &case(options));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_meta_gradient_goes_through_clipping() {
+    for clip_norm in [0.05, 1e6] {
+        check_meta_gradient("clipped", &case(InnerOptions { clip_norm: Some(clip_norm), ..options() }));
+    }
+}
+
+#[test]
+fn the_meta_gradient_equals_differences_on_the_top_layer_and_with_other_reductions() {
+    for reduction in [Reduction::LabelledTokens, Reduction::Constant(5.0)] {
+        let options = InnerOptions { reduction, ..options() };
+        check_meta_gradient("top layer", &case_on(Layers::Top(1), options));
+    }
+}
+
+#[test]
+fn the_gradient_equals_the_tape() {
+    let case = case(InnerOptions { weighted: false, ..options() });
+    let support = case.learner.support(&case.segments).unwrap();
+    let (loss, grads) = inner_gradient(&case.learner, &case.params, &support, &case.params.phi0).unwrap();
+    let vars: Vec<Var> = case.params.phi0.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
+    let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+    let (mut sum, mut count) = (Tensor::zeros((), DType::F64, &Device::Cpu).unwrap(), 0.0);
+    for Sequence { tokens, loss_from } in &case.segments {
+        let ids = Tensor::new(tokens.as_slice(), &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+        let model = &case.learner.backbone.decoder;
+        let logits = tape::logits(model, Some((&case.learner.layout, &tensors)), &ids, None).unwrap();
+        let logits = logits.squeeze(0).unwrap().narrow(0, loss_from - 1, tokens.len() - loss_from).unwrap();
+        let targets = Tensor::new(&tokens[*loss_from..], &Device::Cpu).unwrap();
+        let count_here = (tokens.len() - loss_from) as f64;
+        let mean = candle_nn::loss::cross_entropy(&logits, &targets).unwrap();
+        sum = (sum + (mean * count_here).unwrap()).unwrap();
+        count += count_here;
+    }
+    let mean = (sum / count).unwrap();
+    let tape_loss = mean.to_scalar::<f64>().unwrap();
+    assert!((tape_loss - loss).abs() < 1e-12, "{loss}, but {tape_loss} on the tape");
+    let expected = mean.backward().unwrap();
+    for (index, (var, grad)) in vars.iter().zip(&grads).enumerate() {
+        let difference = [(expected.get(var).unwrap() - grad).unwrap()];
+        let error = dot(&difference, &difference).sqrt();
+        assert!(error < 1e-12, "{}: {error:e} off", case.learner.layout.name(index));
+    }
+}
+
+/// Hessian-vector product of the inner loss at the start, and the tangent of the head's gradient.
+fn product(case: &Case, direction: &[Tensor]) -> Vec<Tensor> {
+    let learner = &case.learner;
+    let support = learner.support(&case.segments).unwrap();
+    let dual = |(x, d): (&Tensor, &Tensor)| Dual::new(x.clone(), Some(d.clone())).unwrap();
+    let phi: Vec<_> = case.params.phi0.iter().zip(direction).map(dual).collect();
+    let head = case.params.head.as_ref().map(|h| h.map(|t| Ok(crate::autodiff::Ops::constant(t))).unwrap());
+    let part = support.gradient(&learner.backbone, &learner.layout, &phi, head.as_ref()).unwrap();
+    part.adapter.iter().map(|d| d.tangent_or_zeros().unwrap()).collect()
+}
+
+#[test]
+fn the_hessian_is_symmetric_and_equals_differences_of_the_gradient() {
+    let case = case(options());
+    let (u, v) = (direction(&case.params, 5).phi0, direction(&case.params, 6).phi0);
+    let (hu, hv) = (product(&case, &u), product(&case, &v));
+    let (left, right) = (dot(&hu, &v), dot(&u, &hv));
+    assert!((left - right).abs() < 1e-11 * left.abs(), "⟨Hu, v⟩ = {left}, ⟨u, Hv⟩ = {right}");
+    let support = case.learner.support(&case.segments).unwrap();
+    let gradient = |by: f64| {
+        inner_gradient(&case.learner, &case.params, &support, &moved(&case.params.phi0, &u, by)).unwrap().1
+    };
+    let h = 1e-4;
+    let [near, far] = [h, 2.0 * h].map(|h| {
+        let (ahead, behind) = (gradient(h), gradient(-h));
+        let slope = |(a, b): (&Tensor, &Tensor)| ((a - b).unwrap() * (0.5 / h)).unwrap();
+        ahead.iter().zip(&behind).map(slope).collect::<Vec<_>>()
+    });
+    for (index, hu) in hu.iter().enumerate() {
+        let slope = ((&near[index] * 4.0).unwrap() - &far[index]).unwrap();
+        let slope = (slope / 3.0).unwrap();
+        let difference = [(hu - &slope).unwrap()];
+        let size = dot(&[slope.clone()], &[slope]).sqrt();
+        let error = dot(&difference, &difference).sqrt() / size;
+        assert!(error < 1e-7, "{}: {error:e} off", case.learner.layout.name(index));
+    }
+}
+
+#[test]
+fn every_trained_number_gets_a_gradient_and_first_order_leaves_the_head_without() {
+    for differentiated in [0, 2] {
+        let case = case(InnerOptions { differentiated, ..options() });
+        let found = case.learner.meta_gradient(&case.params, &case.segments, &case.queries).unwrap();
+        for (index, (tensor, rates)) in found.phi0.iter().zip(&found.inner_lr).enumerate() {
+            let name = case.learner.layout.name(index);
+            assert!(dot(&[tensor.clone()], &[tensor.clone()]) > 0.0, "{name} has no gradient");
+            assert!(rates.iter().all(|rate| *rate != 0.0), "{name}: {rates:?}");
+        }
+        for (name, tensor) in Head::NAMES.iter().zip(found.head.as_ref().unwrap().tensors()) {
+            let size = dot(&[tensor.clone()], &[tensor.clone()]);
+            assert_eq!(size > 0.0, differentiated > 0, "head.{name}: {size}");
+        }
+    }
+}
+
+#[test]
+fn micro_batches_padding_and_recomputation_change_nothing() {
+    let whole = case(InnerOptions { micro_batch_segments: 3, ..options() });
+    let expected = whole.learner.meta_gradient(&whole.params, &whole.segments, &whole.queries).unwrap();
+    for (micro_batch_segments, activations) in
+        [(1, Activations::Keep), (2, Activations::Recompute), (1, Activations::Recompute)]
+    {
+        let parts = case(InnerOptions { micro_batch_segments, activations, ..options() });
+        let found = parts.learner.meta_gradient(&parts.params, &parts.segments, &parts.queries).unwrap();
+        for (a, b) in found.phi0.iter().zip(&expected.phi0) {
+            let difference = [(a - b).unwrap()];
+            assert!(dot(&difference, &difference).sqrt() < 1e-12);
+        }
+    }
+}
+
+#[test]
+fn the_same_start_gives_the_same_bits() {
+    let case = case(options());
+    let run = || case.learner.meta_gradient(&case.params, &case.segments, &case.queries).unwrap();
+    let (a, b) = (run(), run());
+    assert_eq!(a.outer_loss.to_bits(), b.outer_loss.to_bits());
+    for (a, b) in a.phi0.iter().zip(&b.phi0) {
+        let bits = |t: &Tensor| t.to_vec2::<f64>().unwrap();
+        assert_eq!(bits(a), bits(b));
+    }
+}
+
+#[test]
+fn parameters_that_do_not_fit_are_refused_by_name() {
+    let mut case = case(options());
+    case.params.phi0[1] = random(&[3, 3], 1.0, 1);
+    let error = case.learner.adapt(&case.params, &case.segments).unwrap_err().to_string();
+    assert!(error.contains("q_proj.lora_B") && error.contains("[3, 3]"), "{error}");
+    let token = Sequence { tokens: vec![1, 23, 4], loss_from: 1 };
+    let error = case.learner.support(&[token]).err().unwrap().to_string();
+    assert!(error.contains("23"), "{error}");
+    let masked = Sequence { tokens: vec![1, 2, 4], loss_from: 3 };
+    assert!(case.learner.support(&[masked]).is_err());
+    assert!(case.learner.support(&[]).is_err());
+}
