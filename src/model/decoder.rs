@@ -117,3 +117,23 @@ impl DecoderConfig {
         }
     }
 }
+
+impl DecoderConfig {
+    /// Rotary frequencies in radians a position, `head_dim / 2` of them, Llama 3's scaling applied.
+    pub fn rope_frequencies(&self) -> Vec<f64> {
+        let half = self.head_dim / 2;
+        let plain = (0..half).map(|i| self.rope_theta.powf(-(i as f64) / half as f64));
+        plain.map(|frequency| self.rope_scaling.map_or(frequency, |s| s.apply(frequency))).collect()
+    }
+}
+
+impl RopeScaling {
+    /// Scales one frequency: kept if its wavelength is short, divided if long, blended in between.
+    fn apply(&self, frequency: f64) -> f64 {
+        let wavelength = 2.0 * std::f64::consts::PI / frequency;
+        let turns = self.original_positions / wavelength;
+        let kept = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor);
+        let kept = kept.clamp(0.0, 1.0);
+        kept * frequency + (1.0 - kept) * frequency / self.factor
+    }
+}

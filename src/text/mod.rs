@@ -1,1 +1,10 @@
-//! Tokenizers.
+//! Text and tokens: tokenizers, sentences, and token sequences of which a part is predicted.
+
+/// Tokens, of which those from `loss_from` on are predicted (the earlier ones are only read).
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Sequence {
+    /// Token ids.
+    pub tokens: Vec<u32>,
+    /// Index of the first predicted token.
+    pub loss_from: usize,
+}

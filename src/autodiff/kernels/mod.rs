@@ -1,0 +1,17 @@
+//! The kernels of the decoder, its losses and its optimisers, each with the product of its transposed
+//! Jacobian with a cotangent.
+
+mod activation;
+mod attention;
+mod cross_entropy;
+mod norm;
+mod rope;
+
+pub use activation::{gelu, gelu_vjp, product, quotient, softplus, softplus_vjp, swiglu, swiglu_vjp};
+pub use attention::{AttentionMask, causal_softmax, softmax_vjp};
+pub use cross_entropy::cross_entropy;
+pub use norm::{rms_norm, rms_norm_vjp};
+pub use rope::{RopeTable, merge_heads, split_heads};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! The arithmetic that a gradient is written over, and its plain instance on tensors.
+
+use candle_core::{D, Shape, Tensor};
+
+use super::kernel::{self, Kernel};
+use crate::Result;
+
+/// A value that a gradient can be computed with: a `Tensor`, or a [`Dual`](super::Dual).
+///
+/// There are three kinds of operation, and a derivative rule for each: linear maps (the tangent is mapped
+/// likewise), products (Leibniz), and kernels (their formula is evaluated on pairs).
+pub trait Ops: Clone + Sized + Send + Sync {
+    /// A value that does not vary.
+    fn constant(tensor: &Tensor) -> Self;
+
+    /// The value itself, without its tangent.
+    fn primal(&self) -> &Tensor;
+
+    /// Applies a linear map: a reshape, a transposition, a choice of rows, a sum, a scaling.
+    fn linear(&self, map: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Self>;
+
+    /// `self + other`, of equal shapes.
+    fn add(&self, other: &Self) -> Result<Self>;
+
+    /// `self · other`, batched over the leading dimensions: `(…, m, k) · (…, k, n) → (…, m, n)`.
+    fn matmul(&self, other: &Self) -> Result<Self>;
+
+    /// `self + left · right`, all matrices.
+    fn add_matmul(self, left: &Self, right: &Self) -> Result<Self>;
+
+    /// `x Wᵀ` by a frozen matrix: `(m, in), (out, in) → (m, out)`. W may be stored in a smaller type.
+    fn project(&self, weight: &Tensor) -> Result<Self>;
+
+    /// `y W`, the transpose of [`project`](Self::project): `(m, out), (out, in) → (m, in)`.
+    fn project_back(&self, weight: &Tensor) -> Result<Self>;
+
+    /// Joins matrices of one width below each other.
+    fn cat(parts: &[Self]) -> Result<Self>;
+
+    /// Runs a kernel over `rows` rows; output `o` has shape `shapes[o]`.
+    fn run<const I: usize, const O: usize, K: Kernel<I, O>>(
+        kernel: &K,
+        rows: usize,
+        inputs: [&Self; I],
+        shapes: [Shape; O],
+    ) -> Result<[Self; O]>;
+
+    /// `factor · self`.
+    fn scale(&self, factor: f64) -> Result<Self> {
+        self.linear(|x| x * factor)
+    }
+
+    /// Transposes the last two dimensions, without a copy.
+    fn t(&self) -> Result<Self> {
+        self.linear(|x| x.transpose(D::Minus2, D::Minus1))
+    }
+
+    /// The same numbers in another shape.
+    fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        self.linear(|x| x.reshape(&shape))
+    }
+}
+
+impl Ops for Tensor {
+    fn constant(tensor: &Tensor) -> Self {
+        tensor.clone()
+    }
+
+    fn primal(&self) -> &Tensor {
+        self
+    }
+
+    fn linear(&self, map: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Self> {
+        Ok(map(self)?)
+    }
+
+    fn add(&self, other: &Self) -> Result<Self> {
+        Ok((self + other)?)
+    }
+
+    fn matmul(&self, other: &Self) -> Result<Self> {
+        Ok(Tensor::matmul(self, other)?)
+    }
+
+    fn add_matmul(self, left: &Self, right: &Self) -> Result<Self> {
+        Ok((self + Tensor::matmul(left, right)?)?)
+    }
+
+    fn project(&self, weight: &Tensor) -> Result<Self> {
+        Ok(Tensor::matmul(self, &weight.to_dtype(self.dtype())?.t()?)?)
+    }
+
+    fn project_back(&self, weight: &Tensor) -> Result<Self> {
+        Ok(Tensor::matmul(self, &weight.to_dtype(self.dtype())?)?)
+    }
+
+    fn cat(parts: &[Self]) -> Result<Self> {
+        Ok(Tensor::cat(parts, 0)?)
+    }
+
+    fn run<const I: usize, const O: usize, K: Kernel<I, O>>(
+        kernel: &K,
+        rows: usize,
+        inputs: [&Self; I],
+        shapes: [Shape; O],
+    ) -> Result<[Self; O]> {
+        kernel::run(kernel, rows, inputs.map(|x| (x, None)), shapes)
+    }
+}

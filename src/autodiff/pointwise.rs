@@ -1,0 +1,53 @@
+//! Element-wise functions of several tensors, in one pass over memory.
+
+use super::{Kernel, Ops, Rows, RowsMut, Scalar};
+use crate::Result;
+
+/// A function of `I` numbers that makes `O` numbers, applied element by element.
+pub trait Pointwise<const I: usize, const O: usize>: Sync {
+    /// The function on one element.
+    fn eval<S: Scalar>(&self, x: [S; I]) -> [S; O];
+}
+
+/// Numbers a row: long enough to vectorise, short enough to share among threads.
+const WIDTH: usize = 1024;
+
+struct Elements<P> {
+    function: P,
+    count: usize,
+}
+
+impl<const I: usize, const O: usize, P: Pointwise<I, O>> Kernel<I, O> for Elements<P> {
+    #[inline(always)]
+    fn row<S: Scalar>(&self, row: usize, inputs: [Rows<'_, S>; I], mut outputs: [RowsMut<'_, S>; O]) {
+        let width = outputs[0].len();
+        debug_assert!((row + 1) * width <= self.count);
+        let inputs = inputs.map(|input| input.row(row, width));
+        for i in 0..width {
+            let y = self.function.eval(inputs.map(|input| input.get(i)));
+            for (output, y) in outputs.iter_mut().zip(y) {
+                output.set(i, y);
+            }
+        }
+    }
+}
+
+/// The widest row up to [`WIDTH`] that divides `count`.
+fn row_width(count: usize) -> usize {
+    if count <= WIDTH {
+        return count.max(1);
+    }
+    (1..=WIDTH).rev().find(|width| count.is_multiple_of(*width)).unwrap_or(1)
+}
+
+/// Applies a function to tensors of one shape, element by element, in one pass.
+pub fn pointwise<V: Ops, const I: usize, const O: usize>(
+    function: impl Pointwise<I, O>,
+    inputs: [&V; I],
+) -> Result<[V; O]> {
+    let shape = inputs[0].primal().shape().clone();
+    let count = shape.elem_count();
+    let rows = count / row_width(count);
+    V::run(&Elements { function, count }, rows, inputs, std::array::from_fn(|_| shape.clone()))
+}
+

@@ -1,0 +1,87 @@
+//! A batch of token rows with the tokens that its loss predicts.
+
+use candle_core::{Device, Tensor};
+
+use crate::model::{DecoderConfig, TokenBatch};
+use crate::text::Sequence;
+use crate::{Error, Result};
+
+/// A batch with its labels. Row `t` of a segment predicts token `t + 1`.
+#[derive(Debug, Clone)]
+pub struct LabelledBatch {
+    /// The tokens.
+    pub tokens: TokenBatch,
+    /// Flat rows `b · S + t` whose next token is predicted, `(R)`, u32.
+    pub predicting: Tensor,
+    /// The tokens predicted, R of them.
+    pub targets: Vec<u32>,
+    /// Flat rows of the tokens predicted: the rows above, plus one. A token's weight is read there.
+    pub predicted: Tensor,
+    /// Flat rows that are not padding, `(P)`, u32.
+    pub present: Tensor,
+    /// Where in `present` each of `predicted` stands, `(R)`, u32.
+    pub predicted_in_present: Tensor,
+    /// For each of `present`, its row of the batch.
+    pub row_of_present: Vec<usize>,
+}
+
+impl LabelledBatch {
+    /// A batch from rows of equal length. `labels[b][t]` says whether token `t` of row `b` is predicted from
+    /// the tokens before it; `spans` which tokens are not padding.
+    pub fn new(
+        rows: &[Vec<u32>],
+        spans: Vec<(usize, usize)>,
+        labels: &[Vec<bool>],
+        config: &DecoderConfig,
+        device: &Device,
+    ) -> Result<Self> {
+        let width = rows.first().map_or(0, Vec::len);
+        let (mut predicting, mut targets, mut predicted) = (vec![], vec![], vec![]);
+        let (mut present, mut row_of_present, mut place) = (vec![], vec![], vec![]);
+        for (b, (row, &(first, end))) in rows.iter().zip(&spans).enumerate() {
+            for t in first..end {
+                let flat = (b * width + t) as u32;
+                if t > 0 && labels[b][t] {
+                    predicting.push(flat - 1);
+                    predicted.push(flat);
+                    targets.push(row[t]);
+                    place.push(present.len() as u32);
+                }
+                present.push(flat);
+                row_of_present.push(b);
+            }
+        }
+        if targets.is_empty() {
+            return Err(Error::Invalid("a batch has no token to predict: every token is masked out".into()));
+        }
+        let index = |rows: Vec<u32>| Tensor::new(rows, device);
+        Ok(Self {
+            tokens: TokenBatch::new(rows, spans, config, device)?,
+            predicting: index(predicting)?,
+            targets,
+            predicted: index(predicted)?,
+            present: index(present)?,
+            predicted_in_present: index(place)?,
+            row_of_present,
+        })
+    }
+
+    /// A batch from sequences, padded on the right to `width` tokens.
+    pub fn from_sequences(
+        sequences: &[Sequence],
+        width: usize,
+        config: &DecoderConfig,
+        device: &Device,
+    ) -> Result<Self> {
+        let pad = |s: &Sequence| {
+            let mut row = s.tokens.clone();
+            row.resize(width, 0);
+            row
+        };
+        let rows: Vec<_> = sequences.iter().map(pad).collect();
+        let spans = sequences.iter().map(|s| (0, s.tokens.len())).collect();
+        let label = |s: &Sequence| (0..width).map(|t| t >= s.loss_from && t < s.tokens.len()).collect();
+        let labels: Vec<_> = sequences.iter().map(label).collect();
+        Self::new(&rows, spans, &labels, config, device)
+    }
+}

@@ -1,0 +1,201 @@
+//! The next-token loss of a batch and its gradient, over any [`Ops`]: on `Tensor` the gradient, on `Dual` a
+//! Hessian-vector product.
+
+use candle_core::{DType, Tensor};
+
+use crate::Result;
+use crate::autodiff::Ops;
+use crate::autodiff::kernels::{cross_entropy, product, quotient};
+use crate::lora::LoraLayout;
+use crate::model::{Activations, Backbone, LayerAdapters, LayerGrads, LowRank};
+
+use super::batch::LabelledBatch;
+use super::head::{self, Head};
+
+/// Most numbers of one chunk of logits: 64 Mi of f32, or their tangents beside them, are 256 or 512 MB.
+const LOGITS_PER_CHUNK: usize = 1 << 26;
+
+/// What a loss is taken of and how it is computed.
+pub(super) struct Objective<'a> {
+    pub backbone: &'a Backbone,
+    pub layout: &'a LoraLayout,
+    pub batch: &'a LabelledBatch,
+    /// Hidden states below the first adapted layer.
+    pub prefix: &'a Tensor,
+    /// Factor of the sum over tokens.
+    pub factor: f64,
+    /// Whether token weights are scaled to a mean of one in each row.
+    pub normalize_weights: bool,
+    pub activations: Activations,
+}
+
+/// A loss and its gradients.
+pub(super) struct LossGrad<V> {
+    /// The loss, without its tangent.
+    pub loss: f64,
+    /// One a tensor of the adapter, in the layout's order.
+    pub adapter: Vec<V>,
+    /// Of the head; `None` without one.
+    pub head: Option<Head<V>>,
+}
+
+impl Objective<'_> {
+    /// `factor · Σ ω_t CE_t` and its gradients; ω = 1 without a head.
+    pub fn gradient<V: Ops>(&self, phi: &[V], head: Option<&Head<V>>) -> Result<LossGrad<V>> {
+        let adapters = by_layer(self.layout, phi);
+        let first = self.layout.first_layer().unwrap_or(0);
+        let tokens = &self.batch.tokens;
+        let (h, trace) = self.backbone.forward(tokens, self.prefix, first, &adapters, self.activations)?;
+        let (loss, dh, head) = self.output(&h, head)?;
+        let grads = self.backbone.backward(tokens, trace, &adapters, &dh)?;
+        Ok(LossGrad { loss, adapter: by_tensor(self.layout, grads), head })
+    }
+
+    /// Loss, cotangent of the last hidden states `h: (B · S, D)`, gradient of the head.
+    fn output<V: Ops>(&self, h: &V, head: Option<&Head<V>>) -> Result<(f64, V, Option<Head<V>>)> {
+        let rows = select(h, &self.batch.predicting)?;
+        let Some(head) = head else {
+            let factors = Tensor::full(self.factor, self.batch.targets.len(), rows.primal().device())?;
+            let factors = V::constant(&factors.to_dtype(rows.primal().dtype())?);
+            let (ce, drows) = self.cross_entropy(&rows, &factors)?;
+            return Ok((weighted_sum(&ce, &factors)?, spread(h, &self.batch.predicting, &drows)?, None));
+        };
+        let weighting = Weighting { objective: self, head };
+        let (weights, kept) = weighting.forward(h)?;
+        let factors = weights.scale(self.factor)?;
+        let (ce, drows) = self.cross_entropy(&rows, &factors)?;
+        let (dh, grad) = weighting.backward(h, &kept, &ce.scale(self.factor)?)?;
+        let dh = dh.add(&spread(h, &self.batch.predicting, &drows)?)?;
+        Ok((weighted_sum(&ce, &factors)?, dh, Some(grad)))
+    }
+
+    /// Cross entropies `(R)` and the gradient `(R, D)` of `Σ factor · ce` with respect to `rows: (R, D)`,
+    /// a chunk of rows at a time, so that the logits never exist whole.
+    fn cross_entropy<V: Ops>(&self, rows: &V, factors: &V) -> Result<(V, V)> {
+        let matrix = &self.backbone.decoder.lm_head;
+        let (count, chunk) = (self.batch.targets.len(), (LOGITS_PER_CHUNK / matrix.dim(0)?).max(1));
+        let (mut losses, mut grads) = (vec![], vec![]);
+        for start in (0..count).step_by(chunk) {
+            let length = chunk.min(count - start);
+            let part = |x: &V| x.linear(|x| x.narrow(0, start, length));
+            let logits = part(rows)?.project(matrix)?;
+            let [dlogits, ce] =
+                cross_entropy(&logits, &part(factors)?, &self.batch.targets[start..start + length])?;
+            drop(logits);
+            grads.push(dlogits.project_back(matrix)?);
+            losses.push(ce);
+        }
+        Ok((V::cat(&losses)?, V::cat(&grads)?))
+    }
+}
+
+/// The head applied to a batch.
+struct Weighting<'a, V> {
+    objective: &'a Objective<'a>,
+    head: &'a Head<V>,
+}
+
+/// What its backward pass needs.
+struct Weighted<V> {
+    kept: head::Kept<V>,
+    normalized: Option<Normalized<V>>,
+}
+
+/// A row-wise normalisation `y = x n / Σ_row x`.
+struct Normalized<V> {
+    weights: V,
+    /// n / Σ_row x, for each token.
+    ratio: V,
+    /// Σ_row x, for each token.
+    sums: V,
+    same_row: Tensor,
+}
+
+impl<V: Ops> Weighting<'_, V> {
+    fn rows(&self) -> &Tensor {
+        let batch = self.objective.batch;
+        if self.objective.normalize_weights { &batch.present } else { &batch.predicted }
+    }
+
+    /// Weights of the predicted tokens, `(R)`.
+    fn forward(&self, h: &V) -> Result<(V, Weighted<V>)> {
+        let (weights, kept) = self.head.forward(&select(h, self.rows())?)?;
+        if !self.objective.normalize_weights {
+            return Ok((weights, Weighted { kept, normalized: None }));
+        }
+        let normalized = self.normalize(weights)?;
+        let all = product(&normalized.weights, &normalized.ratio)?;
+        let picked = select(&all, &self.objective.batch.predicted_in_present)?;
+        Ok((picked, Weighted { kept, normalized: Some(normalized) }))
+    }
+
+    /// Cotangent of `h` and the head's gradient from the cotangent `(R)` of the weights.
+    fn backward(&self, h: &V, kept: &Weighted<V>, dweights: &V) -> Result<(V, Head<V>)> {
+        let (dh, grad) = match &kept.normalized {
+            None => self.head.backward(&kept.kept, dweights)?,
+            Some(normalized) => {
+                let picked = &self.objective.batch.predicted_in_present;
+                let dall = spread(&normalized.weights, picked, dweights)?;
+                self.head.backward(&kept.kept, &normalized.backward(&dall)?)?
+            }
+        };
+        Ok((spread(h, self.rows(), &dh)?, grad))
+    }
+
+    fn normalize(&self, weights: V) -> Result<Normalized<V>> {
+        let rows = &self.objective.batch.row_of_present;
+        let same = rows.iter().flat_map(|a| rows.iter().map(move |b| f64::from(u8::from(a == b))));
+        let same_row = Tensor::from_iter(same, weights.primal().device())?
+            .reshape((rows.len(), rows.len()))?
+            .to_dtype(weights.primal().dtype())?;
+        let counts = V::constant(&same_row.sum(1)?);
+        let sums = row_sums(&same_row, &weights)?;
+        Ok(Normalized { ratio: quotient(&counts, &sums)?, weights, sums, same_row })
+    }
+}
+
+impl<V: Ops> Normalized<V> {
+    /// `dx = (n / s) (dy − Σ_row (dy ⊙ x) / s)`, s the row's sum.
+    fn backward(&self, dy: &V) -> Result<V> {
+        let along = quotient(&row_sums(&self.same_row, &product(dy, &self.weights)?)?, &self.sums)?;
+        product(&self.ratio, &dy.add(&along.scale(-1.0)?)?)
+    }
+}
+
+/// Sum of `x: (P)` over the tokens of the same row, for each token.
+fn row_sums<V: Ops>(same_row: &Tensor, x: &V) -> Result<V> {
+    x.linear(|x| same_row.matmul(&x.unsqueeze(1)?)?.squeeze(1))
+}
+
+/// Rows `index` of `x`.
+fn select<V: Ops>(x: &V, index: &Tensor) -> Result<V> {
+    x.linear(|x| x.index_select(index, 0))
+}
+
+/// The transpose of [`select`]: adds rows to zeros of the shape of `like`.
+fn spread<V: Ops>(like: &V, index: &Tensor, rows: &V) -> Result<V> {
+    let zeros = like.primal().zeros_like()?;
+    rows.linear(|rows| zeros.index_add(index, rows, 0))
+}
+
+fn weighted_sum<V: Ops>(ce: &V, factors: &V) -> Result<f64> {
+    let sum = |x: &V| x.primal().to_dtype(DType::F64);
+    Ok((sum(ce)? * sum(factors)?)?.sum_all()?.to_scalar()?)
+}
+
+/// Sorts a flat list of tensors to their layers.
+pub(super) fn by_layer<V: Ops>(layout: &LoraLayout, phi: &[V]) -> Vec<LayerAdapters<V>> {
+    let mut layers = vec![[const { None }; 7]; layout.num_layers()];
+    for (site, pair) in layout.sites.iter().zip(phi.chunks_exact(2)) {
+        let low_rank = LowRank { a: pair[0].clone(), b: pair[1].clone(), scale: layout.spec.scale() };
+        layers[site.layer][site.projection as usize] = Some(low_rank);
+    }
+    layers
+}
+
+fn by_tensor<V>(layout: &LoraLayout, mut layers: Vec<LayerGrads<V>>) -> Vec<V> {
+    let grads = layout.sites.iter().map(|site| {
+        layers[site.layer][site.projection as usize].take().expect("every adapted projection has a gradient")
+    });
+    grads.flat_map(|grad| [grad.a, grad.b]).collect()
+}

@@ -1,0 +1,60 @@
+//! A padded batch of token rows.
+
+use candle_core::{Device, Tensor};
+
+use super::DecoderConfig;
+use crate::autodiff::kernels::{AttentionMask, RopeTable};
+use crate::{Error, Result};
+
+/// Rows of tokens of one length, with what attention needs to know of them. Positions count from 0 at the
+/// left edge of each row.
+#[derive(Debug, Clone)]
+pub struct TokenBatch {
+    /// Token ids, `(B · S)`, u32.
+    pub ids: Tensor,
+    /// Which tokens are not padding.
+    pub mask: AttentionMask,
+    /// Rotary angles of positions 0 … S − 1.
+    pub rope: RopeTable,
+}
+
+impl TokenBatch {
+    /// Builds a batch from rows of equal length; `spans` says for each row the first and one past the last
+    /// token that is not padding.
+    pub fn new(
+        rows: &[Vec<u32>],
+        spans: Vec<(usize, usize)>,
+        config: &DecoderConfig,
+        device: &Device,
+    ) -> Result<Self> {
+        let tokens = rows.first().map_or(0, Vec::len);
+        if tokens == 0 {
+            return Err(Error::Invalid("a batch needs at least one token".into()));
+        }
+        let ids: Vec<u32> = rows.concat();
+        if ids.len() != tokens * rows.len() {
+            return Err(Error::Invalid("the rows of a batch must have one length".into()));
+        }
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= config.vocab_size) {
+            let vocab = config.vocab_size;
+            return Err(Error::Invalid(format!(
+                "token id {id} is not below the model's vocabulary of {vocab}: is this the base's own tokenizer?"
+            )));
+        }
+        Ok(Self {
+            ids: Tensor::new(ids, device)?,
+            mask: AttentionMask { tokens, spans },
+            rope: RopeTable::new(&config.rope_frequencies(), tokens),
+        })
+    }
+
+    /// Number of rows, B.
+    pub fn size(&self) -> usize {
+        self.mask.spans.len()
+    }
+
+    /// Tokens a row, S, padding included.
+    pub fn tokens(&self) -> usize {
+        self.mask.tokens
+    }
+}
