@@ -3,5 +3,5 @@
 mod atomic;
 mod run_state;
 
-pub use atomic::write_file;
-pub use run_state::{Progress, load_progress, load_tensors, recover, save_folder};
+pub use atomic::{write_at, write_file, write_folder, write_json, write_tensors};
+pub use run_state::{Progress, load_progress, load_tensors, recover, save_run};

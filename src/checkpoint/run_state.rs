@@ -1,18 +1,15 @@
-//! A checkpoint of a training run: one folder, replaced whole.
-//!
-//! A folder cannot be renamed onto another, so a new one `NAME.new` is written and synced, the old one steps
-//! aside as `NAME.old`, and the new one takes its name. [`recover`] mends what a crash in between leaves.
+//! A checkpoint of a training run: one folder, replaced whole, or left as it was.
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
 };
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::write_file;
+use super::{write_folder, write_json, write_tensors};
 use crate::error::{Error, Result};
 
 const TENSORS: &str = "meta.safetensors";
@@ -42,8 +39,9 @@ pub struct Progress {
 
 /// Writes checkpoint `folder`: `tensors`, `progress`, and what `write_adapter` puts beside them.
 ///
-/// Fails before anything is touched if a tensor holds a NaN or an infinity.
-pub fn save_folder(
+/// # Errors
+/// A tensor that holds a NaN or an infinity, before anything is touched; a disk that refuses.
+pub fn save_run(
     folder: &Path,
     progress: &Progress,
     tensors: &[(String, Tensor)],
@@ -52,30 +50,28 @@ pub fn save_folder(
     for (name, tensor) in tensors {
         require_finite(folder, name, tensor)?;
     }
-    let (new, old) = (sibling(folder, "new"), sibling(folder, "old"));
-    remove(&new)?;
-    fs::create_dir_all(&new).map_err(|source| Error::io(&new, source))?;
-    write_adapter(&new)?;
-    write_tensors(&new.join(TENSORS), tensors)?;
-    let text = serde_json::to_string_pretty(progress)
-        .map_err(|fault| Error::Invalid(format!("the run's progress cannot be written: {fault}")))?;
-    write_file(&new.join(PROGRESS), |out| out.write_all(text.as_bytes()))?;
-    sync_all(&new)?;
-    remove(&old)?;
-    if folder.exists() {
-        rename(folder, &old)?;
+    let record = serde_json::to_value(progress)
+        .map_err(|fault| Error::file(folder, format!("the run's progress cannot be written: {fault}")))?;
+    if let Some(parent) = folder.parent() {
+        fs::create_dir_all(parent).map_err(|source| Error::io(parent, source))?;
     }
-    rename(&new, folder)?;
-    remove(&old)
+    write_folder(folder, |new| {
+        write_adapter(new)?;
+        write_tensors(&new.join(TENSORS), tensors.to_vec())?;
+        write_json(&new.join(PROGRESS), &record)
+    })
 }
 
-/// Brings back `folder` if a crash left it under another name.
+/// Brings `folder` back where a crash came between [`write_folder`]'s two renames.
+///
+/// # Errors
+/// A disk that refuses.
 pub fn recover(folder: &Path) -> Result<()> {
-    let old = sibling(folder, "old");
-    if !folder.exists() && old.exists() {
-        rename(&old, folder)?;
+    let old = aside(folder);
+    if folder.exists() || !old.exists() {
+        return Ok(());
     }
-    Ok(())
+    fs::rename(&old, folder).map_err(|source| Error::io(folder, source))
 }
 
 /// Reads where the run of checkpoint `folder` was.
@@ -95,12 +91,6 @@ pub fn load_tensors(folder: &Path, device: &Device) -> Result<HashMap<String, Te
         .map_err(|fault| Error::file(&path, format!("not a readable safetensors file: {fault}")))
 }
 
-fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
-    let tensors: HashMap<String, Tensor> = tensors.iter().cloned().collect();
-    candle_core::safetensors::save(&tensors, path)
-        .map_err(|fault| Error::file(path, format!("cannot be written: {fault}")))
-}
-
 fn require_finite(folder: &Path, name: &str, tensor: &Tensor) -> Result<()> {
     // x − x is 0 for every finite x and NaN for the others.
     let flat = tensor.flatten_all()?;
@@ -108,36 +98,10 @@ fn require_finite(folder: &Path, name: &str, tensor: &Tensor) -> Result<()> {
     if sum == 0.0 { Ok(()) } else { Err(Error::tensor(folder, name, "holds a NaN or an infinity: not saved")) }
 }
 
-fn sibling(folder: &Path, suffix: &str) -> PathBuf {
-    let mut name = folder.file_name().unwrap_or_default().to_owned();
-    name.push(".");
-    name.push(suffix);
-    folder.with_file_name(name)
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    if !folder.exists() {
-        return Ok(());
-    }
-    fs::remove_dir_all(folder).map_err(|source| Error::io(folder, source))
-}
-
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).map_err(|source| Error::io(to, source))?;
-    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    sync(parent)
-}
-
-/// Syncs every file of `folder` and the folder itself.
-fn sync_all(folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder).map_err(|source| Error::io(folder, source))? {
-        sync(&entry.map_err(|source| Error::io(folder, source))?.path())?;
-    }
-    sync(folder)
-}
-
-fn sync(path: &Path) -> Result<()> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(|source| Error::io(path, source))
+/// The name that [`write_folder`] gives the old folder for a moment.
+fn aside(folder: &Path) -> PathBuf {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    folder.with_file_name(format!(".{name}.old"))
 }
 
 #[cfg(test)]
@@ -166,7 +130,7 @@ mod tests {
         let room = tempfile::tempdir().unwrap();
         let folder = room.path().join("last");
         for step in [1, 2] {
-            save_folder(&folder, &progress(step), &tensors(step as f32), |_| Ok(())).unwrap();
+            save_run(&folder, &progress(step), &tensors(step as f32), |_| Ok(())).unwrap();
         }
         assert_eq!(load_progress(&folder).unwrap(), progress(2));
         let read = load_tensors(&folder, &Device::Cpu).unwrap();
@@ -178,9 +142,9 @@ mod tests {
     fn a_tensor_that_is_not_finite_never_reaches_a_checkpoint() {
         let room = tempfile::tempdir().unwrap();
         let folder = room.path().join("last");
-        save_folder(&folder, &progress(1), &tensors(1.0), |_| Ok(())).unwrap();
+        save_run(&folder, &progress(1), &tensors(1.0), |_| Ok(())).unwrap();
         for bad in [f32::NAN, f32::INFINITY] {
-            let message = save_folder(&folder, &progress(2), &tensors(bad), |_| Ok(())).unwrap_err().to_string();
+            let message = save_run(&folder, &progress(2), &tensors(bad), |_| Ok(())).unwrap_err().to_string();
             assert!(message.contains("`a`"), "{message}");
         }
         assert_eq!(load_progress(&folder).unwrap().step, 1);
@@ -190,8 +154,8 @@ mod tests {
     fn a_crash_between_the_two_renames_is_mended() {
         let room = tempfile::tempdir().unwrap();
         let folder = room.path().join("last");
-        save_folder(&folder, &progress(1), &tensors(1.0), |_| Ok(())).unwrap();
-        fs::rename(&folder, room.path().join("last.old")).unwrap();
+        save_run(&folder, &progress(1), &tensors(1.0), |_| Ok(())).unwrap();
+        fs::rename(&folder, aside(&folder)).unwrap();
         recover(&folder).unwrap();
         assert_eq!(load_progress(&folder).unwrap().step, 1);
     }
@@ -200,9 +164,9 @@ mod tests {
     fn a_failed_adapter_leaves_the_old_checkpoint() {
         let room = tempfile::tempdir().unwrap();
         let folder = room.path().join("last");
-        save_folder(&folder, &progress(1), &tensors(1.0), |_| Ok(())).unwrap();
+        save_run(&folder, &progress(1), &tensors(1.0), |_| Ok(())).unwrap();
         let refuse = |_: &Path| Err(Error::Invalid("no".to_owned()));
-        assert!(save_folder(&folder, &progress(2), &tensors(2.0), refuse).is_err());
+        assert!(save_run(&folder, &progress(2), &tensors(2.0), refuse).is_err());
         assert_eq!(load_progress(&folder).unwrap().step, 1);
     }
 }

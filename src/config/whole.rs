@@ -33,6 +33,11 @@ impl Config {
         Self::resolve(Raw::read(path, overrides)?)
     }
 
+    /// As [`Config::load`], from text; `path` is only for messages.
+    pub fn from_toml(path: &Path, text: &str) -> Result<Self> {
+        Self::resolve(Raw::parse(path, text, &[])?)
+    }
+
     fn resolve(mut raw: Raw) -> Result<Self> {
         let config = Self {
             model: raw.block("model"),

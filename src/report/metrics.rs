@@ -96,7 +96,9 @@ fn keep_until(path: &Path, step: usize) -> Result<()> {
     let step_of = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64();
     let kept: Vec<&str> =
         text.lines().filter(|line| step_of(line).is_some_and(|found| found <= step as u64)).collect();
-    write_file(path, |out| kept.iter().try_for_each(|line| writeln!(out, "{line}")))
+    write_file(path, |out| {
+        kept.iter().try_for_each(|line| writeln!(out, "{line}")).map_err(|source| Error::io(path, source))
+    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{checkpoint::write_file, error::Result, eval::Row};
+use crate::{
+    checkpoint::write_json,
+    error::{Error, Result},
+    eval::Row,
+};
 
 /// What a run achieved and what it cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +40,8 @@ pub struct RunResult {
 impl RunResult {
     /// Writes it as JSON.
     pub fn write(&self, path: &Path) -> Result<()> {
-        write_file(path, |out| Ok(serde_json::to_writer_pretty(out, self)?))
+        let value = serde_json::to_value(self)
+            .map_err(|fault| Error::file(path, format!("the result cannot be written: {fault}")))?;
+        write_json(path, &value)
     }
 }
