@@ -73,7 +73,9 @@ pub enum Error {
         faults: Vec<Fault>,
     },
     /// A loss or gradient became NaN or infinite.
-    #[error("{what} is {value} at outer step {step}, episode {episode}: lower the learning rates or clip the inner gradient; the last checkpoint is from before this step")]
+    #[error(
+        "{what} is {value} at outer step {step}, episode {episode}: lower the learning rates or clip the inner gradient; the last checkpoint is from before this step"
+    )]
     NonFinite {
         /// Which quantity.
         what: String,

@@ -1,0 +1,87 @@
+//! An adapter's tensors together with the layout that orders them.
+
+use candle_core::Tensor;
+
+use super::{LoraLayout, LoraSpec};
+use crate::model::{Decoder, Linear, Projection};
+use crate::{Error, Result};
+
+/// A LoRA adapter.
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    /// Which matrices, and the order of their tensors.
+    pub layout: LoraLayout,
+    /// A `(r, in)` and B `(out, r)` of each site, in the order of the layout.
+    pub tensors: Vec<Tensor>,
+}
+
+impl Adapter {
+    /// The form that the forward pass takes.
+    pub fn parts(&self) -> (&LoraLayout, &[Tensor]) {
+        (&self.layout, &self.tensors)
+    }
+}
+
+/// The decoder with the adapter added to its weights: W + s B A, in the storage type of each W.
+///
+/// Weights without an adapter are shared with `model`.
+///
+/// # Errors
+/// An adapter of another shape than `model` takes, or a device out of memory.
+pub fn merge(model: &Decoder, layout: &LoraLayout, tensors: &[Tensor]) -> Result<Decoder> {
+    check(model, layout, tensors)?;
+    let mut merged = model.clone();
+    for (site, pair) in layout.sites.iter().zip(tensors.chunks_exact(2)) {
+        let linear: &mut Linear = &mut merged.layers[site.layer].projections[site.projection as usize];
+        let (a, b) = (pair[0].to_dtype(model.dtype)?, pair[1].to_dtype(model.dtype)?);
+        let change = (b.matmul(&a)? * layout.spec.scale())?;
+        let weight = (linear.weight.to_dtype(model.dtype)? + change)?;
+        linear.weight = weight.to_dtype(linear.weight.dtype())?;
+    }
+    Ok(merged)
+}
+
+/// An adapter fits a decoder if every site is one of its matrices and every tensor has the site's shape.
+fn check(model: &Decoder, layout: &LoraLayout, tensors: &[Tensor]) -> Result<()> {
+    if *layout != LoraLayout::new(layout.spec.clone(), &model.config) {
+        return Err(Error::Invalid("the adapter was made for a decoder of another shape".to_owned()));
+    }
+    if tensors.len() != layout.num_tensors() {
+        let (found, expected) = (tensors.len(), layout.num_tensors());
+        return Err(Error::Invalid(format!("the adapter holds {found} tensors, its layout {expected}")));
+    }
+    for (index, tensor) in tensors.iter().enumerate() {
+        let (rows, columns) = layout.shape(index);
+        if tensor.dims() != [rows, columns] {
+            let (name, found) = (layout.name(index), tensor.dims());
+            return Err(Error::Invalid(format!(
+                "`{name}` has shape {found:?}, expected [{rows}, {columns}]"
+            )));
+        }
+    }
+    Ok(())
+}
+
+impl LoraSpec {
+    /// Says what is wrong with this form, if anything.
+    ///
+    /// # Errors
+    /// The reason: no rank, a scale that is not a positive number, no target, or one named twice.
+    pub fn check(&self) -> std::result::Result<(), String> {
+        if self.rank == 0 {
+            return Err("the rank is 0, expected at least 1".to_owned());
+        }
+        if !self.alpha.is_finite() || self.alpha <= 0.0 {
+            return Err(format!("alpha is {}, expected a positive number", self.alpha));
+        }
+        if self.targets.is_empty() {
+            return Err("no projection is adapted".to_owned());
+        }
+        let ordered: Vec<Projection> =
+            Projection::ALL.into_iter().filter(|which| self.targets.contains(which)).collect();
+        if self.targets != ordered {
+            return Err("the projections are not each named once, in the order of a layer".to_owned());
+        }
+        Ok(())
+    }
+}

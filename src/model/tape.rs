@@ -1,0 +1,236 @@
+//! The forward pass in operations that Candle's tape can differentiate.
+//!
+//! Slow and plain on purpose: it trains small bases, whose weights may be Candle `Var`s, and it is the
+//! oracle that the hand-written gradient is tested against. Candle's fused norm, rope and softmax cut the
+//! gradient silently, so none of them is used here.
+
+use candle_core::{D, DType, Device, Tensor};
+use candle_nn::ops::silu;
+
+use super::{Decoder, DecoderConfig, Layer, Linear, Projection, RopeScaling};
+use crate::lora::LoraLayout;
+use crate::{Error, Result};
+
+/// An adapter as its form and its tensors, in the flat order of the layout.
+pub type AdapterRef<'a> = (&'a LoraLayout, &'a [Tensor]);
+
+/// Added to the scores of keys that must not be read: far below any score, and finite, so that a row that
+/// may read nothing stays finite too.
+const MASKED: f64 = -1e9;
+
+/// Logits of every position.
+///
+/// - ids: `(B, S)` u32, key_mask: `(B, S)`, 0 for tokens that no other may read, any type → `(B, S, V)` in
+///   the compute type. Positions count from 0 at the left edge, masked tokens included.
+///
+/// # Errors
+/// Shapes that do not fit, a token outside the vocabulary, or a device out of memory.
+pub fn logits(
+    model: &Decoder,
+    adapter: Option<AdapterRef<'_>>,
+    ids: &Tensor,
+    key_mask: Option<&Tensor>,
+) -> Result<Tensor> {
+    let hidden = hidden(model, adapter, ids, key_mask)?;
+    let head = model.lm_head.to_dtype(model.dtype)?;
+    Ok(matmul(&hidden, &head)?)
+}
+
+/// Hidden state of every position after the last norm, `(B, S, D)`; arguments and errors as [`logits`].
+///
+/// # Errors
+/// As [`logits`].
+pub fn hidden(
+    model: &Decoder,
+    adapter: Option<AdapterRef<'_>>,
+    ids: &Tensor,
+    key_mask: Option<&Tensor>,
+) -> Result<Tensor> {
+    let mut states = hidden_states(model, adapter, ids, key_mask)?;
+    Ok(states.pop().expect("the states hold at least the last norm's output"))
+}
+
+/// What enters each layer, then the output of the last norm: `layers + 1` tensors `(B, S, D)`, as
+/// transformers returns them.
+///
+/// # Errors
+/// As [`logits`].
+pub fn hidden_states(
+    model: &Decoder,
+    adapter: Option<AdapterRef<'_>>,
+    ids: &Tensor,
+    key_mask: Option<&Tensor>,
+) -> Result<Vec<Tensor>> {
+    let (batch, len) = ids.dims2()?;
+    let (config, dtype, device) = (&model.config, model.dtype, &model.device);
+    let (cos, sin) = rope_tables(config, 0, len, dtype, device)?;
+    let pass = Pass { model, adapter, cos, sin, mask: attention_mask(len, key_mask, dtype, device)? };
+    let rows = model.embed_tokens.index_select(&ids.flatten_all()?, 0)?;
+    let mut x = rows.to_dtype(dtype)?.reshape((batch, len, config.hidden_size))?;
+    let mut states = Vec::with_capacity(config.num_layers + 1);
+    for index in 0..model.layers.len() {
+        states.push(x.clone());
+        x = pass.layer(index, &x)?;
+    }
+    states.push(rms_norm(&x, &model.norm, config.rms_norm_eps)?);
+    Ok(states)
+}
+
+/// The tensors of the adapter at one projection, A `(r, in)` and B `(out, r)`, with the scale.
+pub(super) fn adapter_at<'a>(
+    adapter: Option<AdapterRef<'a>>,
+    layer: usize,
+    which: Projection,
+) -> Result<Option<(&'a Tensor, &'a Tensor, f64)>> {
+    let Some((layout, tensors)) = adapter else { return Ok(None) };
+    if tensors.len() != layout.num_tensors() {
+        let (found, expected) = (tensors.len(), layout.num_tensors());
+        return Err(Error::Invalid(format!("the adapter holds {found} tensors, its layout {expected}")));
+    }
+    let site = layout.sites.iter().position(|s| s.layer == layer && s.projection == which);
+    Ok(site.map(|i| (&tensors[2 * i], &tensors[2 * i + 1], layout.spec.scale())))
+}
+
+/// Tables of cos and sin, each `(len, head_dim / 2)`, for the positions from `start` on.
+///
+/// Angles are position · θ^(−2i / head_dim), computed in f32 as transformers and Candle do; Llama 3's
+/// scaling divides the low frequencies.
+pub(super) fn rope_tables(
+    config: &DecoderConfig,
+    start: usize,
+    len: usize,
+    dtype: DType,
+    device: &Device,
+) -> Result<(Tensor, Tensor)> {
+    let frequencies: Vec<f32> = (0..config.head_dim / 2)
+        .map(|i| 1.0 / config.rope_theta.powf(2.0 * i as f64 / config.head_dim as f64) as f32)
+        .map(|frequency| config.rope_scaling.map_or(frequency, |s| scale_frequency(frequency, s)))
+        .collect();
+    let angles: Vec<f32> = (start..start + len)
+        .flat_map(|position| frequencies.iter().map(move |frequency| position as f32 * frequency))
+        .collect();
+    let angles = Tensor::from_vec(angles, (len, frequencies.len()), device)?;
+    Ok((angles.cos()?.to_dtype(dtype)?, angles.sin()?.to_dtype(dtype)?))
+}
+
+/// Llama 3's change of one frequency (Llama 3 model card): kept above, divided below, blended between.
+fn scale_frequency(frequency: f32, scaling: RopeScaling) -> f32 {
+    let (low, high) = (scaling.low_freq_factor as f32, scaling.high_freq_factor as f32);
+    let (factor, positions) = (scaling.factor as f32, scaling.original_positions as f32);
+    let wavelength = 2.0 * std::f32::consts::PI / frequency;
+    if wavelength < positions / high {
+        frequency
+    } else if wavelength > positions / low {
+        frequency / factor
+    } else {
+        let smooth = (positions / wavelength - low) / (high - low);
+        (1.0 - smooth) * frequency / factor + smooth * frequency
+    }
+}
+
+/// Additive mask `(1 or B, 1, S, S)`: zero where a query may read a key.
+fn attention_mask(len: usize, key_mask: Option<&Tensor>, dtype: DType, device: &Device) -> Result<Tensor> {
+    let causal: Vec<u8> = (0..len).flat_map(|q| (0..len).map(move |k| u8::from(k <= q))).collect();
+    let causal = Tensor::from_vec(causal, (1, 1, len, len), device)?;
+    let allowed = match key_mask {
+        None => causal,
+        Some(mask) => {
+            let (batch, len) = mask.dims2()?;
+            causal.broadcast_mul(&mask.ne(0f64)?.reshape((batch, 1, 1, len))?)?
+        }
+    };
+    Ok(allowed.to_dtype(dtype)?.affine(-MASKED, MASKED)?)
+}
+
+/// What the layers of one forward pass share.
+struct Pass<'a> {
+    model: &'a Decoder,
+    adapter: Option<AdapterRef<'a>>,
+    cos: Tensor,
+    sin: Tensor,
+    mask: Tensor,
+}
+
+impl Pass<'_> {
+    /// x: `(B, S, D)` → `(B, S, D)`: x + attention(norm x), then the same with the feed-forward.
+    fn layer(&self, index: usize, x: &Tensor) -> Result<Tensor> {
+        let layer: &Layer = &self.model.layers[index];
+        let eps = self.model.config.rms_norm_eps;
+        let x = (x + self.attention(index, &rms_norm(x, &layer.input_norm, eps)?)?)?;
+        let h = rms_norm(&x, &layer.post_attention_norm, eps)?;
+        let gate = silu(&self.linear(index, Projection::GateProj, &h)?)?;
+        let inner = (gate * self.linear(index, Projection::UpProj, &h)?)?;
+        Ok((x + self.linear(index, Projection::DownProj, &inner)?)?)
+    }
+
+    fn attention(&self, index: usize, h: &Tensor) -> Result<Tensor> {
+        let config = &self.model.config;
+        let (heads, kv_heads, head_dim) = (config.num_heads, config.num_kv_heads, config.head_dim);
+        let q = self.rope(&split_heads(&self.linear(index, Projection::QProj, h)?, heads)?)?;
+        let k = self.rope(&split_heads(&self.linear(index, Projection::KProj, h)?, kv_heads)?)?;
+        let v = split_heads(&self.linear(index, Projection::VProj, h)?, kv_heads)?;
+        let (k, v) = (repeat_heads(&k, heads / kv_heads)?, repeat_heads(&v, heads / kv_heads)?);
+        let scores = (q.matmul(&k.t()?)? * (1.0 / (head_dim as f64).sqrt()))?;
+        let mixed = softmax(&scores.broadcast_add(&self.mask)?)?.matmul(&v)?;
+        let (batch, _, len, _) = mixed.dims4()?;
+        let joined = mixed.transpose(1, 2)?.reshape((batch, len, heads * head_dim))?;
+        self.linear(index, Projection::OProj, &joined)
+    }
+
+    /// y = x Wᵀ + b + s (x Aᵀ) Bᵀ
+    fn linear(&self, index: usize, which: Projection, x: &Tensor) -> Result<Tensor> {
+        let Linear { weight, bias } = self.model.layers[index].projection(which);
+        let mut y = matmul(x, &weight.to_dtype(self.model.dtype)?)?;
+        if let Some(bias) = bias {
+            y = y.broadcast_add(bias)?;
+        }
+        match adapter_at(self.adapter, index, which)? {
+            None => Ok(y),
+            Some((a, b, scale)) => Ok((y + (matmul(&matmul(x, a)?, b)? * scale)?)?),
+        }
+    }
+
+    /// Rotates the halves of each head: (x₁, x₂) → (x₁ cos − x₂ sin, x₂ cos + x₁ sin)   RoPE, Su et al. 2021
+    fn rope(&self, x: &Tensor) -> Result<Tensor> {
+        let half = x.dim(D::Minus1)? / 2;
+        let (x1, x2) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
+        let first = (x1.broadcast_mul(&self.cos)? - x2.broadcast_mul(&self.sin)?)?;
+        let second = (x2.broadcast_mul(&self.cos)? + x1.broadcast_mul(&self.sin)?)?;
+        Ok(Tensor::cat(&[first, second], D::Minus1)?)
+    }
+}
+
+/// x: `(.., in)`, weight: `(out, in)` → `(.., out)`
+fn matmul(x: &Tensor, weight: &Tensor) -> candle_core::Result<Tensor> {
+    let (batch, len, width) = x.dims3()?;
+    x.reshape((batch * len, width))?.matmul(&weight.t()?)?.reshape((batch, len, weight.dim(0)?))
+}
+
+/// `(B, S, H · d)` → `(B, H, S, d)`
+fn split_heads(x: &Tensor, heads: usize) -> candle_core::Result<Tensor> {
+    let (batch, len, width) = x.dims3()?;
+    x.reshape((batch, len, heads, width / heads))?.transpose(1, 2)?.contiguous()
+}
+
+/// `(B, H, S, d)` → `(B, H · times, S, d)`, each head repeated in place.
+fn repeat_heads(x: &Tensor, times: usize) -> candle_core::Result<Tensor> {
+    if times == 1 {
+        return Ok(x.clone());
+    }
+    let (batch, heads, len, width) = x.dims4()?;
+    let repeated = x.unsqueeze(2)?.expand((batch, heads, times, len, width))?;
+    repeated.contiguous()?.reshape((batch, heads * times, len, width))
+}
+
+/// y = x ⊙ g / √(mean(x²) + ε)   RMSNorm, Zhang & Sennrich 2019
+pub(super) fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> candle_core::Result<Tensor> {
+    let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+    x.broadcast_div(&scale)?.broadcast_mul(gain)
+}
+
+/// Softmax over the last dimension; the maximum is subtracted as a constant, which changes no derivative.
+fn softmax(x: &Tensor) -> candle_core::Result<Tensor> {
+    let largest = x.detach().max_keepdim(D::Minus1)?;
+    let weights = x.broadcast_sub(&largest)?.exp()?;
+    weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)
+}

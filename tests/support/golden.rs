@@ -1,0 +1,245 @@
+//! Reads a folder of golden files and runs the engine on it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use perk::lora::{Layers, LoraLayout, LoraSpec};
+use perk::meta::{
+    Head, InnerOptimizer, InnerOptions, LabelledBatch, Learner, MetaGradient, MetaParams, Reduction, Support,
+};
+use perk::model::{Activations, Decoder, Projection};
+use perk::optim::AdamW;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{distance, numbers};
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Variant {
+    pub name: String,
+    file: String,
+    optimizer: String,
+    n_inner: usize,
+    differentiated: usize,
+    weighted: bool,
+    weights_normalized: bool,
+    learning_rates: Value,
+    head: Option<String>,
+    lora_b_zeroed: bool,
+    weight_decay: f64,
+}
+
+impl Variant {
+    pub fn is_f32(&self) -> bool {
+        self.name.ends_with(".f32")
+    }
+
+    fn dtype(&self) -> DType {
+        if self.is_f32() { DType::F32 } else { DType::F64 }
+    }
+}
+
+#[derive(Deserialize)]
+struct AdamWConstants {
+    beta1: f64,
+    beta2: f64,
+    eps: f64,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    adamw: AdamWConstants,
+    variants: Vec<Variant>,
+}
+
+#[derive(Deserialize)]
+struct AdapterConfig {
+    r: usize,
+    lora_alpha: f64,
+    use_rslora: bool,
+    target_modules: Vec<String>,
+}
+
+pub struct Golden {
+    folder: PathBuf,
+    manifest: Manifest,
+}
+
+fn json<T: serde::de::DeserializeOwned>(path: &Path) -> T {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+impl Golden {
+    pub fn open() -> Self {
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let folder = std::env::var_os("PERK_GOLDEN_DIR").map_or(own, PathBuf::from);
+        let manifest = json(&folder.join("manifest.json"));
+        Self { folder, manifest }
+    }
+
+    pub fn variants(&self) -> &[Variant] {
+        &self.manifest.variants
+    }
+
+    fn tensors(&self, file: &str) -> HashMap<String, Tensor> {
+        let path = self.folder.join(file);
+        candle_core::safetensors::load(&path, &Device::Cpu)
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    }
+
+    fn layout(&self, decoder: &Decoder) -> LoraLayout {
+        let config: AdapterConfig = json(&self.folder.join("adapter/adapter_config.json"));
+        let targeted = |p: &Projection| config.target_modules.iter().any(|name| name == p.name());
+        let spec = LoraSpec {
+            rank: config.r,
+            alpha: config.lora_alpha,
+            use_rslora: config.use_rslora,
+            targets: Projection::ALL.into_iter().filter(targeted).collect(),
+            layers: Layers::All,
+        };
+        LoraLayout::new(spec, &decoder.config)
+    }
+
+    fn options(&self, variant: &Variant) -> InnerOptions {
+        let AdamWConstants { beta1, beta2, eps } = self.manifest.adamw;
+        InnerOptions {
+            steps: variant.n_inner,
+            differentiated: variant.differentiated,
+            optimizer: match variant.optimizer.as_str() {
+                "adamw" => InnerOptimizer::AdamW(AdamW { beta1, beta2, eps, eps_root: 0.0 }),
+                "sgd" => InnerOptimizer::Sgd,
+                other => panic!("unknown optimizer {other}"),
+            },
+            weight_decay: variant.weight_decay,
+            clip_norm: None,
+            weighted: variant.weighted,
+            normalize_weights: variant.weights_normalized,
+            reduction: Reduction::Positions,
+            micro_batch_segments: usize::MAX,
+            activations: Activations::Keep,
+        }
+    }
+
+    fn params(&self, variant: &Variant, layout: &LoraLayout) -> MetaParams {
+        let adapter = self.tensors("adapter/adapter_model.safetensors");
+        let names: Vec<String> = (0..layout.num_tensors()).map(|i| layout.name(i)).collect();
+        let start = |name: &String| {
+            let tensor = adapter[name].to_dtype(variant.dtype()).unwrap();
+            if variant.lora_b_zeroed && name.contains("lora_B") { tensor.zeros_like().unwrap() } else { tensor }
+        };
+        let inner_lr = match &variant.learning_rates {
+            Value::Number(rate) => vec![vec![rate.as_f64().unwrap(); variant.n_inner]; names.len()],
+            file => {
+                let rates = self.tensors(file.as_str().unwrap());
+                let of = |name: &String| numbers(&rates[&name.replace(".weight", ".default.weight")]);
+                names.iter().map(of).collect()
+            }
+        };
+        let head = variant.head.as_ref().map(|file| {
+            let tensors = self.tensors(file);
+            Head::from_tensors(Head::NAMES.map(|name| tensors[name].to_dtype(variant.dtype()).unwrap()))
+        });
+        MetaParams { phi0: names.iter().map(start).collect(), inner_lr, head }
+    }
+
+    /// The rows of `inner` or `outer` from `range`, as they stand: padded on whichever side.
+    fn batch(&self, which: &str, rows: std::ops::Range<usize>, decoder: &Decoder) -> LabelledBatch {
+        let all = self.tensors("batch.safetensors");
+        let read = |name: &str| -> Vec<Vec<i64>> { all[&format!("{which}.{name}")].to_vec2().unwrap() };
+        let (ids, mask, labels) = (read("input_ids"), read("attention_mask"), read("labels"));
+        let span = |mask: &Vec<i64>| {
+            let first = mask.iter().position(|&m| m == 1).unwrap();
+            let end = mask.iter().rposition(|&m| m == 1).unwrap() + 1;
+            assert!(mask[first..end].iter().all(|&m| m == 1), "padding inside a row");
+            (first, end)
+        };
+        let tokens: Vec<Vec<u32>> = ids.iter().map(|r| r.iter().map(|&id| id as u32).collect()).collect();
+        let labels: Vec<Vec<bool>> = labels.iter().map(|r| r.iter().map(|&l| l >= 0).collect()).collect();
+        let spans = mask[rows.clone()].iter().map(span).collect();
+        LabelledBatch::new(&tokens[rows.clone()], spans, &labels[rows], &decoder.config, &Device::Cpu).unwrap()
+    }
+
+    pub fn meta_gradient(&self, variant: &Variant) -> MetaGradient {
+        self.meta_gradient_with(variant, |_| {})
+    }
+
+    pub fn meta_gradient_with(&self, variant: &Variant, set: impl Fn(&mut InnerOptions)) -> MetaGradient {
+        let dtype = variant.dtype();
+        let decoder = Decoder::load(&self.folder.join("model_f64"), dtype, dtype, &Device::Cpu).unwrap();
+        let layout = self.layout(&decoder);
+        let params = self.params(variant, &layout);
+        let mut options = self.options(variant);
+        set(&mut options);
+        let ids = &self.tensors("batch.safetensors")["inner.input_ids"];
+        let (size, width) = ids.dims2().unwrap();
+        let step = options.micro_batch_segments.min(size);
+        let batches = (0..size)
+            .step_by(step)
+            .map(|first| self.batch("inner", first..(first + step).min(size), &decoder))
+            .collect();
+        let outer_size = self.tensors("batch.safetensors")["outer.input_ids"].dim(0).unwrap();
+        let outer = self.batch("outer", 0..outer_size, &decoder);
+        let learner = Learner::new(decoder, layout, options.clone()).unwrap();
+        let (backbone, layout) = (&learner.backbone, &learner.layout);
+        let inner = Support::new(backbone, layout, batches, size * (width - 1), &options).unwrap();
+        let outer = Support::queries(backbone, layout, outer, Activations::Keep).unwrap();
+        learner.meta_gradient_of(&params, &inner, &outer).unwrap()
+    }
+
+    /// What the variant's run computed, by the names of its golden file.
+    fn found(&self, variant: &Variant) -> Vec<(String, Vec<f64>)> {
+        let gradient = self.meta_gradient(variant);
+        let decoder =
+            Decoder::load(&self.folder.join("model_f64"), DType::F64, DType::F64, &Device::Cpu).unwrap();
+        let layout = self.layout(&decoder);
+        let mut all = vec![
+            ("inner_losses".into(), gradient.inner_losses.clone()),
+            ("outer_loss".into(), vec![gradient.outer_loss]),
+        ];
+        for index in 0..layout.num_tensors() {
+            let name = layout.name(index);
+            all.push((format!("meta.phi0.{name}"), numbers(&gradient.phi0[index])));
+            all.push((format!("outer_grad_phiN.{name}"), numbers(&gradient.phi_n[index])));
+            all.push((format!("meta.lr.{name}"), gradient.inner_lr[index].clone()));
+        }
+        if let Some(head) = &gradient.head {
+            for (name, tensor) in Head::NAMES.iter().zip(head.tensors()) {
+                all.push((format!("meta.head.{name}"), numbers(tensor)));
+            }
+        }
+        all
+    }
+
+    /// Distance of every result from the golden file, by name.
+    pub fn distances(&self, variant: &Variant) -> Vec<(String, f64)> {
+        let expected = self.tensors(&variant.file);
+        let found: HashMap<_, _> = self.found(variant).into_iter().collect();
+        let mut distances = vec![];
+        for (name, tensor) in &expected {
+            let Some(found) = found.get(name) else { continue };
+            let expected = numbers(tensor);
+            assert_eq!(found.len(), expected.len(), "{}: {name}", variant.name);
+            distances.push((name.clone(), distance(found, &expected)));
+        }
+        let gradients = expected.keys().filter(|name| name.starts_with("meta.")).count();
+        let compared = distances.iter().filter(|(name, _)| name.starts_with("meta.")).count();
+        assert_eq!(compared, gradients, "{}: a golden meta-gradient was not compared", variant.name);
+        distances.sort_by(|a, b| a.0.cmp(&b.0));
+        distances
+    }
+
+    /// How far the authors' own f32 run is from their f64 run of the same variant; 0 where there is none.
+    pub fn precision(&self, variant: &Variant, name: &str) -> f64 {
+        let twin = variant.name.replace(".f32", ".f64");
+        let Some(twin) = self.variants().iter().find(|v| v.name == twin && v.name != variant.name) else {
+            return 0.0;
+        };
+        let (a, b) = (self.tensors(&variant.file), self.tensors(&twin.file));
+        match (a.get(name), b.get(name)) {
+            (Some(a), Some(b)) => distance(&numbers(a), &numbers(b)),
+            _ => 0.0,
+        }
+    }
+}
