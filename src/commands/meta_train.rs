@@ -7,7 +7,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     lora::Adapter,
-    meta::{GradientMean, MetaGradient, MetaParams, OuterState, gradient_norm, trainable_parameters},
+    meta::{GradientMean, MetaGradient, MetaParams, OuterState, gradient_norm},
     model::HubSettings,
     report::{Metrics, RunFolder, RunResult, StepRecord, peak_bytes},
     tasks::{self, EncodedEpisode, EpisodeSource, Split},
@@ -79,8 +79,9 @@ pub fn resume(
     }
     let session = Session::open(&config, hub)?;
     let mut state = OuterState::new(&session.learner, &session.outer, config.run.seed)?;
-    state.load_named(load_tensors(&folder.last(), &session.decoder().device)?)?;
-    state.step = progress.step;
+    let tensors = load_tensors(&folder.last(), &session.decoder().device)?;
+    state.load_named(&folder.last(), tensors)?;
+    state.set_step(progress.step);
     progress.config = config.to_toml()?;
     Run::new(session, folder, state, progress, observer)?.to_the_end()
 }
@@ -89,8 +90,13 @@ pub fn resume(
 fn initial_state(session: &Session) -> Result<OuterState> {
     let mut state = OuterState::new(&session.learner, &session.outer, session.config.run.seed)?;
     if let Some(folder) = &session.config.outer.start_from {
-        state.load_named(load_tensors(folder, &session.decoder().device)?)?;
-        state.reset_optimizer()?;
+        let mut tensors = load_tensors(folder, &session.decoder().device)?;
+        for (name, tensor) in &mut tensors {
+            if name.starts_with("m.") || name.starts_with("v.") {
+                *tensor = tensor.zeros_like()?;
+            }
+        }
+        state.load_named(folder, tensors)?;
     }
     Ok(state)
 }
@@ -161,7 +167,7 @@ impl<'a> Run<'a> {
         let start = Instant::now();
         let params = self.state.params()?;
         let (gradient, context_tokens) = self.mean_gradient(&params)?;
-        let lr_factor = self.session.outer.lr_factor(self.progress.step);
+        let lr_factor = self.session.lr_factor(self.progress.step);
         let grad_norm = self.state.apply(&gradient, &self.session.outer)?;
         self.progress.step += 1;
         self.progress.next_episode += self.session.config.outer.episodes_per_step as u64;
@@ -247,7 +253,7 @@ impl<'a> Run<'a> {
 
     fn save(&self, folder: &Path) -> Result<()> {
         let layout = self.session.learner.layout.clone();
-        let adapter = Adapter { layout, tensors: self.state.phi0.clone() };
+        let adapter = Adapter { layout, tensors: self.state.phi0() };
         let base = &self.session.config.model.base;
         save_run(folder, &self.progress, &self.state.named_tensors(), |new| adapter.save(new, base))?;
         self.observer.notice(&Event::Saved(folder));
@@ -289,8 +295,6 @@ impl<'a> Run<'a> {
     }
 
     fn parameters(&self) -> usize {
-        let (learner, inner) = (&self.session.learner, &self.session.config.inner);
-        let head = inner.head.then_some(inner.head_hidden);
-        trainable_parameters(&self.session.decoder().config, &learner.layout, inner.steps, head)
+        self.state.num_parameters().iter().sum()
     }
 }

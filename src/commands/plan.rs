@@ -20,12 +20,8 @@ pub struct Plan {
     pub config: String,
     /// Frozen numbers.
     pub base_parameters: usize,
-    /// Trained numbers of the adapter.
-    pub adapter_parameters: usize,
-    /// Inner learning rates.
-    pub inner_rates: usize,
-    /// Trained numbers of the head.
-    pub head_parameters: usize,
+    /// Trained numbers: of the adapter, of the inner learning rates, of the head.
+    pub trainable: [usize; 3],
     /// Memory.
     pub estimate: Estimate,
 }
@@ -38,26 +34,21 @@ pub fn plan(config: &Config, hub: &HubSettings) -> Result<Plan> {
     let shape = DecoderConfig::from_folder(&base_folder(config, hub)?)?;
     let layout = LoraLayout::new(lora_spec(&config.lora)?, &shape);
     let (_, compute) = super::session::dtypes(config.model.storage);
-    let head = config.inner.head.then_some(config.inner.head_hidden);
     let work = Workload {
         storage_bytes: config.model.storage.bytes(),
         compute_bytes: compute.size_in_bytes(),
         inner_steps: config.inner.steps,
-        head_hidden: head,
+        learned_lr: config.inner.learned_lr,
+        head_hidden: config.inner.head.then_some(config.inner.head_hidden),
         micro_batch_segments: config.inner.micro_batch_segments,
         segment_tokens: config.data.segment_tokens + PREFIX_TOKENS,
         keep_activations: config.inner.activations == crate::config::Activations::Keep,
         parallel_episodes: parallel_episodes(config, &shape),
     };
-    let (adapter_parameters, inner_rates) =
-        (layout.num_parameters(), layout.num_tensors() * config.inner.steps);
-    let all = trainable_parameters(&shape, &layout, config.inner.steps, head);
     Ok(Plan {
         config: config.to_toml()?,
         base_parameters: base_parameters(&shape),
-        adapter_parameters,
-        inner_rates,
-        head_parameters: all - adapter_parameters - inner_rates,
+        trainable: trainable_parameters(&shape, &layout, &work),
         estimate: Estimate::new(&shape, &layout, &work),
     })
 }

@@ -59,6 +59,12 @@ impl Session {
         })
     }
 
+    /// What the schedule multiplies the outer rates with at `step`, from 0.
+    pub fn lr_factor(&self, step: usize) -> f64 {
+        let outer = &self.outer;
+        outer.schedule.factor(step, outer.steps, outer.warmup_steps, outer.final_lr_fraction)
+    }
+
     /// The frozen decoder.
     pub fn decoder(&self) -> &Decoder {
         &self.learner.backbone.decoder

@@ -3,7 +3,7 @@
 use crate::{
     error::Result,
     meta::{Learner, MetaParams, Workers},
-    model::greedy,
+    model::Session,
     tasks::{EncodedEpisode, EncodedQuery},
     text::Tokenizer,
 };
@@ -74,28 +74,35 @@ impl Scorer<'_> {
             Method::InContext => None,
         };
         let adapter = adapted.as_deref().map(|phi| (&self.learner.layout, phi));
+        let model = &self.learner.backbone.decoder;
+        let longest = episode.queries.iter().map(|query| prompt(method, query).len()).max().unwrap_or(0);
+        let mut session = Session::new(model, adapter, longest + self.max_new_tokens)?;
         let mut tally = Tally::default();
         for query in &episode.queries {
-            let prompt = if method == Method::InContext { &query.in_context_prompt } else { &query.prompt };
-            let stop = self.tokenizer.end_id();
-            let tokens = greedy(&self.learner.model, adapter, prompt, stop, self.max_new_tokens)?;
-            // An answer that fills the whole room was not ended by the model.
-            let ended = tokens.len() < self.max_new_tokens;
-            tally.right += usize::from(ended && is_right(&self.tokenizer.decode(&tokens)?, &query.answer));
+            session.clear();
+            let given = session.generate(prompt(method, query), self.tokenizer.end_id(), self.max_new_tokens)?;
+            // An answer must also be ended.
+            let right = given.stopped && is_right(&self.tokenizer.decode(&given.tokens)?, &query.answer);
+            tally.right += usize::from(right);
             tally.asked += 1;
         }
         Ok(tally)
     }
 
     fn too_long(&self, method: Method, episodes: &[EncodedEpisode]) -> Option<String> {
-        let room = self.learner.model.config.max_positions;
-        let prompt = |query: &EncodedQuery| match method {
-            Method::InContext => query.in_context_prompt.len(),
-            Method::Perk | Method::NoAdaptation => query.prompt.len(),
-        };
-        let longest = episodes.iter().flat_map(|episode| episode.queries.iter().map(prompt)).max()?;
+        let room = self.learner.backbone.decoder.config.max_positions;
+        let queries = episodes.iter().flat_map(|episode| &episode.queries);
+        let longest = queries.map(|query| prompt(method, query).len()).max()?;
         let needed = longest + self.max_new_tokens;
         (needed > room).then(|| format!("needs {needed} positions, the model has {room}"))
+    }
+}
+
+/// What the model reads before it answers.
+fn prompt(method: Method, query: &EncodedQuery) -> &[u32] {
+    match method {
+        Method::InContext => &query.in_context_prompt,
+        Method::Perk | Method::NoAdaptation => &query.prompt,
     }
 }
 

@@ -1,13 +1,16 @@
 //! The mean of the meta-gradients of several episodes.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    optim::global_norm,
+};
 
-use super::{Affine, Head, MetaGradient};
+use super::MetaGradient;
 
 /// Adds meta-gradients in the order in which they come, so that the sum does not depend on who computed
-/// them, and divides by their number.
+/// them, and divides by their number. Holds one sum, however many are added.
 #[derive(Debug, Default)]
 pub struct GradientMean {
     sum: Option<MetaGradient>,
@@ -17,75 +20,56 @@ pub struct GradientMean {
 impl GradientMean {
     /// Adds one episode's meta-gradient.
     pub fn add(&mut self, next: MetaGradient) -> Result<()> {
-        self.sum = Some(match self.sum.take() {
-            None => next,
-            Some(sum) => add(&sum, &next)?,
-        });
+        match &mut self.sum {
+            None => self.sum = Some(next),
+            Some(sum) => add(sum, &next)?,
+        }
         self.count += 1;
         Ok(())
     }
 
     /// The mean; losses are means too. Fails if nothing was added.
     pub fn finish(self) -> Result<MetaGradient> {
-        let sum = self.sum.ok_or_else(|| Error::Invalid("an outer step needs at least one episode".to_owned()))?;
-        scale(&sum, 1.0 / self.count as f64)
+        let mut mean = self.sum.ok_or_else(|| Error::Invalid("an outer step needs at least one episode".into()))?;
+        let factor = 1.0 / self.count as f64;
+        let scale = |tensor: &Tensor| -> Result<Tensor> { Ok((tensor * factor)?) };
+        mean.inner_losses.iter_mut().chain(mean.inner_lr.iter_mut().flatten()).for_each(|value| *value *= factor);
+        mean.outer_loss *= factor;
+        mean.phi_n = mean.phi_n.iter().map(scale).collect::<Result<_>>()?;
+        mean.phi0 = mean.phi0.iter().map(scale).collect::<Result<_>>()?;
+        mean.head = mean.head.map(|head| head.map(scale)).transpose()?;
+        Ok(mean)
     }
 }
 
-/// Euclidean norm of a meta-gradient, over adapter, rates and head; summed in f64.
+fn add(sum: &mut MetaGradient, next: &MetaGradient) -> Result<()> {
+    let numbers = |sum: &mut [f64], next: &[f64]| sum.iter_mut().zip(next).for_each(|(sum, next)| *sum += next);
+    numbers(&mut sum.inner_losses, &next.inner_losses);
+    sum.inner_lr.iter_mut().zip(&next.inner_lr).for_each(|(sum, next)| numbers(sum, next));
+    sum.outer_loss += next.outer_loss;
+    let tensors = sum.phi_n.iter_mut().zip(&next.phi_n).chain(sum.phi0.iter_mut().zip(&next.phi0));
+    for (sum, next) in tensors {
+        *sum = (&*sum + next)?;
+    }
+    if let (Some(head), Some(next)) = (&sum.head, &next.head) {
+        sum.head = Some(head.zip(next, |head, next| Ok((head + next)?))?);
+    }
+    Ok(())
+}
+
+/// Euclidean norm of a meta-gradient, over adapter, rates and head.
 pub fn gradient_norm(gradient: &MetaGradient) -> Result<f64> {
-    let mut squares: f64 = gradient.inner_lr.iter().flatten().map(|rate| rate * rate).sum();
-    for tensor in gradient.phi0.iter().chain(gradient.head.iter().flat_map(parts)) {
-        squares += tensor.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-    }
-    Ok(squares.sqrt())
-}
-
-fn parts(head: &Head) -> [&Tensor; 4] {
-    [&head.fc1.weight, &head.fc1.bias, &head.fc2.weight, &head.fc2.bias]
-}
-
-fn add(left: &MetaGradient, right: &MetaGradient) -> Result<MetaGradient> {
-    let pairs = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a + b).collect::<Vec<_>>();
-    let phi0 = left.phi0.iter().zip(&right.phi0).map(|(a, b)| Ok((a + b)?)).collect::<Result<_>>()?;
-    let head = match (&left.head, &right.head) {
-        (Some(a), Some(b)) => Some(Head { fc1: add_affine(&a.fc1, &b.fc1)?, fc2: add_affine(&a.fc2, &b.fc2)? }),
-        _ => None,
-    };
-    Ok(MetaGradient {
-        inner_losses: pairs(&left.inner_losses, &right.inner_losses),
-        outer_loss: left.outer_loss + right.outer_loss,
-        phi0,
-        inner_lr: left.inner_lr.iter().zip(&right.inner_lr).map(|(a, b)| pairs(a, b)).collect(),
-        head,
-    })
-}
-
-fn add_affine(left: &Affine, right: &Affine) -> Result<Affine> {
-    Ok(Affine { weight: (&left.weight + &right.weight)?, bias: (&left.bias + &right.bias)? })
-}
-
-fn scale(gradient: &MetaGradient, factor: f64) -> Result<MetaGradient> {
-    let numbers = |values: &[f64]| values.iter().map(|value| value * factor).collect::<Vec<_>>();
-    let affine = |part: &Affine| -> Result<Affine> {
-        Ok(Affine { weight: (&part.weight * factor)?, bias: (&part.bias * factor)? })
-    };
-    let head = match &gradient.head {
-        Some(head) => Some(Head { fc1: affine(&head.fc1)?, fc2: affine(&head.fc2)? }),
-        None => None,
-    };
-    Ok(MetaGradient {
-        inner_losses: numbers(&gradient.inner_losses),
-        outer_loss: gradient.outer_loss * factor,
-        phi0: gradient.phi0.iter().map(|tensor| Ok((tensor * factor)?)).collect::<Result<_>>()?,
-        inner_lr: gradient.inner_lr.iter().map(|rates| numbers(rates)).collect(),
-        head,
-    })
+    let head = gradient.head.iter().flat_map(|head| head.tensors().map(Tensor::clone));
+    let tensors: Vec<Tensor> = gradient.phi0.iter().cloned().chain(head).collect();
+    let rates = gradient.inner_lr.iter().flatten().map(|rate| rate * rate).sum::<f64>();
+    Ok(global_norm(&tensors)?.hypot(rates.sqrt()))
 }
 
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
+
+    use crate::meta::{Affine, Head};
 
     use super::*;
 
@@ -94,6 +78,7 @@ mod tests {
         MetaGradient {
             inner_losses: vec![value, 2.0 * value],
             outer_loss: value,
+            phi_n: vec![full(&[2, 3]), full(&[3, 2])],
             phi0: vec![full(&[2, 3]), full(&[3, 2])],
             inner_lr: vec![vec![value; 2]; 2],
             head: Some(Head {
@@ -111,6 +96,7 @@ mod tests {
         let mean = mean.finish().unwrap();
         assert_eq!((mean.outer_loss, mean.inner_losses.as_slice()), (2.5, [2.5, 5.0].as_slice()));
         assert_eq!(mean.phi0[1].to_vec2::<f64>().unwrap(), [[2.5; 2]; 3]);
+        assert_eq!(mean.phi_n[0].to_vec2::<f64>().unwrap(), [[2.5; 3]; 2]);
         assert_eq!(mean.inner_lr, [[2.5; 2]; 2]);
         assert_eq!(mean.head.unwrap().fc2.bias.to_vec1::<f64>().unwrap(), [2.5]);
     }

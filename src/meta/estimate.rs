@@ -11,6 +11,8 @@ pub struct Workload {
     pub compute_bytes: usize,
     /// Inner steps N.
     pub inner_steps: usize,
+    /// Whether every tensor and step learns its own rate.
+    pub learned_lr: bool,
     /// Whether a head weighs the tokens, and its hidden width.
     pub head_hidden: Option<usize>,
     /// Segments computed at once.
@@ -47,7 +49,7 @@ const OUTER_COPIES: usize = 4;
 impl Estimate {
     /// The estimate for a decoder of shape `config` with adapters as in `layout`.
     pub fn new(config: &DecoderConfig, layout: &LoraLayout, work: &Workload) -> Self {
-        let trainable = trainable_parameters(config, layout, work.inner_steps, work.head_hidden);
+        let trainable = trainable_parameters(config, layout, work).iter().sum::<usize>();
         let per_episode = work.inner_steps + WORKING_COPIES;
         let copies = OUTER_COPIES + work.parallel_episodes * per_episode;
         let tokens = work.micro_batch_segments * work.segment_tokens;
@@ -80,15 +82,11 @@ pub fn base_parameters(config: &DecoderConfig) -> usize {
     config.num_layers * (layer + 2 * config.hidden_size) + (tables * config.vocab_size + 1) * config.hidden_size
 }
 
-/// Numbers that are trained: the adapter's start, a rate for each tensor and inner step, and the head.
-pub fn trainable_parameters(
-    config: &DecoderConfig,
-    layout: &LoraLayout,
-    inner_steps: usize,
-    head_hidden: Option<usize>,
-) -> usize {
-    let head = head_hidden.map_or(0, |width| width * (config.hidden_size + 2) + 1);
-    layout.num_parameters() + layout.num_tensors() * inner_steps + head
+/// Numbers that are trained: of the adapter's start, of the inner rates (one a tensor and step), of the head.
+pub fn trainable_parameters(config: &DecoderConfig, layout: &LoraLayout, work: &Workload) -> [usize; 3] {
+    let head = work.head_hidden.map_or(0, |width| width * (config.hidden_size + 2) + 1);
+    let rates = if work.learned_lr { layout.num_tensors() * work.inner_steps } else { 0 };
+    [layout.num_parameters(), rates, head]
 }
 
 /// Intermediate values that a layer keeps for each token: norms, attention and its input and output, keys
@@ -136,6 +134,7 @@ mod tests {
             storage_bytes: 4,
             compute_bytes: 4,
             inner_steps: 4,
+            learned_lr: true,
             head_hidden: Some(128),
             micro_batch_segments: 1,
             segment_tokens: 256,
@@ -175,9 +174,8 @@ mod tests {
         let (config, layout) = qwen();
         let head = 128 * 896 + 128 + 128 + 1;
         let rates = 24 * 7 * 2 * 4;
-        assert_eq!(
-            trainable_parameters(&config, &layout, 4, Some(128)),
-            layout.num_parameters() + rates + head
-        );
+        assert_eq!(trainable_parameters(&config, &layout, &work()), [layout.num_parameters(), rates, head]);
+        let fixed = Workload { learned_lr: false, head_hidden: None, ..work() };
+        assert_eq!(trainable_parameters(&config, &layout, &fixed)[1..], [0, 0]);
     }
 }

@@ -1,15 +1,21 @@
 //! Inner loop, meta-gradient and outer loop (PERK, section 3).
 
+mod accumulate;
 mod batch;
+mod estimate;
 mod head;
 mod inner;
 mod learner;
 mod objective;
 mod options;
 mod support;
+mod workers;
 
+pub use accumulate::{GradientMean, gradient_norm};
 pub use batch::LabelledBatch;
+pub use estimate::{Estimate, Workload, base_parameters, trainable_parameters};
 pub use head::{Affine, Head};
 pub use learner::{Adapted, Learner, MetaGradient, MetaParams};
 pub use options::{InnerOptimizer, InnerOptions, Reduction};
 pub use support::Support;
+pub use workers::Workers;
