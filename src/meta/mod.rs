@@ -8,6 +8,7 @@ mod inner;
 mod learner;
 mod objective;
 mod options;
+mod outer;
 mod support;
 mod workers;
 
@@ -17,5 +18,6 @@ pub use estimate::{Estimate, Workload, base_parameters, trainable_parameters};
 pub use head::{Affine, Head};
 pub use learner::{Adapted, Learner, MetaGradient, MetaParams};
 pub use options::{InnerOptimizer, InnerOptions, Reduction};
+pub use outer::{LrParameterization, OuterOptions, OuterState};
 pub use support::Support;
 pub use workers::Workers;
