@@ -55,7 +55,7 @@ pub fn start(
         last_eval_step: 0,
         config: text,
     };
-    Run::new(session, folder, state, progress, observer)?.to_the_end()
+    Run::new(session, folder, state, progress, observer)?.run_to_the_end()
 }
 
 /// Continues the run in `folder` from its last checkpoint, exactly as if it had never stopped.
@@ -74,7 +74,8 @@ pub fn resume(
     let changed = config.differences(&Config::from_toml(&folder.last(), &progress.config)?);
     if !changed.is_empty() {
         let list = changed.join("\n  ");
-        let reason = format!("the run was started with another configuration:\n  {list}\nstart a new run for these");
+        let reason =
+            format!("the run was started with another configuration:\n  {list}\nstart a new run for these");
         return Err(Error::file(folder.dir(), reason));
     }
     let session = Session::open(&config, hub)?;
@@ -83,7 +84,7 @@ pub fn resume(
     state.load_named(&folder.last(), tensors)?;
     state.set_step(progress.step);
     progress.config = config.to_toml()?;
-    Run::new(session, folder, state, progress, observer)?.to_the_end()
+    Run::new(session, folder, state, progress, observer)?.run_to_the_end()
 }
 
 /// The untrained state, or the one of `outer.start_from` with a new optimiser.
@@ -135,7 +136,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn to_the_end(mut self) -> Result<Outcome> {
+    fn run_to_the_end(mut self) -> Result<Outcome> {
         self.observer.notice(&Event::Started {
             dir: self.folder.dir(),
             step: self.progress.step,
@@ -192,8 +193,7 @@ impl<'a> Run<'a> {
     /// The mean over the step's episodes, and the tokens of their contexts.
     fn mean_gradient(&self, params: &MetaParams) -> Result<(MetaGradient, usize)> {
         let first = self.progress.next_episode;
-        let indices: Vec<u64> =
-            (first..).take(self.session.config.outer.episodes_per_step).collect();
+        let indices: Vec<u64> = (first..).take(self.session.config.outer.episodes_per_step).collect();
         let workers = &self.session.workers;
         // Gradients wait here to be added in order: a few for each thread, not all of a large step's.
         let at_once = if workers.count() == 1 { 1 } else { 4 * workers.count() };

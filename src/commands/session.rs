@@ -8,7 +8,10 @@ use crate::{
     config::{self, Config, InnerConfig, LoraConfig, OuterConfig, Storage},
     error::{Error, Result},
     lora::{Layers, LoraInit, LoraLayout, LoraSpec},
-    meta::{InnerOptimizer, InnerOptions, Learner, LrParameterization, OuterOptions, Reduction, Workers, base_parameters},
+    meta::{
+        InnerOptimizer, InnerOptions, Learner, LrParameterization, OuterOptions, Reduction, Workers,
+        base_parameters,
+    },
     model::{Activations, Decoder, DecoderConfig, HubSettings, Projection, resolve},
     optim::{AdamW, Schedule},
     tasks::Encoder,

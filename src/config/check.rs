@@ -39,6 +39,10 @@ impl<'a> Checker<'a> {
 
     /// A decay rate: from 0 up to, but not, 1.
     pub fn decay(&mut self, key: &str, value: f64) {
-        self.require((0.0..1.0).contains(&value), key, format!("must be at least 0 and below 1, found {value}"));
+        self.require(
+            (0.0..1.0).contains(&value),
+            key,
+            format!("must be at least 0 and below 1, found {value}"),
+        );
     }
 }

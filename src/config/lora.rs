@@ -6,7 +6,8 @@ use super::Checker;
 use crate::error::Fault;
 
 /// The names that `lora.targets` may hold, in the order of a layer.
-pub const PROJECTIONS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+pub const PROJECTIONS: [&str; 7] =
+    ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
 /// `"all"`, or a number k: the k layers nearest the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +50,8 @@ impl de::Visitor<'_> for LayerVisitor {
     }
 
     fn visit_u64<E: de::Error>(self, layers: u64) -> Result<LayerChoice, E> {
-        let layers = usize::try_from(layers).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(layers), &self))?;
+        let layers =
+            usize::try_from(layers).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(layers), &self))?;
         Ok(LayerChoice::Top(layers))
     }
 }
@@ -110,7 +112,11 @@ impl LoraConfig {
         for (place, target) in self.targets.iter().enumerate() {
             let known = PROJECTIONS.contains(&target.as_str());
             check.require(known, "targets", format!("`{target}` is none of {}", PROJECTIONS.join(", ")));
-            check.require(!self.targets[..place].contains(target), "targets", format!("`{target}` is named twice"));
+            check.require(
+                !self.targets[..place].contains(target),
+                "targets",
+                format!("`{target}` is named twice"),
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One TOML file: blocks, defaults, overrides and every fault at once.
 
 mod check;
-mod data;
+pub mod data;
 mod eval;
 mod inner;
 mod lora;
@@ -12,7 +12,7 @@ mod run;
 mod whole;
 
 pub use check::Checker;
-pub use data::DataConfig;
+pub use data::{CorpusConfig, DataConfig};
 pub use eval::EvalConfig;
 pub use inner::{Activations, InnerConfig, LrParameterization, Optimizer, Reduction};
 pub use lora::{Init, LayerChoice, LoraConfig, PROJECTIONS};

@@ -30,11 +30,16 @@ impl Raw {
 
     /// As [`Raw::read`], from text; `path` is only for messages.
     pub fn parse(path: &Path, text: &str, overrides: &[String]) -> Result<Self> {
-        let blocks = text
-            .parse::<toml::Table>()
-            .map_err(|fault| Error::file(path, format!("not valid TOML: {}", fault.to_string().trim_end())))?;
-        let mut raw =
-            Self { path: path.to_owned(), blocks, known: Vec::new(), unknown: Vec::new(), faults: Vec::new() };
+        let blocks = text.parse::<toml::Table>().map_err(|fault| {
+            Error::file(path, format!("not valid TOML: {}", fault.to_string().trim_end()))
+        })?;
+        let mut raw = Self {
+            path: path.to_owned(),
+            blocks,
+            known: Vec::new(),
+            unknown: Vec::new(),
+            faults: Vec::new(),
+        };
         for assignment in overrides {
             if let Err(reason) = apply_override(&mut raw.blocks, assignment) {
                 raw.fault(&format!("--set {assignment}"), reason);
@@ -129,7 +134,8 @@ fn fit<T: DeserializeOwned>(
 ) -> std::result::Result<(Map<String, Value>, T), String> {
     let mut changed = fields.clone();
     changed.insert(key.to_owned(), to_json(given)?);
-    let typed = serde_json::from_value(Value::Object(changed.clone())).map_err(|fault| plain_words(&fault))?;
+    let typed =
+        serde_json::from_value(Value::Object(changed.clone())).map_err(|fault| plain_words(&fault))?;
     Ok((changed, typed))
 }
 
@@ -138,7 +144,9 @@ fn to_json(value: &toml::Value) -> std::result::Result<Value, String> {
     match value {
         toml::Value::Float(number) if !number.is_finite() => Err(format!("must be finite, found {number}")),
         toml::Value::Datetime(date) => Err(format!("found the date {date}: no key takes dates")),
-        toml::Value::Array(items) => items.iter().map(to_json).collect::<std::result::Result<_, _>>().map(Value::Array),
+        toml::Value::Array(items) => {
+            items.iter().map(to_json).collect::<std::result::Result<_, _>>().map(Value::Array)
+        }
         toml::Value::Table(table) => table
             .iter()
             .map(|(key, item)| Ok((key.clone(), to_json(item)?)))

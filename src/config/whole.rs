@@ -5,7 +5,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{DataConfig, EvalConfig, InnerConfig, LoraConfig, ModelConfig, OuterConfig, Raw, RunConfig, Schedule};
+use super::{
+    Checker, DataConfig, EvalConfig, InnerConfig, LoraConfig, ModelConfig, OuterConfig, Raw, RunConfig,
+    Schedule, data::Task,
+};
 use crate::error::{Error, Fault, Result};
 
 /// Every block of a meta-training run, resolved: defaults, then the file, then overrides.
@@ -62,11 +65,15 @@ impl Config {
         self.data.validate(faults);
         self.eval.validate(faults);
         self.run.validate(faults);
+        let fixed_length = self.data.task == Task::Files && self.eval.multiples != [1];
+        let reason = "must be [1] with data.task = \"files\", whose contexts have the length that they have";
+        Checker::new("eval", faults).require(!fixed_length, "multiples", reason);
     }
 
     /// The resolved configuration as TOML; reading it back gives the same configuration.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|fault| Error::Invalid(format!("the configuration cannot be written: {fault}")))
+        toml::to_string(self)
+            .map_err(|fault| Error::Invalid(format!("the configuration cannot be written: {fault}")))
     }
 
     /// Keys whose values differ from `saved` in a way that changes the course of training, each as
@@ -158,7 +165,8 @@ mod tests {
     #[test]
     fn an_override_wins_over_the_file_and_may_be_bare_text() {
         let text = format!("{MINIMAL}[lora]\nrank = 4\nlayers = 2\n");
-        let config = resolve(&text, &["lora.rank=8", "lora.layers=all", "run.dir=runs/a b", "eval.multiples=[1, 3]"]);
+        let config =
+            resolve(&text, &["lora.rank=8", "lora.layers=all", "run.dir=runs/a b", "eval.multiples=[1, 3]"]);
         let config = config.unwrap();
         assert_eq!(config.lora.rank, 8);
         assert_eq!(config.lora.layers, super::super::LayerChoice::All);
@@ -178,7 +186,8 @@ mod tests {
         let saved = resolve(MINIMAL, &[]).unwrap();
         let now = resolve(MINIMAL, &["eval.every=3", "run.dir=x", "outer.parallel_episodes=7"]).unwrap();
         assert_eq!(now.differences(&saved), Vec::<String>::new());
-        let now = resolve(MINIMAL, &["inner.lr=0.5", "run.seed=3", "outer.steps=5", "outer.warmup_steps=1"]).unwrap();
+        let now = resolve(MINIMAL, &["inner.lr=0.5", "run.seed=3", "outer.steps=5", "outer.warmup_steps=1"])
+            .unwrap();
         let found = now.differences(&saved).join("\n");
         for key in ["inner.lr", "run.seed", "outer.steps", "outer.warmup_steps"] {
             assert!(found.contains(key), "{found}");

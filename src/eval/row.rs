@@ -79,7 +79,9 @@ impl std::iter::Sum for Tally {
 
 /// What guessing evenly among the answers that occur in `episodes` would score, 0 to 1.
 pub fn chance(episodes: &[EncodedEpisode]) -> f64 {
-    let answers: BTreeSet<&str> =
-        episodes.iter().flat_map(|episode| episode.queries.iter().map(|query| query.answer.as_str())).collect();
+    let answers: BTreeSet<&str> = episodes
+        .iter()
+        .flat_map(|episode| episode.queries.iter().map(|query| query.answer.as_str()))
+        .collect();
     1.0 / answers.len().max(1) as f64
 }

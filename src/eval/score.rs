@@ -80,7 +80,8 @@ impl Scorer<'_> {
         let mut tally = Tally::default();
         for query in &episode.queries {
             session.clear();
-            let given = session.generate(prompt(method, query), self.tokenizer.end_id(), self.max_new_tokens)?;
+            let given =
+                session.generate(prompt(method, query), self.tokenizer.end_id(), self.max_new_tokens)?;
             // An answer must also be ended.
             let right = given.stopped && is_right(&self.tokenizer.decode(&given.tokens)?, &query.answer);
             tally.right += usize::from(right);

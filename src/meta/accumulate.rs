@@ -30,10 +30,14 @@ impl GradientMean {
 
     /// The mean; losses are means too. Fails if nothing was added.
     pub fn finish(self) -> Result<MetaGradient> {
-        let mut mean = self.sum.ok_or_else(|| Error::Invalid("an outer step needs at least one episode".into()))?;
+        let mut mean =
+            self.sum.ok_or_else(|| Error::Invalid("an outer step needs at least one episode".into()))?;
         let factor = 1.0 / self.count as f64;
         let scale = |tensor: &Tensor| -> Result<Tensor> { Ok((tensor * factor)?) };
-        mean.inner_losses.iter_mut().chain(mean.inner_lr.iter_mut().flatten()).for_each(|value| *value *= factor);
+        mean.inner_losses
+            .iter_mut()
+            .chain(mean.inner_lr.iter_mut().flatten())
+            .for_each(|value| *value *= factor);
         mean.outer_loss *= factor;
         mean.phi_n = mean.phi_n.iter().map(scale).collect::<Result<_>>()?;
         mean.phi0 = mean.phi0.iter().map(scale).collect::<Result<_>>()?;
@@ -43,7 +47,8 @@ impl GradientMean {
 }
 
 fn add(sum: &mut MetaGradient, next: &MetaGradient) -> Result<()> {
-    let numbers = |sum: &mut [f64], next: &[f64]| sum.iter_mut().zip(next).for_each(|(sum, next)| *sum += next);
+    let numbers =
+        |sum: &mut [f64], next: &[f64]| sum.iter_mut().zip(next).for_each(|(sum, next)| *sum += next);
     numbers(&mut sum.inner_losses, &next.inner_losses);
     sum.inner_lr.iter_mut().zip(&next.inner_lr).for_each(|(sum, next)| numbers(sum, next));
     sum.outer_loss += next.outer_loss;

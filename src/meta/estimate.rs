@@ -79,7 +79,8 @@ pub fn base_parameters(config: &DecoderConfig) -> usize {
     let shapes = crate::model::Projection::ALL.map(|which| config.projection_shape(which));
     let layer: usize = shapes.iter().map(|(rows, columns)| rows * columns).sum();
     let tables = if config.tied { 1 } else { 2 };
-    config.num_layers * (layer + 2 * config.hidden_size) + (tables * config.vocab_size + 1) * config.hidden_size
+    config.num_layers * (layer + 2 * config.hidden_size)
+        + (tables * config.vocab_size + 1) * config.hidden_size
 }
 
 /// Numbers that are trained: of the adapter's start, of the inner rates (one a tensor and step), of the head.

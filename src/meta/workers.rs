@@ -20,7 +20,8 @@ impl Workers {
             return Ok(Self { pool: None });
         }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(episodes).build();
-        let pool = pool.map_err(|fault| Error::Invalid(format!("{episodes} threads could not be started: {fault}")))?;
+        let pool = pool
+            .map_err(|fault| Error::Invalid(format!("{episodes} threads could not be started: {fault}")))?;
         Ok(Self { pool: Some(pool) })
     }
 
@@ -30,7 +31,11 @@ impl Workers {
     }
 
     /// `work` on every item; results in the order of `items`, the first error in that order.
-    pub fn map<T: Sync, R: Send>(&self, items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+    pub fn map<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        work: impl Fn(&T) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
         self.map_while(items, &|| true, work)
     }
 
@@ -78,7 +83,8 @@ mod tests {
     #[test]
     fn an_error_ends_the_work_and_is_returned() {
         for workers in [1, 3] {
-            let fail = |item: &usize| if *item == 7 { Err(Error::Invalid("seven".to_owned())) } else { Ok(*item) };
+            let fail =
+                |item: &usize| if *item == 7 { Err(Error::Invalid("seven".to_owned())) } else { Ok(*item) };
             let items: Vec<usize> = (0..20).collect();
             let message = Workers::new(workers).unwrap().map(&items, fail).unwrap_err().to_string();
             assert_eq!(message, "seven");

@@ -20,7 +20,8 @@ impl RunFolder {
     /// Makes folder `dir`, or uses it if it is empty; a folder that holds something is refused.
     pub fn create(dir: &Path) -> Result<Self> {
         if is_taken(dir)? {
-            let hint = "exists and is not empty: continue it with --resume, or name another folder with --out";
+            let hint =
+                "exists and is not empty: continue it with --resume, or name another folder with --out";
             return Err(Error::file(dir, hint));
         }
         fs::create_dir_all(dir).map_err(|source| Error::io(dir, source))?;

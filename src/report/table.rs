@@ -4,7 +4,8 @@ use crate::eval::{Method, Row};
 
 /// One line for each method, one column for each length; reasons for missing scores below.
 pub fn table(rows: &[Row], chance: f64) -> String {
-    let mut lengths: Vec<(usize, usize)> = rows.iter().map(|row| (row.multiple, row.context_tokens)).collect();
+    let mut lengths: Vec<(usize, usize)> =
+        rows.iter().map(|row| (row.multiple, row.context_tokens)).collect();
     lengths.sort_unstable();
     lengths.dedup_by_key(|(multiple, _)| *multiple);
     let mut cells = vec![header(&lengths)];
@@ -13,7 +14,8 @@ pub fn table(rows: &[Row], chance: f64) -> String {
         if own.is_empty() {
             continue;
         }
-        let scores = lengths.iter().map(|(multiple, _)| score(own.iter().find(|row| row.multiple == *multiple)));
+        let scores =
+            lengths.iter().map(|(multiple, _)| score(own.iter().find(|row| row.multiple == *multiple)));
         cells.push(std::iter::once(method.name().to_owned()).chain(scores).collect());
     }
     format!("{}{}", align(&cells), footer(rows, chance))
@@ -46,8 +48,10 @@ fn align(cells: &[Vec<String>]) -> String {
 
 fn footer(rows: &[Row], chance: f64) -> String {
     let questions = rows.iter().map(|row| row.n).max().unwrap_or(0);
-    let mut text =
-        format!("{questions} held-out questions a cell; guessing among their answers scores {:.1}%\n", 100.0 * chance);
+    let mut text = format!(
+        "{questions} held-out questions a cell; guessing among their answers scores {:.1}%\n",
+        100.0 * chance
+    );
     for row in rows {
         if let Some(reason) = &row.reason {
             text += &format!("– {} at {}×: {reason}\n", row.method.name(), row.multiple);
