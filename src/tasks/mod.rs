@@ -1,1 +1,70 @@
-//! Episodes: contexts with questions, read or generated, and their segments.
+//! Episodes: context documents with questions, generated or read from files, and their tokens.
+//!
+//! A source gives its `i`-th episode as a pure function of seed and `i`, so that a run resumes from a number
+//! alone. Training and held-out episodes draw from independent random streams and from disjoint background
+//! sentences.
+
+pub mod babi;
+pub mod background;
+mod built_in;
+pub mod corpus;
+mod encoder;
+pub mod hide;
+pub mod jsonl;
+pub mod segment;
+mod source;
+mod stream;
+pub mod world;
+
+pub use encoder::{EncodedEpisode, EncodedQuery, Encoder};
+pub use source::open;
+
+use crate::Result;
+
+/// A question about a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Qa {
+    /// The question.
+    pub question: String,
+    /// Its answer.
+    pub answer: String,
+    /// The sentences of the context that give the answer, in their order there; may be empty.
+    pub support: Vec<String>,
+}
+
+/// A context and questions about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Episode {
+    /// For messages: `qa1 #17`, `file.jsonl:3`.
+    pub name: String,
+    /// The context.
+    pub documents: Vec<String>,
+    /// Questions, at least one.
+    pub qa: Vec<Qa>,
+}
+
+/// Episodes by number; `episode` is a pure function of the source's seed and the index.
+pub trait EpisodeSource: Send + Sync {
+    /// Number of different episodes; `None` where they never end.
+    fn len(&self) -> Option<u64>;
+
+    /// Whether there is no episode at all. Sources refuse to open empty.
+    fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+
+    /// The episode of this index. A finite training source starts over in a new order after its last one.
+    ///
+    /// # Errors
+    /// If the index is beyond a held-out source's end, or the episode cannot be made.
+    fn episode(&self, index: u64) -> Result<Episode>;
+}
+
+/// Which part of the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// For training.
+    Train,
+    /// For evaluation, never trained on.
+    HeldOut,
+}

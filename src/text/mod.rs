@@ -1,6 +1,14 @@
 //! Text and tokens: tokenizers, sentences, and token sequences of which a part is predicted.
 
-/// Tokens, of which those from `loss_from` on are predicted (the earlier ones are only read).
+pub mod sentences;
+pub mod template;
+pub mod tokenizer;
+pub mod word_level;
+
+pub use template::Template;
+pub use tokenizer::Tokenizer;
+
+/// Tokens, of which those from `loss_from` on are predicted; the earlier ones are only read.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Sequence {
     /// Token ids.

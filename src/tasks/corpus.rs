@@ -1,0 +1,205 @@
+//! Generated text for pretraining a tiny base: it learns the words, their grammar, the form of queries, and
+//! to copy from what it has read.
+
+use rand::Rng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::segment::prefix;
+use super::stream::{Purpose, stream};
+use super::world::{self, Asked, Story, tell};
+use super::{Split, built_in};
+use crate::config::data::CorpusConfig;
+use crate::text::Template;
+use crate::text::word_level::Splitter;
+use crate::{Error, Result};
+
+/// Documents that repeat their own sentences have about this many tokens.
+const REPEATED_TOKENS: usize = 100;
+/// Tokens of a numbered piece, about.
+const PIECE_TOKENS: std::ops::RangeInclusive<usize> = 12..=40;
+
+/// Documents by number; each is a pure function of (seed, index).
+pub struct Corpus {
+    config: CorpusConfig,
+    template: Template,
+    splitter: Splitter,
+    seed: u64,
+}
+
+impl Corpus {
+    /// A corpus. It draws background sentences of the training split only.
+    ///
+    /// # Errors
+    /// If the prompt is no template.
+    pub fn new(config: CorpusConfig, seed: u64) -> Result<Self> {
+        let template =
+            Template::parse(&config.prompt).map_err(|e| Error::Invalid(format!("corpus.prompt {e}")))?;
+        Ok(Self { config, template, splitter: Splitter::new(), seed })
+    }
+
+    /// The document of this index. Whoever packs documents ends each with the end token.
+    ///
+    /// # Errors
+    /// If the configuration allows no story.
+    pub fn document(&self, index: u64) -> Result<String> {
+        let rng = &mut stream(self.seed, Split::Train, Purpose::Corpus, index);
+        let asked = if chance(self.config.two_hop_fraction, rng) { Asked::Object } else { Asked::Person };
+        let event_prefix = chance(self.config.event_fraction, rng);
+        let story = tell(&self.config.world(event_prefix), asked, rng)?;
+        if chance(self.config.repeat_fraction, rng) {
+            return Ok(self.repeated(&story, rng));
+        }
+        let sentences = self.context(&story.facts, rng);
+        let context = self.written(&sentences, rng);
+        let Some(qa) = story.qa.first() else { return Ok(context) };
+        // The number in the prompt, where it has one, is as good as any.
+        let prompt = self.template.prompt(rng.random_range(1..=self.config.numbers.max(1)), &qa.question);
+        Ok(format!("{context}\n{prompt}{}", self.template.answer(&qa.answer)))
+    }
+
+    /// Texts that hold every word that episodes, prompts and this corpus can have, of either split.
+    pub fn lexicon_texts(&self) -> impl Iterator<Item = String> + use<> {
+        let lists: [&[&str]; 7] = [
+            &["0 1 2 3 4 5 6 7 8 9 : . ? Event doc_"],
+            &world::ACTORS,
+            &world::PLACES,
+            &world::OBJECTS,
+            &world::MOVES,
+            &world::TAKES,
+            &world::DROPS,
+        ];
+        let facts: Vec<String> = lists.iter().map(|list| list.join(" ")).collect();
+        let queries = [
+            "the there Where is was before".to_owned(),
+            "You have memorized documents. Question: Answer:".to_owned(),
+            self.template.prompt(0, ""),
+        ];
+        facts.into_iter().chain(queries).chain(built_in::lexicon())
+    }
+
+    /// A few sentences, said again in changing order.
+    fn repeated(&self, story: &Story, rng: &mut ChaCha8Rng) -> String {
+        let facts = rng.random_range(0..=story.facts.len().min(3));
+        let mut own: Vec<String> = story.facts[..facts].to_vec();
+        for _ in 0..rng.random_range(1..=3) {
+            own.push(built_in::sentence(Split::Train, rng));
+        }
+        let mut sentences = own.clone();
+        let tokens: usize = own.iter().map(|s| self.splitter.count(s)).sum();
+        for _ in 1..REPEATED_TOKENS.div_ceil(tokens.max(1)).max(2) {
+            own.shuffle(rng);
+            sentences.extend(own.iter().cloned());
+        }
+        self.written(&sentences, rng)
+    }
+
+    /// The facts in order among background sentences.
+    fn context(&self, facts: &[String], rng: &mut ChaCha8Rng) -> Vec<String> {
+        let choices = &self.config.background_tokens;
+        let wanted = if choices.is_empty() { 0 } else { choices[rng.random_range(0..choices.len())] };
+        let mut sentences = facts.to_vec();
+        let mut tokens = 0;
+        while tokens < wanted {
+            let sentence = built_in::sentence(Split::Train, rng);
+            tokens += self.splitter.count(&sentence);
+            // Inserting anywhere keeps the order of the facts.
+            sentences.insert(rng.random_range(0..=sentences.len()), sentence);
+        }
+        sentences
+    }
+
+    /// The sentences as one text, in some documents in numbered pieces.
+    fn written(&self, sentences: &[String], rng: &mut ChaCha8Rng) -> String {
+        if !chance(self.config.numbered_fraction, rng) {
+            return sentences.join(" ");
+        }
+        let numbers = self.config.numbers.max(1);
+        let (mut number, limit) = (rng.random_range(0..numbers), rng.random_range(PIECE_TOKENS));
+        let (mut lines, mut line, mut tokens) = (Vec::new(), Vec::new(), 0);
+        for sentence in sentences {
+            tokens += self.splitter.count(sentence);
+            if tokens > limit && !line.is_empty() {
+                lines.push(numbered(&mut number, numbers, &mut line));
+                tokens = self.splitter.count(sentence);
+            }
+            line.push(sentence.as_str());
+        }
+        lines.push(numbered(&mut number, numbers, &mut line));
+        lines.join("\n")
+    }
+}
+
+/// `doc_12: TEXT`, and the next number.
+fn numbered(number: &mut usize, numbers: usize, line: &mut Vec<&str>) -> String {
+    let text = format!("{} {}", prefix(*number), line.join(" "));
+    *number = (*number + 1) % numbers;
+    line.clear();
+    text
+}
+
+fn chance(part: f64, rng: &mut ChaCha8Rng) -> bool {
+    rng.random::<f64>() < part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn documents_depend_on_seed_and_index_alone() {
+        let corpus = |seed| Corpus::new(CorpusConfig::default(), seed).unwrap();
+        let (a, b) = (corpus(1), corpus(1));
+        let backwards: Vec<String> = (0..20).rev().map(|i| a.document(i).unwrap()).collect();
+        let forwards: Vec<String> = (0..20).map(|i| b.document(i).unwrap()).collect();
+        assert!(backwards.iter().rev().eq(&forwards));
+        assert_ne!(corpus(2).document(0).unwrap(), forwards[0]);
+        assert!(forwards.iter().collect::<HashSet<_>>().len() > 18);
+    }
+
+    #[test]
+    fn the_mix_of_documents_is_as_configured() {
+        let corpus = Corpus::new(CorpusConfig::default(), 0).unwrap();
+        let documents: Vec<String> = (0..2_000).map(|i| corpus.document(i).unwrap()).collect();
+        let part =
+            |test: &dyn Fn(&str) -> bool| documents.iter().filter(|d| test(d)).count() as f64 / 2_000.0;
+        let asks = part(&|d| d.contains("Question: Where is") && d.contains("? Answer: "));
+        assert!((asks - 0.7).abs() < 0.04, "{asks}");
+        let two_hop = part(&|d| d.contains("Question: Where is the"));
+        assert!((two_hop - 0.21).abs() < 0.04, "{two_hop}");
+        let numbered = part(&|d| d.starts_with("doc_"));
+        assert!((numbered - 0.5).abs() < 0.04, "{numbered}");
+        for number in 0..100 {
+            assert!(documents.iter().any(|d| d.contains(&prefix(number))), "{number}");
+        }
+    }
+
+    #[test]
+    fn documents_without_a_question_say_their_sentences_again() {
+        let config = CorpusConfig { repeat_fraction: 1.0, numbered_fraction: 0.0, ..CorpusConfig::default() };
+        let corpus = Corpus::new(config, 0).unwrap();
+        for index in 0..100 {
+            let document = corpus.document(index).unwrap();
+            let sentences: Vec<&str> =
+                crate::text::sentences::split(&document).iter().map(|s| s.trim()).collect();
+            let different: HashSet<&str> = sentences.iter().copied().collect();
+            assert!(different.len() * 2 <= sentences.len(), "{document}");
+        }
+    }
+
+    #[test]
+    fn no_pretraining_document_has_a_held_out_sentence() {
+        let corpus = Corpus::new(CorpusConfig::default(), 0).unwrap();
+        for index in 0..300 {
+            let document = corpus.document(index).unwrap();
+            let lines = document.lines().map(|line| line.split_once(": ").map_or(line, |(_, text)| text));
+            for sentence in lines.flat_map(crate::text::sentences::split) {
+                let sentence = sentence.trim();
+                let background =
+                    ["The ", "A ", "In ", "At ", "Every ", "After "].iter().any(|w| sentence.starts_with(w));
+                assert!(!background || built_in::belongs(sentence, Split::Train), "{sentence}");
+            }
+        }
+    }
+}

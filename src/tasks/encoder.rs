@@ -1,0 +1,128 @@
+//! Episodes to tokens: segments to memorise, and queries without and with the context.
+
+use rand::Rng;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+
+use super::segment::{Segmenter, with_prefix};
+use super::stream::{Purpose, stream};
+use super::{Episode, Qa, Split};
+use crate::config::DataConfig;
+use crate::text::{Sequence, Template, Tokenizer};
+use crate::{Error, Result};
+
+/// A question in tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncodedQuery {
+    /// Prompt, answer and end token; the answer and the end token are predicted. No context.
+    pub training: Sequence,
+    /// What generation starts from: no context, no answer.
+    pub prompt: Vec<u32>,
+    /// The documents, a line break, and the prompt.
+    pub in_context_prompt: Vec<u32>,
+    /// The expected answer.
+    pub answer: String,
+    /// Tokens of the answer, and the end token.
+    pub answer_tokens: Vec<u32>,
+}
+
+/// An episode in tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncodedEpisode {
+    /// The episode's name.
+    pub name: String,
+    /// Its index in its source.
+    pub index: u64,
+    /// `doc_i: TEXT`, of which the text is predicted.
+    pub segments: Vec<Sequence>,
+    /// Questions, at least one.
+    pub queries: Vec<EncodedQuery>,
+    /// Tokens of all segments with their prefixes.
+    pub context_tokens: usize,
+}
+
+/// Encodes episodes.
+#[derive(Debug, Clone)]
+pub struct Encoder {
+    segmenter: Segmenter,
+    number_offset_max: usize,
+    shuffle_segments: bool,
+    prompt: String,
+    tokenizer: Tokenizer,
+    seed: u64,
+}
+
+impl Encoder {
+    /// An encoder; `seed` decides the order and numbers of segments in training.
+    pub fn new(config: &DataConfig, tokenizer: Tokenizer, seed: u64) -> Self {
+        let segmenter =
+            Segmenter { segment_tokens: config.segment_tokens, pack_documents: config.pack_documents };
+        Self {
+            segmenter,
+            number_offset_max: config.number_offset_max,
+            shuffle_segments: config.shuffle_segments,
+            prompt: config.prompt.clone(),
+            tokenizer,
+            seed,
+        }
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Encodes an episode. In training, segments are shuffled and numbered from a random number where the
+    /// configuration says so, as (seed, index) decide; held-out segments are numbered in order from 0.
+    ///
+    /// # Errors
+    /// If the episode has an empty document or no question, or a text cannot be encoded; the error names the
+    /// episode.
+    pub fn encode(&self, episode: &Episode, index: u64, split: Split) -> Result<EncodedEpisode> {
+        let named = |error: Error| match error {
+            Error::Invalid(reason) => Error::Invalid(format!("episode {}: {reason}", episode.name)),
+            other => other,
+        };
+        if episode.qa.is_empty() {
+            return Err(named(Error::Invalid("no question".into())));
+        }
+        let segments = self.segments(&episode.documents, index, split).map_err(named)?;
+        let context = episode.documents.join("\n");
+        let query = |qa: &Qa| self.query(qa, segments.len(), &context);
+        let queries = episode.qa.iter().map(query).collect::<Result<Vec<_>>>().map_err(named)?;
+        let context_tokens = segments.iter().map(|s| s.tokens.len()).sum();
+        Ok(EncodedEpisode { name: episode.name.clone(), index, segments, queries, context_tokens })
+    }
+
+    fn segments(&self, documents: &[String], index: u64, split: Split) -> Result<Vec<Sequence>> {
+        let mut texts = self.segmenter.cut(documents, &self.tokenizer)?;
+        let mut first = 0;
+        if split == Split::Train {
+            let mut rng = stream(self.seed, split, Purpose::Segments, index);
+            first = rng.random_range(0..=self.number_offset_max);
+            if self.shuffle_segments {
+                texts.shuffle(&mut rng);
+            }
+        }
+        let numbered = texts.iter().enumerate();
+        numbered.map(|(i, text)| with_prefix(first.saturating_add(i), text, &self.tokenizer)).collect()
+    }
+
+    fn query(&self, qa: &Qa, documents: usize, context: &str) -> Result<EncodedQuery> {
+        let template =
+            Template::parse(&self.prompt).map_err(|e| Error::Invalid(format!("data.prompt {e}")))?;
+        let prompt = template.prompt(documents, &qa.question);
+        let (mut tokens, loss_from) = self.tokenizer.encode_joined(&prompt, &template.answer(&qa.answer))?;
+        tokens.push(self.tokenizer.end_id());
+        if tokens.len() < loss_from + 2 {
+            return Err(Error::Invalid(format!("the answer `{}` has no tokens", qa.answer)));
+        }
+        Ok(EncodedQuery {
+            prompt: tokens[..loss_from].to_vec(),
+            in_context_prompt: self.tokenizer.encode(&format!("{context}\n{prompt}"))?,
+            answer: qa.answer.clone(),
+            answer_tokens: tokens[loss_from..].to_vec(),
+            training: Sequence { tokens, loss_from },
+        })
+    }
+}

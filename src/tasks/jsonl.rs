@@ -1,0 +1,163 @@
+//! Reader of JSONL episodes: one object a line, with a context and questions.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::{Episode, Qa};
+use crate::{Error, Result};
+
+/// Or what is wrong with a line.
+type Parsed<T> = std::result::Result<T, String>;
+
+/// Reads episodes. A line is an object with `context` (a string or a list of strings) and either `question`,
+/// `answer` and optional `support` (a string or a list of strings), or `qa`, a list of objects of these.
+///
+/// # Errors
+/// With file, line and reason, for anything else: blank lines, unknown or doubled meanings, empty texts; an
+/// empty file.
+pub fn read(path: &Path) -> Result<Vec<Episode>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    let mut episodes = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let name = format!("{file}:{}", index + 1);
+        let episode = episode(line, name).map_err(|reason| Error::data(path, index + 1, reason))?;
+        episodes.push(episode);
+    }
+    if episodes.is_empty() {
+        return Err(Error::file(path, "empty: expected one JSON object a line"));
+    }
+    Ok(episodes)
+}
+
+fn episode(line: &str, name: String) -> Parsed<Episode> {
+    if line.trim().is_empty() {
+        return Err("blank line".into());
+    }
+    let value: Value = serde_json::from_str(line).map_err(|e| format!("not JSON: {e}"))?;
+    let Value::Object(mut fields) = value else { return Err("not a JSON object".into()) };
+    let documents = texts(&mut fields, "context")?.ok_or("no `context`")?;
+    if documents.is_empty() {
+        return Err("`context` is an empty list".into());
+    }
+    let qa = match fields.remove("qa") {
+        None => vec![question(fields)?],
+        Some(Value::Array(list)) if !list.is_empty() => {
+            refuse_others(&fields)?;
+            list.into_iter().enumerate().map(nested).collect::<Parsed<_>>()?
+        }
+        Some(_) => return Err("`qa` is not a list of one object or more".into()),
+    };
+    Ok(Episode { name, documents, qa })
+}
+
+fn nested((index, value): (usize, Value)) -> Parsed<Qa> {
+    let fault = |reason: String| format!("qa[{index}]: {reason}");
+    match value {
+        Value::Object(fields) => question(fields).map_err(fault),
+        _ => Err(fault("not a JSON object".into())),
+    }
+}
+
+fn question(mut fields: Map<String, Value>) -> Parsed<Qa> {
+    let question = text(&mut fields, "question")?;
+    let answer = text(&mut fields, "answer")?;
+    let support = texts(&mut fields, "support")?.unwrap_or_default();
+    refuse_others(&fields)?;
+    Ok(Qa { question, answer, support })
+}
+
+fn refuse_others(fields: &Map<String, Value>) -> Parsed<()> {
+    match fields.keys().next() {
+        Some(name) => Err(format!(
+            "field `{name}` is not known here: `context` goes with `question`, `answer` and `support`, or with `qa`"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A text that is not empty, without white space around it.
+fn text(fields: &mut Map<String, Value>, name: &str) -> Parsed<String> {
+    match fields.remove(name) {
+        Some(Value::String(text)) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+        Some(Value::String(_)) => Err(format!("`{name}` is empty")),
+        Some(_) => Err(format!("`{name}` is not a string")),
+        None => Err(format!("no `{name}`")),
+    }
+}
+
+/// One text or a list of them, as they are; `None` where the field is missing.
+fn texts(fields: &mut Map<String, Value>, name: &str) -> Parsed<Option<Vec<String>>> {
+    let list = match fields.remove(name) {
+        None => return Ok(None),
+        Some(Value::Array(list)) => list,
+        Some(one) => vec![one],
+    };
+    let one = |(index, value): (usize, Value)| match value {
+        Value::String(text) if !text.trim().is_empty() => Ok(text),
+        Value::String(_) => Err(format!("`{name}` is empty (text {index}, from 0)")),
+        _ => Err(format!("`{name}` is neither a string nor a list of strings")),
+    };
+    list.into_iter().enumerate().map(one).collect::<Parsed<_>>().map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: impl AsRef<[u8]>) -> Result<Vec<Episode>> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        read(file.path())
+    }
+
+    #[test]
+    fn both_forms_of_context_and_of_questions_are_read() {
+        let text = "\u{feff}{\"context\": \"A. B.\", \"question\": \"Q? \", \"answer\": \"a\", \"support\": \"A.\"}\n\
+                    {\"context\": [\"A.\", \"B.\"], \"qa\": [{\"question\": \"Q\", \"answer\": \"1\"}, \
+                    {\"question\": \"R\", \"answer\": \"2\", \"support\": [\"A.\", \"B.\"]}]}\r\n";
+        let episodes = read_text(text).unwrap();
+        assert_eq!(episodes[0].documents, ["A. B."]);
+        assert_eq!((episodes[0].qa[0].question.as_str(), episodes[0].qa[0].support.len()), ("Q?", 1));
+        assert_eq!((episodes[1].documents.len(), episodes[1].qa.len()), (2, 2));
+        assert!(episodes[1].name.ends_with(":2"));
+    }
+
+    #[test]
+    fn every_bad_line_is_refused_with_its_number_and_reason() {
+        let good = "{\"context\": \"A.\", \"question\": \"Q\", \"answer\": \"a\"}";
+        for (line, reason) in [
+            ("", "blank"),
+            ("{", "not JSON"),
+            ("[]", "not a JSON object"),
+            ("{\"question\": \"Q\", \"answer\": \"a\"}", "no `context`"),
+            ("{\"context\": [], \"question\": \"Q\", \"answer\": \"a\"}", "empty list"),
+            (
+                "{\"context\": [\"a\", \" \"], \"question\": \"Q\", \"answer\": \"a\"}",
+                "`context` is empty (text 1",
+            ),
+            ("{\"context\": 3, \"question\": \"Q\", \"answer\": \"a\"}", "`context` is neither"),
+            ("{\"context\": \"A\", \"answer\": \"a\"}", "no `question`"),
+            ("{\"context\": \"A\", \"question\": \"Q\", \"answer\": \"\"}", "`answer` is empty"),
+            ("{\"context\": \"A\", \"question\": \"Q\", \"answer\": 3}", "`answer` is not a string"),
+            ("{\"context\": \"A\", \"question\": \"Q\", \"anwser\": \"a\", \"answer\": \"a\"}", "`anwser`"),
+            ("{\"context\": \"A\", \"qa\": []}", "`qa`"),
+            ("{\"context\": \"A\", \"qa\": [{\"question\": \"Q\"}]}", "qa[0]: no `answer`"),
+            (
+                "{\"context\": \"A\", \"qa\": [{\"question\": \"Q\", \"answer\": \"a\"}], \"answer\": \"a\"}",
+                "`answer`",
+            ),
+        ] {
+            match read_text(format!("{good}\n{line}\n{good}\n")) {
+                Err(Error::Data { line: 2, reason: message, .. }) => {
+                    assert!(message.contains(reason), "{message}")
+                }
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+        assert!(read_text("").unwrap_err().to_string().contains("empty"));
+        assert!(read_text([b'{', 0xff]).is_err());
+    }
+}

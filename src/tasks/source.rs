@@ -1,0 +1,235 @@
+//! Sources of episodes: the generated world, bAbI files in background text, and JSONL files.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use rand::seq::SliceRandom;
+
+use super::background::Background;
+use super::hide::Haystack;
+use super::stream::{Purpose, hash, stream};
+use super::world::{Asked, event, tell};
+use super::{Episode, EpisodeSource, Qa, Split, babi, jsonl};
+use crate::config::DataConfig;
+use crate::config::data::{Task, WorldConfig};
+use crate::text::Tokenizer;
+use crate::{Error, Result};
+
+/// Opens the episodes that a configuration describes.
+///
+/// `multiple` is the length of the contexts in multiples of `context_tokens`: longer ones have the same facts
+/// and questions, and more background. Contexts of JSONL files have the length that they have, so there only
+/// 1 is possible.
+///
+/// # Errors
+/// If a file is missing or malformed, if there is nothing to hold out, or for a length that is not possible.
+pub fn open(
+    config: &DataConfig,
+    tokenizer: &Tokenizer,
+    split: Split,
+    multiple: usize,
+    seed: u64,
+) -> Result<Box<dyn EpisodeSource>> {
+    let asked = match config.task {
+        Task::Files => return open_files(config, split, multiple, seed),
+        Task::Babi => return open_babi(config, tokenizer, split, multiple, seed),
+        Task::Qa1 => Asked::Person,
+        Task::Qa2 => Asked::Object,
+        Task::Qa3 => Asked::Before,
+    };
+    let haystack = haystack(config, tokenizer, split, multiple)?;
+    Ok(Box::new(Generated { world: config.world(), asked, haystack, split, seed }))
+}
+
+fn haystack(config: &DataConfig, tokenizer: &Tokenizer, split: Split, multiple: usize) -> Result<Haystack> {
+    let context_tokens = config.context_tokens.checked_mul(multiple).filter(|&tokens| tokens > 0);
+    let reason = || format!("contexts of {multiple} times {} tokens are not possible", config.context_tokens);
+    let context_tokens = context_tokens.ok_or_else(|| Error::Invalid(reason()))?;
+    let source = match (&config.held_out_background, split) {
+        (Some(source), Split::HeldOut) => source,
+        _ => &config.background,
+    };
+    // Also of a text that serves evaluation only, the held-out part is used: one rule keeps the splits apart
+    // even where the two paths share files.
+    let background = Background::open(source, split)?;
+    let min_sentence_tokens = config.background_min_tokens;
+    Ok(Haystack { background, tokenizer: tokenizer.clone(), context_tokens, min_sentence_tokens })
+}
+
+/// Stories of the simulated world; they never end.
+struct Generated {
+    world: WorldConfig,
+    asked: Asked,
+    haystack: Haystack,
+    split: Split,
+    seed: u64,
+}
+
+impl EpisodeSource for Generated {
+    fn len(&self) -> Option<u64> {
+        None
+    }
+
+    fn episode(&self, index: u64) -> Result<Episode> {
+        let story = tell(&self.world, self.asked, &mut stream(self.seed, self.split, Purpose::Facts, index))?;
+        let mut rng = stream(self.seed, self.split, Purpose::Background, index);
+        let context = self.haystack.hide(&story.facts, &mut rng)?;
+        let task = match self.asked {
+            Asked::Person => "qa1",
+            Asked::Object => "qa2",
+            Asked::Before => "qa3",
+        };
+        Ok(Episode { name: format!("{task} #{index}"), documents: vec![context], qa: story.qa })
+    }
+}
+
+/// A question of a bAbI file with the facts before it.
+struct Hidden {
+    name: String,
+    facts: Vec<String>,
+    qa: Qa,
+}
+
+/// Questions of bAbI files, their facts hidden in background text.
+struct Babi {
+    questions: Finite<Hidden>,
+    haystack: Haystack,
+}
+
+impl EpisodeSource for Babi {
+    fn len(&self) -> Option<u64> {
+        Some(self.questions.items.len() as u64)
+    }
+
+    fn episode(&self, index: u64) -> Result<Episode> {
+        let hidden = self.questions.get(index)?;
+        let mut rng = stream(self.questions.seed, self.questions.split, Purpose::Background, index);
+        let context = self.haystack.hide(&hidden.facts, &mut rng)?;
+        Ok(Episode { name: hidden.name.clone(), documents: vec![context], qa: vec![hidden.qa.clone()] })
+    }
+}
+
+fn open_babi(
+    config: &DataConfig,
+    tokenizer: &Tokenizer,
+    split: Split,
+    multiple: usize,
+    seed: u64,
+) -> Result<Box<dyn EpisodeSource>> {
+    let read = |path: &Path| -> Result<Vec<(u64, Vec<Hidden>)>> {
+        let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let stories = babi::read(path)?.into_iter();
+        Ok(stories.map(|story| (story_key(&story), hidden(&story, &file, config.event_prefix))).collect())
+    };
+    let stories = choose(config, split, read)?;
+    let questions = Finite::new(stories.into_iter().flatten().collect(), split, seed);
+    Ok(Box::new(Babi { questions, haystack: haystack(config, tokenizer, split, multiple)? }))
+}
+
+fn story_key(story: &babi::BabiStory) -> u64 {
+    let facts: Vec<&str> = story.facts.iter().map(|(_, fact)| fact.as_str()).collect();
+    hash(&facts.join("\n"))
+}
+
+/// The story's questions, with `Mary Event 2:` before each fact where wanted.
+fn hidden(story: &babi::BabiStory, file: &str, event_prefix: bool) -> Vec<Hidden> {
+    let mut events: HashMap<&str, usize> = HashMap::new();
+    let mut facts = Vec::new();
+    for (_, fact) in &story.facts {
+        let name = fact.split(' ').next().unwrap_or(fact);
+        let number = events.entry(name).or_default();
+        facts.push(if event_prefix { event(name, *number, fact) } else { fact.clone() });
+        *number += 1;
+    }
+    let hidden = |question: &babi::BabiQuestion| Hidden {
+        name: format!("{file}:{}", question.line),
+        facts: facts[..question.facts_before].to_vec(),
+        qa: Qa {
+            question: question.question.clone(),
+            answer: question.answer.clone(),
+            support: question.support.iter().map(|&i| facts[i].clone()).collect(),
+        },
+    };
+    story.questions.iter().map(hidden).collect()
+}
+
+impl EpisodeSource for Finite<Episode> {
+    fn len(&self) -> Option<u64> {
+        Some(self.items.len() as u64)
+    }
+
+    fn episode(&self, index: u64) -> Result<Episode> {
+        self.get(index).cloned()
+    }
+}
+
+fn open_files(
+    config: &DataConfig,
+    split: Split,
+    multiple: usize,
+    seed: u64,
+) -> Result<Box<dyn EpisodeSource>> {
+    if multiple != 1 {
+        let reason = "contexts of JSONL files cannot be lengthened: evaluate at multiples = [1]";
+        return Err(Error::Invalid(reason.into()));
+    }
+    let read = |path: &Path| -> Result<Vec<(u64, Episode)>> {
+        let episodes = jsonl::read(path)?.into_iter();
+        Ok(episodes.map(|episode| (hash(&episode.documents.join("\n")), episode)).collect())
+    };
+    Ok(Box::new(Finite::new(choose(config, split, read)?, split, seed)))
+}
+
+/// Reads the items of the split: from its own files, or else its part of all items, parted by their keys
+/// (a hash of the context), so that no context is in both parts.
+fn choose<T>(
+    config: &DataConfig,
+    split: Split,
+    read: impl Fn(&Path) -> Result<Vec<(u64, T)>>,
+) -> Result<Vec<T>> {
+    let own_files = !config.held_out_files.is_empty();
+    let files = if own_files && split == Split::HeldOut { &config.held_out_files } else { &config.files };
+    let Some(first) = files.first() else {
+        return Err(Error::Invalid("data.files names no file".into()));
+    };
+    let mut items = Vec::new();
+    for path in files {
+        items.extend(read(path)?);
+    }
+    if !own_files {
+        let keys: BTreeSet<u64> = items.iter().map(|item| item.0).collect();
+        let count = ((keys.len() as f64 * config.held_out_fraction).ceil() as usize).max(1);
+        if count >= keys.len() {
+            let reason = "too few different contexts to hold some out: name data.held_out_files";
+            return Err(Error::file(first, reason));
+        }
+        let held_out: BTreeSet<u64> = keys.into_iter().take(count).collect();
+        items.retain(|(key, _)| held_out.contains(key) == (split == Split::HeldOut));
+    }
+    Ok(items.into_iter().map(|(_, item)| item).collect())
+}
+
+/// Items in file order for evaluation, and in a new random order in each round of training.
+struct Finite<T> {
+    items: Vec<T>,
+    split: Split,
+    seed: u64,
+}
+
+impl<T> Finite<T> {
+    fn new(items: Vec<T>, split: Split, seed: u64) -> Self {
+        Self { items, split, seed }
+    }
+
+    fn get(&self, index: u64) -> Result<&T> {
+        let count = self.items.len() as u64;
+        let beyond = || Error::Invalid(format!("no episode {index} among {count} held-out ones"));
+        if self.split == Split::HeldOut {
+            return usize::try_from(index).ok().and_then(|i| self.items.get(i)).ok_or_else(beyond);
+        }
+        let round = index.checked_div(count).ok_or_else(beyond)?;
+        let mut order: Vec<usize> = (0..self.items.len()).collect();
+        order.shuffle(&mut stream(self.seed, self.split, Purpose::Order, round));
+        Ok(&self.items[order[(index % count) as usize]])
+    }
+}
