@@ -27,8 +27,8 @@ pub fn run(args: &MetaTrain) -> Result<ExitCode> {
         None => {
             let config = load(args, args.config.as_deref())?;
             let folder = match &args.out {
-                Some(dir) => RunFolder::create(dir)?,
-                None => RunFolder::create_numbered(&config.run.dir)?,
+                Some(dir) => RunFolder::new(dir)?,
+                None => RunFolder::new_numbered(&config.run.dir)?,
             };
             let outcome = meta_train::start(&config, &folder, &hub_settings(), &progress)?;
             (folder, outcome)

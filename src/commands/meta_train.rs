@@ -42,9 +42,6 @@ pub fn start(
     let session = Session::open(&config, hub)?;
     let state = initial_state(&session)?;
     let text = config.to_toml()?;
-    write_file(&folder.config(), |out| {
-        out.write_all(text.as_bytes()).map_err(|source| Error::io(folder.config(), source))
-    })?;
     let progress = Progress {
         step: 0,
         next_episode: 0,
@@ -123,9 +120,16 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         let config = &session.config;
         let source = tasks::open(&config.data, &session.tokenizer, Split::Train, 1, config.run.seed)?;
+        // Everything that can be wrong with the data shows before the run leaves a trace.
         let during = if config.eval.every == 0 { 0 } else { config.eval.episodes_during };
+        let held_out = scores::held_out(&session, 1, during)?;
+        session.encoder.encode(&source.episode(0)?, 0, Split::Train)?;
+        folder.make()?;
+        write_file(&folder.config(), |out| {
+            out.write_all(progress.config.as_bytes()).map_err(|source| Error::io(folder.config(), source))
+        })?;
         Ok(Self {
-            held_out: scores::held_out(&session, 1, during)?,
+            held_out,
             metrics: Metrics::open(&folder.metrics(), progress.step)?,
             session,
             folder,

@@ -93,8 +93,6 @@ impl OuterConfig {
         check.not_negative("clip_norm", self.clip_norm);
         let fraction = (0.0..=1.0).contains(&self.final_lr_fraction);
         check.require(fraction, "final_lr_fraction", "must be from 0 to 1");
-        let too_warm = format!("is {}, more than outer.steps = {}", self.warmup_steps, self.steps);
-        check.require(self.warmup_steps <= self.steps, "warmup_steps", too_warm);
         check.require(self.parallel_episodes <= 1024, "parallel_episodes", "must be 1024 or less");
     }
 }

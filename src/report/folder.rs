@@ -17,24 +17,23 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes folder `dir`, or uses it if it is empty; a folder that holds something is refused.
-    pub fn create(dir: &Path) -> Result<Self> {
+    /// Folder `dir` for a new run, not made yet; one that holds something is refused.
+    pub fn new(dir: &Path) -> Result<Self> {
         if is_taken(dir)? {
             let hint =
                 "exists and is not empty: continue it with --resume, or name another folder with --out";
             return Err(Error::file(dir, hint));
         }
-        fs::create_dir_all(dir).map_err(|source| Error::io(dir, source))?;
         Ok(Self { dir: dir.to_owned() })
     }
 
-    /// As [`RunFolder::create`], but a taken name gets the next free number: `runs/a`, `runs/a-2`, …
-    pub fn create_numbered(dir: &Path) -> Result<Self> {
+    /// As [`RunFolder::new`], but a taken name gets the next free number: `runs/a`, `runs/a-2`, …
+    pub fn new_numbered(dir: &Path) -> Result<Self> {
         let mut number = 1;
         while is_taken(&numbered(dir, number))? {
             number += 1;
         }
-        Self::create(&numbered(dir, number))
+        Self::new(&numbered(dir, number))
     }
 
     /// The folder of a run that has a checkpoint.
@@ -53,6 +52,11 @@ impl RunFolder {
         let names: Vec<PathBuf> = (1..).take_while(exists).map(|number| numbered(dir, number)).collect();
         let newest = names.iter().rev().find_map(|name| Self::open(name).ok());
         newest.ok_or_else(|| Error::file(dir, "no run to continue here: give its folder, --resume DIR"))
+    }
+
+    /// Makes the folder where it is missing.
+    pub fn make(&self) -> Result<()> {
+        fs::create_dir_all(&self.dir).map_err(|source| Error::io(&self.dir, source))
     }
 
     /// The folder itself.
@@ -112,8 +116,9 @@ mod tests {
         let room = tempfile::tempdir().unwrap();
         let dir = room.path().join("run");
         for expected in ["run", "run-2", "run-3"] {
-            let made = RunFolder::create_numbered(&dir).unwrap();
+            let made = RunFolder::new_numbered(&dir).unwrap();
             assert_eq!(made.dir(), room.path().join(expected));
+            made.make().unwrap();
             fs::write(made.config(), "").unwrap();
         }
         assert!(RunFolder::open_newest(&dir).is_err(), "no checkpoint yet");
@@ -125,7 +130,7 @@ mod tests {
     fn a_folder_that_holds_something_is_not_written_over() {
         let room = tempfile::tempdir().unwrap();
         fs::write(room.path().join("thesis.txt"), "").unwrap();
-        let message = RunFolder::create(room.path()).unwrap_err().to_string();
+        let message = RunFolder::new(room.path()).unwrap_err().to_string();
         assert!(message.contains("--resume"), "{message}");
     }
 }
