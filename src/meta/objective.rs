@@ -12,8 +12,8 @@ use crate::model::{Activations, Backbone, LayerAdapters, LayerGrads, LowRank};
 use super::batch::LabelledBatch;
 use super::head::{self, Head};
 
-/// Most numbers of one chunk of logits: 64 Mi of f32, or their tangents beside them, are 256 or 512 MB.
-const LOGITS_PER_CHUNK: usize = 1 << 26;
+/// Most numbers of one chunk of logits: 32 Mi of f32 are 128 MB, and 256 MB with their tangents.
+const LOGITS_PER_CHUNK: usize = 1 << 25;
 
 /// What a loss is taken of and how it is computed.
 pub(super) struct Objective<'a> {
@@ -73,7 +73,9 @@ impl Objective<'_> {
     /// a chunk of rows at a time, so that the logits never exist whole.
     fn cross_entropy<V: Ops>(&self, rows: &V, factors: &V) -> Result<(V, V)> {
         let matrix = &self.backbone.decoder.lm_head;
-        let (count, chunk) = (self.batch.targets.len(), (LOGITS_PER_CHUNK / matrix.dim(0)?).max(1));
+        let count = self.batch.targets.len();
+        let chunks = (count * matrix.dim(0)?).div_ceil(LOGITS_PER_CHUNK);
+        let chunk = count.div_ceil(chunks);
         let (mut losses, mut grads) = (vec![], vec![]);
         for start in (0..count).step_by(chunk) {
             let length = chunk.min(count - start);

@@ -1,1 +1,215 @@
-#![allow(dead_code)]
+//! Every kernel: its tangent against central differences, its transposed product against its tangent, and
+//! f32 against f64.
+
+use candle_core::{DType, Device, Tensor};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::Result;
+use crate::autodiff::{Dual, Ops};
+
+/// A function of several tensors, over any arithmetic.
+trait Function {
+    fn eval<V: Ops>(&self, x: &[V]) -> Result<Vec<V>>;
+}
+
+macro_rules! function {
+    ($name:ident, |$x:ident| $body:expr) => {
+        struct $name;
+        impl Function for $name {
+            fn eval<V: Ops>(&self, $x: &[V]) -> Result<Vec<V>> {
+                Ok($body)
+            }
+        }
+    };
+}
+
+fn random(shape: &[usize], seed: u64) -> Tensor {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let count = shape.iter().product();
+    let numbers: Vec<f64> = (0..count).map(|_| rng.random_range(-1.5..1.5)).collect();
+    Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
+}
+
+fn several(shapes: &[&[usize]], seed: u64) -> Vec<Tensor> {
+    shapes.iter().enumerate().map(|(i, shape)| random(shape, seed * 100 + i as u64)).collect()
+}
+
+fn dot(a: &[Tensor], b: &[Tensor]) -> f64 {
+    let one = |(a, b): (&Tensor, &Tensor)| (a * b).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
+    a.iter().zip(b).map(one).sum()
+}
+
+fn distance(a: &[Tensor], b: &[Tensor]) -> f64 {
+    let difference: Vec<_> = a.iter().zip(b).map(|(a, b)| (a - b).unwrap()).collect();
+    (dot(&difference, &difference) / dot(b, b).max(1e-30)).sqrt()
+}
+
+fn moved(x: &[Tensor], direction: &[Tensor], by: f64) -> Vec<Tensor> {
+    x.iter().zip(direction).map(|(x, d)| (x + (d * by).unwrap()).unwrap()).collect()
+}
+
+/// The tangent of `f` at `x` along `direction`.
+fn tangent(f: &impl Function, x: &[Tensor], direction: &[Tensor]) -> Vec<Tensor> {
+    let dual = |(x, d): (&Tensor, &Tensor)| Dual::new(x.clone(), Some(d.clone())).unwrap();
+    let x: Vec<_> = x.iter().zip(direction).map(dual).collect();
+    f.eval(&x).unwrap().iter().map(|y| y.tangent_or_zeros().unwrap()).collect()
+}
+
+fn check_tangent(name: &str, f: &impl Function, shapes: &[&[usize]]) {
+    let (x, direction) = (several(shapes, 1), several(shapes, 2));
+    let step = 1e-5;
+    let ahead = f.eval(&moved(&x, &direction, step)).unwrap();
+    let behind = f.eval(&moved(&x, &direction, -step)).unwrap();
+    let difference: Vec<_> =
+        ahead.iter().zip(&behind).map(|(a, b)| ((a - b).unwrap() * (0.5 / step)).unwrap()).collect();
+    let error = distance(&tangent(f, &x, &direction), &difference);
+    assert!(error < 1e-8, "{name}: the tangent is {error:e} off the central difference");
+
+    let small: Vec<_> = x.iter().map(|x| x.to_dtype(DType::F32).unwrap()).collect();
+    let single: Vec<_> =
+        f.eval(&small).unwrap().iter().map(|y| y.to_dtype(DType::F64).unwrap()).collect();
+    let error = distance(&single, &f.eval(&x).unwrap());
+    assert!(error < 2e-6, "{name}: f32 is {error:e} off f64");
+}
+
+/// ⟨J v, u⟩ = ⟨v, Jᵀ u⟩, where `vjp` maps `[x…, u…]` to the cotangents of x, and its own tangent.
+fn check_vjp(name: &str, f: &impl Function, vjp: &impl Function, shapes: &[&[usize]]) {
+    check_tangent(name, f, shapes);
+    let (x, v) = (several(shapes, 3), several(shapes, 4));
+    let y = f.eval(&x).unwrap();
+    let dims: Vec<Vec<usize>> = y.iter().map(|y| y.dims().to_vec()).collect();
+    let u = several(&dims.iter().map(Vec::as_slice).collect::<Vec<_>>(), 5);
+    let forward = dot(&tangent(f, &x, &v), &u);
+    let inputs: Vec<_> = x.iter().chain(&u).cloned().collect();
+    let backward = dot(&v, &vjp.eval(&inputs).unwrap());
+    let error = (forward - backward).abs() / forward.abs().max(1e-3);
+    assert!(error < 1e-11, "{name}: ⟨Jv, u⟩ is {forward}, ⟨v, Jᵀu⟩ is {backward}");
+
+    let all: Vec<&[usize]> = shapes.iter().copied().chain(dims.iter().map(Vec::as_slice)).collect();
+    check_tangent(&format!("{name} backward"), vjp, &all);
+}
+
+const GAIN: [f64; 19] =
+    [0.3, 1.2, -0.7, 2.0, 0.9, 1.1, 0.2, -1.4, 0.6, 1.0, 0.8, 1.7, -0.1, 0.4, 1.3, 0.5, -2.0, 1.6, 0.05];
+
+#[test]
+fn activations() {
+    function!(Swiglu, |x| vec![swiglu(&x[0], &x[1])?]);
+    function!(SwigluBack, |x| swiglu_vjp(&x[0], &x[1], &x[2])?.to_vec());
+    check_vjp("swiglu", &Swiglu, &SwigluBack, &[&[3, 7], &[3, 7]]);
+    function!(Gelu, |x| vec![gelu(&x[0])?]);
+    function!(GeluBack, |x| vec![gelu_vjp(&x[0], &x[1])?]);
+    check_vjp("gelu", &Gelu, &GeluBack, &[&[5, 6]]);
+    function!(Softplus, |x| vec![softplus(&x[0], 3.0)?]);
+    function!(SoftplusBack, |x| vec![softplus_vjp(&x[0], &x[1], 3.0)?]);
+    check_vjp("softplus", &Softplus, &SoftplusBack, &[&[40]]);
+    function!(Product, |x| vec![product(&x[0], &x[1])?]);
+    check_tangent("product", &Product, &[&[4, 5], &[4, 5]]);
+}
+
+#[test]
+fn elements_beyond_one_row_and_one_thread() {
+    // 2 · 3 · 5 · 7 · 11 · 13 · 2 numbers are split into rows of 1,001, and 331 · 337 into rows of 337.
+    function!(Swiglu, |x| vec![swiglu(&x[0], &x[1])?]);
+    for count in [60_060, 331 * 337, 65_537] {
+        check_tangent("swiglu", &Swiglu, &[&[count], &[count]]);
+    }
+}
+
+#[test]
+fn norm() {
+    function!(Norm, |x| vec![rms_norm(&x[0], &GAIN, 1e-5)?]);
+    function!(NormBack, |x| vec![rms_norm_vjp(&x[0], &GAIN, 1e-5, &x[1])?]);
+    check_vjp("rms_norm", &Norm, &NormBack, &[&[5, 19]]);
+}
+
+fn table() -> RopeTable {
+    RopeTable::new(&[1.0, 0.3, 0.05], 4)
+}
+
+#[test]
+fn rotation_and_head_layout() {
+    function!(Split, |x| vec![split_heads(&x[0], 2, Some(&table()))?]);
+    function!(SplitBack, |x| vec![merge_heads(&x[1], Some(&table()))?]);
+    check_vjp("split_heads", &Split, &SplitBack, &[&[3, 4, 12]]);
+    function!(Plain, |x| vec![split_heads(&x[0], 2, None)?]);
+    function!(PlainBack, |x| vec![merge_heads(&x[1], None)?]);
+    check_vjp("split_heads without rotation", &Plain, &PlainBack, &[&[3, 4, 12]]);
+}
+
+fn mask() -> AttentionMask {
+    AttentionMask { tokens: 5, spans: vec![(0, 5), (2, 5), (0, 3)] }
+}
+
+#[test]
+fn attention_weights() {
+    function!(Softmax, |x| vec![causal_softmax(&x[0], &mask(), 0.7)?]);
+    function!(SoftmaxBack, |x| {
+        let p = causal_softmax(&x[0], &mask(), 0.7)?;
+        vec![softmax_vjp(&p, &x[1], 0.7)?]
+    });
+    check_vjp("causal_softmax", &Softmax, &SoftmaxBack, &[&[3, 2, 5, 5]]);
+}
+
+#[test]
+fn a_query_sees_no_later_token_and_no_padding() {
+    let p = causal_softmax(&random(&[3, 2, 5, 5], 8), &mask(), 1.0).unwrap();
+    let p: Vec<Vec<f64>> = p.reshape((30, 5)).unwrap().to_vec2().unwrap();
+    for (row, weights) in p.iter().enumerate() {
+        let (query, (first, end)) = (row % 5, mask().spans[row / 10]);
+        let seen: Vec<usize> = (first..end.min(query + 1)).collect();
+        let total: f64 = weights.iter().sum();
+        let expected = if seen.is_empty() { 0.0 } else { 1.0 };
+        assert!((total - expected).abs() < 1e-12, "row {row} sums to {total}");
+        for (key, weight) in weights.iter().enumerate() {
+            assert_eq!(*weight > 0.0, seen.contains(&key), "query row {row}, key {key}: {weight}");
+        }
+    }
+}
+
+#[test]
+fn cross_entropy_and_its_gradient() {
+    const TARGETS: [u32; 3] = [2, 0, 18];
+    function!(Loss, |x| {
+        let [_, ce] = cross_entropy(&x[0], &x[1], &TARGETS)?;
+        vec![product(&ce, &x[1])?]
+    });
+    function!(LossBack, |x| {
+        // The cotangent of Σ u wₜ ceₜ: the kernel's own weights are w ⊙ u.
+        let weights = product(&x[1], &x[2])?;
+        let [dz, ce] = cross_entropy(&x[0], &weights, &TARGETS)?;
+        vec![dz, product(&ce, &x[2])?]
+    });
+    check_vjp("cross_entropy", &Loss, &LossBack, &[&[3, 19], &[3]]);
+}
+
+#[test]
+fn large_logits_neither_overflow_nor_vanish() {
+    let logits = Tensor::new(&[[1e4f32, -1e4, 0.0], [-3e38, 0.0, -3e38]], &Device::Cpu).unwrap();
+    let weights = Tensor::ones(2, DType::F32, &Device::Cpu).unwrap();
+    let [dz, ce] = cross_entropy(&logits, &weights, &[1, 1]).unwrap();
+    assert_eq!(ce.to_vec1::<f32>().unwrap(), [2e4, 0.0]);
+    assert_eq!(dz.to_vec2::<f32>().unwrap(), [[1.0, -1.0, 0.0], [0.0, 0.0, 0.0]]);
+}
+
+#[test]
+fn products_of_dual_numbers_follow_leibniz() {
+    function!(Products, |x| {
+        let projected = x[0].project(&random(&[4, 6], 77).to_dtype(x[0].primal().dtype())?)?;
+        let back = projected.project_back(&random(&[4, 6], 78).to_dtype(x[0].primal().dtype())?)?;
+        let sum = back.add_matmul(&x[1].t()?, &x[2])?;
+        vec![sum.scale(1.7)?, V::cat(&[sum.clone(), x[2].clone()])?, sum.reshape((6, 3))?]
+    });
+    check_tangent("products", &Products, &[&[3, 6], &[2, 3], &[2, 6]]);
+}
+
+#[test]
+fn a_constant_stays_without_a_tangent() {
+    let x = Dual::constant(&random(&[2, 4], 1));
+    let y = swiglu(&x, &x).unwrap().project(&random(&[3, 4], 2)).unwrap();
+    assert!(y.tangent().is_none());
+    let z = swiglu(&x, &Dual::new(random(&[2, 4], 3), Some(random(&[2, 4], 4))).unwrap()).unwrap();
+    assert!(z.tangent().is_some());
+}

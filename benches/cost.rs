@@ -1,0 +1,172 @@
+//! Time and peak memory of one meta-step, or of one encode, at Qwen2.5-0.5B shapes with random weights.
+//!
+//! `cargo bench --bench cost` runs the table; `-- --tokens 512 --differentiated 2` runs one row; `--encode`
+//! times the inner loop alone. Every row runs in a process of its own, so that its peak is its own.
+
+use std::process::Command;
+use std::time::Instant;
+
+use candle_core::{DType, Device};
+use clap::Parser;
+use perk::lora::{Layers, LoraInit, LoraLayout, LoraSpec};
+use perk::meta::{
+    InnerOptimizer, InnerOptions, Learner, LrParameterization, OuterOptions, OuterState, Reduction,
+};
+use perk::model::{Activations, Decoder, DecoderConfig, Projection};
+use perk::optim::{AdamW, Schedule};
+use perk::text::Sequence;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Context tokens; without it the whole table is run.
+    #[arg(long)]
+    tokens: Option<usize>,
+    /// Differentiated inner steps T.
+    #[arg(long, default_value_t = 2)]
+    differentiated: usize,
+    /// Inner steps N.
+    #[arg(long, default_value_t = 4)]
+    steps: usize,
+    /// LoRA rank, on all seven projections.
+    #[arg(long, default_value_t = 16)]
+    rank: usize,
+    /// Tokens a segment.
+    #[arg(long, default_value_t = 256)]
+    segment: usize,
+    /// Segments in one pass.
+    #[arg(long, default_value_t = 1)]
+    micro_batch: usize,
+    /// Recompute each layer instead of keeping its intermediate values.
+    #[arg(long)]
+    recompute: bool,
+    /// Encode only: the inner loop without the meta-gradient.
+    #[arg(long)]
+    encode: bool,
+    /// Times to repeat; the median is printed.
+    #[arg(long, default_value_t = 1)]
+    repeat: usize,
+    /// Passed by cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    println!("{:>7} {:>3} {:>3} {:>8} {:>9} {:>10}", "tokens", "N", "T", "what", "seconds", "peak GB");
+    match arguments.tokens {
+        Some(tokens) => row(&arguments, tokens),
+        None => table(),
+    }
+}
+
+fn table() {
+    let own = std::env::current_exe().expect("a running program has a path");
+    for (tokens, differentiated, encode) in [
+        (512, 2, true),
+        (512, 2, false),
+        (512, 4, false),
+        (1024, 2, false),
+        (1024, 4, false),
+        (2048, 2, false),
+        (2048, 4, false),
+    ] {
+        let mut command = Command::new(&own);
+        command.args(["--tokens", &tokens.to_string(), "--differentiated", &differentiated.to_string()]);
+        if encode {
+            command.arg("--encode");
+        }
+        let output = command.output().expect("the bench starts itself");
+        let text = String::from_utf8_lossy(&output.stdout);
+        match text.lines().nth(1) {
+            Some(line) => println!("{line}"),
+            None => println!("{tokens:>7} failed: {}", String::from_utf8_lossy(&output.stderr)),
+        }
+    }
+}
+
+fn row(arguments: &Arguments, tokens: usize) {
+    let learner = learner(arguments);
+    let state = OuterState::new(&learner, &outer(), 1).expect("shapes fit");
+    let params = state.params().expect("shapes fit");
+    let segments: Vec<_> = (0..tokens / arguments.segment).map(|s| sequence(arguments.segment, 4, s)).collect();
+    let queries = [sequence(24, 20, 99)];
+    let mut seconds: Vec<f64> = (0..arguments.repeat)
+        .map(|_| {
+            let start = Instant::now();
+            if arguments.encode {
+                learner.adapt(&params, &segments).expect("runs");
+            } else {
+                learner.meta_gradient(&params, &segments, &queries).expect("runs");
+            }
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).expect("own usage");
+    println!(
+        "{tokens:>7} {:>3} {:>3} {:>8} {:>9.1} {:>10.2}",
+        arguments.steps,
+        arguments.differentiated,
+        if arguments.encode { "encode" } else { "meta" },
+        seconds[seconds.len() / 2],
+        usage.max_rss() as f64 * 1024.0 / 1e9,
+    );
+}
+
+fn learner(arguments: &Arguments) -> Learner {
+    let config = DecoderConfig::qwen2_5_0_5b();
+    let decoder =
+        Decoder::random(&config, 7, DType::F32, DType::F32, &Device::Cpu).expect("memory for the base");
+    let spec = LoraSpec {
+        rank: arguments.rank,
+        alpha: 16.0,
+        use_rslora: true,
+        targets: Projection::ALL.to_vec(),
+        layers: Layers::All,
+    };
+    let options = InnerOptions {
+        steps: arguments.steps,
+        differentiated: arguments.differentiated,
+        optimizer: InnerOptimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, eps_root: 0.0 }),
+        weight_decay: 0.01,
+        clip_norm: None,
+        weighted: true,
+        normalize_weights: false,
+        reduction: Reduction::Positions,
+        micro_batch_segments: arguments.micro_batch,
+        activations: if arguments.recompute { Activations::Recompute } else { Activations::Keep },
+    };
+    let layout = LoraLayout::new(spec, &decoder.config);
+    Learner::new(decoder, layout, options).expect("settings fit")
+}
+
+fn outer() -> OuterOptions {
+    OuterOptions {
+        steps: 1,
+        lr_adapter: 1e-5,
+        lr_inner_lr: 1e-5,
+        lr_head: 1e-5,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        weight_decay: 0.0,
+        clip_norm: Some(1.0),
+        warmup_steps: 0,
+        schedule: Schedule::Constant,
+        final_lr_fraction: 1.0,
+        inner_lr: 5e-5,
+        learned_lr: true,
+        lr_parameterization: LrParameterization::Linear,
+        head_hidden: 128,
+        init: LoraInit::SmallB { std: 0.01 },
+    }
+}
+
+/// Made-up token ids, below every vocabulary in use.
+fn sequence(length: usize, loss_from: usize, seed: usize) -> Sequence {
+    let tokens = (0..length).map(|i| ((i * 7919 + seed * 104_729 + 17) % 150_000) as u32).collect();
+    Sequence { tokens, loss_from }
+}
