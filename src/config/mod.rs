@@ -1,5 +1,23 @@
 //! One TOML file: blocks, defaults, overrides and every fault at once.
 
+mod check;
 pub mod data;
+mod eval;
+mod inner;
+mod lora;
+mod model;
+mod outer;
+mod raw;
+mod run;
+mod whole;
 
-pub use data::DataConfig;
+pub use check::Checker;
+pub use data::{CorpusConfig, DataConfig};
+pub use eval::EvalConfig;
+pub use inner::{Activations, InnerConfig, LrParameterization, Optimizer, Reduction};
+pub use lora::{Init, LayerChoice, LoraConfig, PROJECTIONS};
+pub use model::{ModelConfig, Storage};
+pub use outer::{OuterConfig, Schedule};
+pub use raw::Raw;
+pub use run::RunConfig;
+pub use whole::Config;

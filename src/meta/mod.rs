@@ -1,6 +1,8 @@
 //! Inner loop, meta-gradient and outer loop (PERK, section 3).
 
+mod accumulate;
 mod batch;
+mod estimate;
 mod head;
 mod inner;
 mod learner;
@@ -8,8 +10,11 @@ mod objective;
 mod options;
 mod outer;
 mod support;
+mod workers;
 
+pub use accumulate::{GradientMean, gradient_norm};
 pub use batch::LabelledBatch;
+pub use estimate::{Estimate, Workload, base_parameters, trainable_parameters};
 pub use head::{Affine, Head};
 pub use learner::{Adapted, Learner, MetaGradient, MetaParams};
 pub use options::{InnerOptimizer, InnerOptions, Reduction};
@@ -18,3 +23,4 @@ pub use support::Support;
 
 #[cfg(test)]
 mod tests;
+pub use workers::Workers;

@@ -7,7 +7,7 @@
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::silu;
 
-use super::{Decoder, DecoderConfig, Layer, Linear, Projection, RopeScaling};
+use super::{Decoder, DecoderConfig, Layer, Linear, Projection};
 use crate::lora::LoraLayout;
 use crate::{Error, Result};
 
@@ -91,10 +91,8 @@ pub(super) fn adapter_at<'a>(
     Ok(site.map(|i| (&tensors[2 * i], &tensors[2 * i + 1], layout.spec.scale())))
 }
 
-/// Tables of cos and sin, each `(len, head_dim / 2)`, for the positions from `start` on.
-///
-/// Angles are position · θ^(−2i / head_dim), computed in f32 as transformers and Candle do; Llama 3's
-/// scaling divides the low frequencies.
+/// Tables of cos and sin, each `(len, head_dim / 2)`, for the positions from `start` on. Angles are computed
+/// in f64, so that those of late positions keep their digits.
 pub(super) fn rope_tables(
     config: &DecoderConfig,
     start: usize,
@@ -102,30 +100,12 @@ pub(super) fn rope_tables(
     dtype: DType,
     device: &Device,
 ) -> Result<(Tensor, Tensor)> {
-    let frequencies: Vec<f32> = (0..config.head_dim / 2)
-        .map(|i| 1.0 / config.rope_theta.powf(2.0 * i as f64 / config.head_dim as f64) as f32)
-        .map(|frequency| config.rope_scaling.map_or(frequency, |s| scale_frequency(frequency, s)))
-        .collect();
-    let angles: Vec<f32> = (start..start + len)
-        .flat_map(|position| frequencies.iter().map(move |frequency| position as f32 * frequency))
+    let frequencies = config.rope_frequencies();
+    let angles: Vec<f64> = (start..start + len)
+        .flat_map(|position| frequencies.iter().map(move |frequency| position as f64 * frequency))
         .collect();
     let angles = Tensor::from_vec(angles, (len, frequencies.len()), device)?;
     Ok((angles.cos()?.to_dtype(dtype)?, angles.sin()?.to_dtype(dtype)?))
-}
-
-/// Llama 3's change of one frequency (Llama 3 model card): kept above, divided below, blended between.
-fn scale_frequency(frequency: f32, scaling: RopeScaling) -> f32 {
-    let (low, high) = (scaling.low_freq_factor as f32, scaling.high_freq_factor as f32);
-    let (factor, positions) = (scaling.factor as f32, scaling.original_positions as f32);
-    let wavelength = 2.0 * std::f32::consts::PI / frequency;
-    if wavelength < positions / high {
-        frequency
-    } else if wavelength > positions / low {
-        frequency / factor
-    } else {
-        let smooth = (positions / wavelength - low) / (high - low);
-        (1.0 - smooth) * frequency / factor + smooth * frequency
-    }
 }
 
 /// Additive mask `(1 or B, 1, S, S)`: zero where a query may read a key.

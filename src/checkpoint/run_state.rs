@@ -1,0 +1,175 @@
+//! A checkpoint of a training run: one folder, replaced whole, or left as it was.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::{write_folder, write_json, write_tensors};
+use crate::error::{Error, Result};
+
+const TENSORS: &str = "meta.safetensors";
+const PROGRESS: &str = "state.json";
+
+/// Where a run is, beside its tensors. Everything random is a function of the seed and an index, so these
+/// numbers are the whole random state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Outer steps done.
+    pub step: usize,
+    /// Index of the next training episode.
+    pub next_episode: u64,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Best held-out score so far.
+    pub best_score: Option<f64>,
+    /// Seconds spent on outer steps.
+    pub train_secs: f64,
+    /// Seconds spent on held-out scores.
+    pub eval_secs: f64,
+    /// Outer step of the last held-out score.
+    pub last_eval_step: usize,
+    /// The resolved configuration, as TOML: its numbers are read back exactly.
+    pub config: String,
+}
+
+/// Writes checkpoint `folder`: `tensors`, `progress`, and what `write_adapter` puts beside them.
+///
+/// # Errors
+/// A tensor that holds a NaN or an infinity, before anything is touched; a disk that refuses.
+pub fn save_run(
+    folder: &Path,
+    progress: &Progress,
+    tensors: &[(String, Tensor)],
+    write_adapter: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    for (name, tensor) in tensors {
+        require_finite(folder, name, tensor)?;
+    }
+    let record = serde_json::to_value(progress)
+        .map_err(|fault| Error::file(folder, format!("the run's progress cannot be written: {fault}")))?;
+    if let Some(parent) = folder.parent() {
+        fs::create_dir_all(parent).map_err(|source| Error::io(parent, source))?;
+    }
+    write_folder(folder, |new| {
+        write_adapter(new)?;
+        write_tensors(&new.join(TENSORS), tensors.to_vec())?;
+        write_json(&new.join(PROGRESS), &record)
+    })
+}
+
+/// Brings `folder` back where a crash came between [`write_folder`]'s two renames.
+///
+/// # Errors
+/// A disk that refuses.
+pub fn recover(folder: &Path) -> Result<()> {
+    let old = aside(folder);
+    if folder.exists() || !old.exists() {
+        return Ok(());
+    }
+    fs::rename(&old, folder).map_err(|source| Error::io(folder, source))
+}
+
+/// Reads where the run of checkpoint `folder` was.
+pub fn load_progress(folder: &Path) -> Result<Progress> {
+    let path = folder.join(PROGRESS);
+    let text = fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
+    serde_json::from_str(&text).map_err(|fault| Error::file(&path, format!("not a run's progress: {fault}")))
+}
+
+/// Reads the tensors of checkpoint `folder`, by name.
+pub fn load_tensors(folder: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
+    let path = folder.join(TENSORS);
+    if !path.is_file() {
+        return Err(Error::file(&path, "missing: is this a checkpoint of perk meta-train?"));
+    }
+    candle_core::safetensors::load(&path, device)
+        .map_err(|fault| Error::file(&path, format!("not a readable safetensors file: {fault}")))
+}
+
+fn require_finite(folder: &Path, name: &str, tensor: &Tensor) -> Result<()> {
+    // 0 · x is 0 for every finite x and NaN for the others.
+    let sum = (tensor * 0.0)?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+    if sum == 0.0 {
+        Ok(())
+    } else {
+        Err(Error::tensor(folder, name, "holds a NaN or an infinity: not saved"))
+    }
+}
+
+/// The name that [`write_folder`] gives the old folder for a moment.
+fn aside(folder: &Path) -> PathBuf {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    folder.with_file_name(format!(".{name}.old"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(step: usize) -> Progress {
+        Progress {
+            step,
+            next_episode: 8,
+            seed: 1,
+            best_score: Some(0.1),
+            train_secs: 1.5,
+            eval_secs: 0.0,
+            last_eval_step: 0,
+            config: "c".to_owned(),
+        }
+    }
+
+    fn tensors(value: f32) -> Vec<(String, Tensor)> {
+        vec![("a".to_owned(), Tensor::full(value, (2, 3), &Device::Cpu).unwrap())]
+    }
+
+    #[test]
+    fn a_checkpoint_replaces_the_one_before_and_leaves_nothing_else() {
+        let room = tempfile::tempdir().unwrap();
+        let folder = room.path().join("last");
+        for step in [1, 2] {
+            save_run(&folder, &progress(step), &tensors(step as f32), |_| Ok(())).unwrap();
+        }
+        assert_eq!(load_progress(&folder).unwrap(), progress(2));
+        let read = load_tensors(&folder, &Device::Cpu).unwrap();
+        assert_eq!(read["a"].to_vec2::<f32>().unwrap(), vec![vec![2.0; 3]; 2]);
+        assert_eq!(fs::read_dir(room.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_tensor_that_is_not_finite_never_reaches_a_checkpoint() {
+        let room = tempfile::tempdir().unwrap();
+        let folder = room.path().join("last");
+        save_run(&folder, &progress(1), &tensors(1.0), |_| Ok(())).unwrap();
+        for bad in [f32::NAN, f32::INFINITY] {
+            let message = save_run(&folder, &progress(2), &tensors(bad), |_| Ok(())).unwrap_err().to_string();
+            assert!(message.contains("`a`"), "{message}");
+        }
+        assert_eq!(load_progress(&folder).unwrap().step, 1);
+    }
+
+    #[test]
+    fn a_crash_between_the_two_renames_is_mended() {
+        let room = tempfile::tempdir().unwrap();
+        let folder = room.path().join("last");
+        save_run(&folder, &progress(1), &tensors(1.0), |_| Ok(())).unwrap();
+        fs::rename(&folder, aside(&folder)).unwrap();
+        recover(&folder).unwrap();
+        assert_eq!(load_progress(&folder).unwrap().step, 1);
+    }
+
+    #[test]
+    fn a_failed_adapter_leaves_the_old_checkpoint() {
+        let room = tempfile::tempdir().unwrap();
+        let folder = room.path().join("last");
+        save_run(&folder, &progress(1), &tensors(1.0), |_| Ok(())).unwrap();
+        let refuse = |_: &Path| Err(Error::Invalid("no".to_owned()));
+        assert!(save_run(&folder, &progress(2), &tensors(2.0), refuse).is_err());
+        assert_eq!(load_progress(&folder).unwrap().step, 1);
+    }
+}

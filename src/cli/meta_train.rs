@@ -1,0 +1,107 @@
+//! `perk meta-train`.
+
+use std::{path::Path, process::ExitCode};
+
+use perk::{
+    Error, Result,
+    commands::{
+        Plan,
+        meta_train::{self, Outcome},
+        plan,
+    },
+    config::Config,
+    report::{RunFolder, RunResult, table},
+};
+
+use super::{args::MetaTrain, hub_env::hub_settings, progress::Progress, signals};
+
+/// Runs the command.
+pub fn run(args: &MetaTrain) -> Result<ExitCode> {
+    if args.dry_run {
+        print_plan(&plan(&load(args, args.config.as_deref())?, &hub_settings())?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let stop = signals::listen(|| eprintln!("stopping after this step (Ctrl-C again to stop at once)"));
+    let progress = Progress::new(stop);
+    let (folder, outcome) = match &args.resume {
+        None => {
+            let config = load(args, args.config.as_deref())?;
+            let folder = match &args.out {
+                Some(dir) => RunFolder::new(dir)?,
+                None => RunFolder::new_numbered(&config.run.dir)?,
+            };
+            let outcome = meta_train::start(&config, &folder, &hub_settings(), &progress)?;
+            (folder, outcome)
+        }
+        Some(dir) => {
+            let (config, folder) = open_run(args, dir.as_deref())?;
+            let outcome = meta_train::resume(&config, &folder, &hub_settings(), &progress)?;
+            (folder, outcome)
+        }
+    };
+    progress.close();
+    Ok(conclude(&folder, &outcome))
+}
+
+/// The configuration and folder of the run to continue.
+fn open_run(args: &MetaTrain, dir: Option<&Path>) -> Result<(Config, RunFolder)> {
+    if let Some(dir) = dir {
+        let folder = RunFolder::open(dir)?;
+        let own = folder.config();
+        let config = load(args, Some(args.config.as_deref().unwrap_or(&own)))?;
+        return Ok((config, folder));
+    }
+    let config = load(args, args.config.as_deref())?;
+    let folder = RunFolder::open_newest(&config.run.dir)?;
+    Ok((config, folder))
+}
+
+fn load(args: &MetaTrain, path: Option<&Path>) -> Result<Config> {
+    let path = path.ok_or_else(|| Error::Invalid("--config FILE is needed, or --resume DIR".to_owned()))?;
+    Config::load(path, &args.overrides)
+}
+
+fn conclude(folder: &RunFolder, outcome: &Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Finished(result) => {
+            print_result(result, &folder.result());
+            ExitCode::SUCCESS
+        }
+        Outcome::Interrupted { step } => {
+            let dir = folder.dir().display();
+            eprintln!("stopped and saved after {step} steps; continue with: perk meta-train --resume {dir}");
+            ExitCode::from(signals::INTERRUPTED)
+        }
+    }
+}
+
+fn print_result(result: &RunResult, path: &Path) {
+    let peak = result.peak_bytes.map_or_else(String::new, |bytes| format!(", at most {}", gigabytes(bytes)));
+    println!(
+        "{} steps on {} trained parameters in {:.0} s, scored in {:.0} s{peak}\n",
+        result.steps, result.trainable_parameters, result.train_secs, result.eval_secs
+    );
+    print!("{}", table(&result.rows, result.chance));
+    println!("\n{}", path.display());
+}
+
+fn print_plan(plan: &Plan) {
+    let [adapter, rates, head] = plan.trainable;
+    let estimate = &plan.estimate;
+    println!("{}", plan.config);
+    println!("frozen parameters     {}", plan.base_parameters);
+    println!("trained parameters    {}", adapter + rates + head);
+    println!("  adapter             {adapter}");
+    println!("  inner rates         {rates}");
+    println!("  head                {head}");
+    println!("memory, about         {}", gigabytes(estimate.total_bytes()));
+    println!("  base                {}", gigabytes(estimate.base_bytes));
+    println!("  adapter copies      {}", gigabytes(estimate.adapter_bytes));
+    println!("  activations         {}", gigabytes(estimate.activation_bytes));
+    println!("  vocabulary rows     {}", gigabytes(estimate.vocab_bytes));
+}
+
+fn gigabytes(bytes: u64) -> String {
+    let megabytes = bytes as f64 / 1e6;
+    if megabytes < 1000.0 { format!("{megabytes:.0} MB") } else { format!("{:.2} GB", megabytes / 1e3) }
+}

@@ -1,0 +1,33 @@
+//! The command line: parses, prints, shows progress, and turns errors into exit codes.
+
+mod args;
+mod hub_env;
+mod meta_train;
+mod pretrain;
+mod progress;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use perk::Error;
+
+use args::{Cli, Command};
+
+/// Exit code of a configuration that cannot be used, as clap's for arguments.
+const USAGE: u8 = 2;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::MetaTrain(args) => meta_train::run(&args),
+        Command::Pretrain(args) => pretrain::run(&args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(if matches!(error, Error::Config { .. }) { USAGE } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Meta-training: the outer loop of PERK (section 3.2), with its scores and checkpoints.
+
+use std::{path::Path, time::Instant};
+
+use crate::{
+    checkpoint::{Progress, load_progress, load_tensors, save_run, write_file},
+    config::Config,
+    error::{Error, Result},
+    lora::Adapter,
+    meta::{GradientMean, MetaGradient, MetaParams, OuterState, gradient_norm},
+    model::HubSettings,
+    report::{Metrics, RunFolder, RunResult, StepRecord, peak_bytes},
+    tasks::{self, EncodedEpisode, EpisodeSource, Split},
+};
+
+use super::{Event, Observer, Session, scores};
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// At its last step, with its table.
+    Finished(Box<RunResult>),
+    /// Early, because a stop was requested; it can be continued.
+    Interrupted {
+        /// Outer steps done.
+        step: usize,
+    },
+}
+
+/// Meta-trains as `config` says, from the start, into the empty `folder`.
+///
+/// # Errors
+/// A base, data or checkpoint that cannot be used; a loss or gradient that is not finite.
+pub fn start(
+    config: &Config,
+    folder: &RunFolder,
+    hub: &HubSettings,
+    observer: &dyn Observer,
+) -> Result<Outcome> {
+    let mut config = config.clone();
+    folder.dir().clone_into(&mut config.run.dir);
+    let session = Session::open(&config, hub)?;
+    let state = initial_state(&session)?;
+    let text = config.to_toml()?;
+    let progress = Progress {
+        step: 0,
+        next_episode: 0,
+        seed: config.run.seed,
+        best_score: None,
+        train_secs: 0.0,
+        eval_secs: 0.0,
+        last_eval_step: 0,
+        config: text,
+    };
+    Run::new(session, folder, state, progress, observer)?.run_to_the_end()
+}
+
+/// Continues the run in `folder` from its last checkpoint, exactly as if it had never stopped.
+///
+/// # Errors
+/// As [`start`]; and a configuration that would change the course of the run.
+pub fn resume(
+    config: &Config,
+    folder: &RunFolder,
+    hub: &HubSettings,
+    observer: &dyn Observer,
+) -> Result<Outcome> {
+    let mut config = config.clone();
+    folder.dir().clone_into(&mut config.run.dir);
+    let mut progress = load_progress(&folder.last())?;
+    let changed = config.differences(&Config::from_toml(&folder.last(), &progress.config)?);
+    if !changed.is_empty() {
+        let list = changed.join("\n  ");
+        let reason =
+            format!("the run was started with another configuration:\n  {list}\nstart a new run for these");
+        return Err(Error::file(folder.dir(), reason));
+    }
+    let session = Session::open(&config, hub)?;
+    let mut state = OuterState::new(&session.learner, &session.outer, config.run.seed)?;
+    let tensors = load_tensors(&folder.last(), &session.decoder().device)?;
+    state.load_named(&folder.last(), tensors)?;
+    state.set_step(progress.step);
+    progress.config = config.to_toml()?;
+    Run::new(session, folder, state, progress, observer)?.run_to_the_end()
+}
+
+/// The untrained state, or the one of `outer.start_from` with a new optimiser.
+fn initial_state(session: &Session) -> Result<OuterState> {
+    let mut state = OuterState::new(&session.learner, &session.outer, session.config.run.seed)?;
+    if let Some(folder) = &session.config.outer.start_from {
+        let mut tensors = load_tensors(folder, &session.decoder().device)?;
+        for (name, tensor) in &mut tensors {
+            if name.starts_with("m.") || name.starts_with("v.") {
+                *tensor = tensor.zeros_like()?;
+            }
+        }
+        state.load_named(folder, tensors)?;
+    }
+    Ok(state)
+}
+
+struct Run<'a> {
+    session: Session,
+    folder: &'a RunFolder,
+    observer: &'a dyn Observer,
+    source: Box<dyn EpisodeSource>,
+    held_out: Vec<EncodedEpisode>,
+    state: OuterState,
+    progress: Progress,
+    metrics: Metrics,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        session: Session,
+        folder: &'a RunFolder,
+        state: OuterState,
+        progress: Progress,
+        observer: &'a dyn Observer,
+    ) -> Result<Self> {
+        let config = &session.config;
+        let source = tasks::open(&config.data, &session.tokenizer, Split::Train, 1, config.run.seed)?;
+        // Everything that can be wrong with the data shows before the run leaves a trace.
+        let during = if config.eval.every == 0 { 0 } else { config.eval.episodes_during };
+        let held_out = scores::held_out(&session, 1, during)?;
+        session.encoder.encode(&source.episode(0)?, 0, Split::Train)?;
+        folder.make()?;
+        write_file(&folder.config(), |out| {
+            out.write_all(progress.config.as_bytes()).map_err(|source| Error::io(folder.config(), source))
+        })?;
+        Ok(Self {
+            held_out,
+            metrics: Metrics::open(&folder.metrics(), progress.step)?,
+            session,
+            folder,
+            observer,
+            source,
+            state,
+            progress,
+        })
+    }
+
+    fn run_to_the_end(mut self) -> Result<Outcome> {
+        self.observer.notice(&Event::Started {
+            dir: self.folder.dir(),
+            step: self.progress.step,
+            steps: self.session.outer.steps,
+            parameters: self.parameters(),
+        });
+        // A stop may have come in the middle of this step's score.
+        if !self.score_if_due()? {
+            return self.interrupted();
+        }
+        while self.progress.step < self.session.outer.steps {
+            if self.observer.stop_requested() {
+                return self.interrupted();
+            }
+            self.outer_step()?;
+            if !self.score_if_due()? {
+                return self.interrupted();
+            }
+            if self.is_due(self.session.config.run.checkpoint_every) {
+                self.save(&self.folder.last())?;
+            }
+        }
+        self.save(&self.folder.last())?;
+        self.finish()
+    }
+
+    /// One step of the outer optimiser along the mean meta-gradient of some episodes.
+    fn outer_step(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let params = self.state.params()?;
+        let (gradient, context_tokens) = self.mean_gradient(&params)?;
+        let lr_factor = self.session.lr_factor(self.progress.step);
+        let grad_norm = self.state.apply(&gradient, &self.session.outer)?;
+        self.progress.step += 1;
+        self.progress.next_episode += self.session.config.outer.episodes_per_step as u64;
+        let secs = start.elapsed().as_secs_f64();
+        self.progress.train_secs += secs;
+        let loss = |place: Option<&f64>| place.copied().unwrap_or_default();
+        let record = StepRecord {
+            step: self.progress.step,
+            lr_factor,
+            inner_loss_first: loss(gradient.inner_losses.first()),
+            inner_loss_last: loss(gradient.inner_losses.last()),
+            outer_loss: gradient.outer_loss,
+            grad_norm,
+            context_tokens,
+            secs,
+        };
+        self.metrics.step(&record)?;
+        self.observer.notice(&Event::Stepped(&record));
+        Ok(())
+    }
+
+    /// The mean over the step's episodes, and the tokens of their contexts.
+    fn mean_gradient(&self, params: &MetaParams) -> Result<(MetaGradient, usize)> {
+        let first = self.progress.next_episode;
+        let indices: Vec<u64> = (first..).take(self.session.config.outer.episodes_per_step).collect();
+        let workers = &self.session.workers;
+        // Gradients wait here to be added in order: a few for each thread, not all of a large step's.
+        let at_once = if workers.count() == 1 { 1 } else { 4 * workers.count() };
+        let (mut mean, mut context_tokens) = (GradientMean::default(), 0);
+        for part in indices.chunks(at_once) {
+            for (gradient, tokens) in workers.map(part, |&index| self.episode_gradient(params, index))? {
+                mean.add(gradient)?;
+                context_tokens += tokens;
+            }
+        }
+        Ok((mean.finish()?, context_tokens))
+    }
+
+    /// One episode's meta-gradient, and the tokens of its context.
+    fn episode_gradient(&self, params: &MetaParams, index: u64) -> Result<(MetaGradient, usize)> {
+        let episode = self.session.encoder.encode(&self.source.episode(index)?, index, Split::Train)?;
+        let queries: Vec<_> = episode.queries.into_iter().map(|query| query.training).collect();
+        let gradient = self.session.learner.meta_gradient(params, &episode.segments, &queries)?;
+        self.require_finite(&gradient, index)?;
+        Ok((gradient, episode.context_tokens))
+    }
+
+    /// Stops the run before a NaN or an infinity reaches the optimiser.
+    fn require_finite(&self, gradient: &MetaGradient, episode: u64) -> Result<()> {
+        let norm = ("the norm of the meta-gradient", gradient_norm(gradient)?);
+        let inner = gradient.inner_losses.iter().map(|&loss| ("the inner loss", loss));
+        let outer = ("the outer loss", gradient.outer_loss);
+        match inner.chain([outer, norm]).find(|(_, value)| !value.is_finite()) {
+            None => Ok(()),
+            Some((what, value)) => {
+                Err(Error::NonFinite { what: what.to_owned(), value, step: self.progress.step, episode })
+            }
+        }
+    }
+
+    /// Scores held-out episodes where it is time, and keeps the best state; false if a stop was requested
+    /// meanwhile.
+    fn score_if_due(&mut self) -> Result<bool> {
+        let (step, start) = (self.progress.step, Instant::now());
+        if !self.is_due(self.session.config.eval.every) || self.progress.last_eval_step == step {
+            return Ok(true);
+        }
+        let params = self.state.params()?;
+        let record = scores::during(&self.session, &params, &self.held_out, step, self.observer)?;
+        self.progress.eval_secs += start.elapsed().as_secs_f64();
+        let Some(record) = record else { return Ok(false) };
+        self.progress.last_eval_step = step;
+        self.metrics.eval(&record)?;
+        self.observer.notice(&Event::Scored(&record));
+        // Of equal scores the later one has the lower loss as a rule.
+        if self.progress.best_score.is_none_or(|best| record.exact_match >= best) {
+            self.progress.best_score = Some(record.exact_match);
+            self.save(&self.folder.best())?;
+        }
+        Ok(true)
+    }
+
+    fn save(&self, folder: &Path) -> Result<()> {
+        let layout = self.session.learner.layout.clone();
+        let adapter = Adapter { layout, tensors: self.state.phi0() };
+        let base = &self.session.config.model.base;
+        save_run(folder, &self.progress, &self.state.named_tensors(), |new| adapter.save(new, base))?;
+        self.observer.notice(&Event::Saved(folder));
+        Ok(())
+    }
+
+    fn interrupted(&self) -> Result<Outcome> {
+        self.save(&self.folder.last())?;
+        Ok(Outcome::Interrupted { step: self.progress.step })
+    }
+
+    fn finish(mut self) -> Result<Outcome> {
+        let start = Instant::now();
+        let params = self.state.params()?;
+        let scores = scores::at_the_end(&self.session, &params, self.observer)?;
+        self.progress.eval_secs += start.elapsed().as_secs_f64();
+        let Some((rows, chance)) = scores else {
+            return Ok(Outcome::Interrupted { step: self.progress.step });
+        };
+        let result = RunResult {
+            rows,
+            chance,
+            steps: self.progress.step,
+            trainable_parameters: self.parameters(),
+            train_secs: self.progress.train_secs,
+            eval_secs: self.progress.eval_secs,
+            peak_bytes: peak_bytes(),
+            seed: self.progress.seed,
+            config: self.folder.config(),
+            checkpoint: self.folder.last(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        result.write(&self.folder.result())?;
+        Ok(Outcome::Finished(Box::new(result)))
+    }
+
+    fn is_due(&self, every: usize) -> bool {
+        every > 0 && self.progress.step.is_multiple_of(every)
+    }
+
+    fn parameters(&self) -> usize {
+        self.state.num_parameters().iter().sum()
+    }
+}

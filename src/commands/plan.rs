@@ -1,0 +1,54 @@
+//! What a run would be: nothing is trained, the weights are not read.
+
+use crate::{
+    config::Config,
+    error::Result,
+    lora::LoraLayout,
+    meta::{Estimate, Workload, base_parameters, trainable_parameters},
+    model::{DecoderConfig, HubSettings},
+};
+
+use super::session::{base_folder, lora_spec, parallel_episodes};
+
+/// Tokens that `doc_12:` adds to a segment, at most.
+const PREFIX_TOKENS: usize = 8;
+
+/// A run before it starts.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The resolved configuration, as TOML.
+    pub config: String,
+    /// Frozen numbers.
+    pub base_parameters: usize,
+    /// Trained numbers: of the adapter, of the inner learning rates, of the head.
+    pub trainable: [usize; 3],
+    /// Memory.
+    pub estimate: Estimate,
+}
+
+/// Counts what `config` would train and need.
+///
+/// # Errors
+/// A base whose shape cannot be found or read.
+pub fn plan(config: &Config, hub: &HubSettings) -> Result<Plan> {
+    let shape = DecoderConfig::from_folder(&base_folder(config, hub)?)?;
+    let layout = LoraLayout::new(lora_spec(&config.lora)?, &shape);
+    let (_, compute) = super::session::dtypes(config.model.storage);
+    let work = Workload {
+        storage_bytes: config.model.storage.bytes(),
+        compute_bytes: compute.size_in_bytes(),
+        inner_steps: config.inner.steps,
+        learned_lr: config.inner.learned_lr,
+        head_hidden: config.inner.head.then_some(config.inner.head_hidden),
+        micro_batch_segments: config.inner.micro_batch_segments,
+        segment_tokens: config.data.segment_tokens + PREFIX_TOKENS,
+        keep_activations: config.inner.activations == crate::config::Activations::Keep,
+        parallel_episodes: parallel_episodes(config, &shape),
+    };
+    Ok(Plan {
+        config: config.to_toml()?,
+        base_parameters: base_parameters(&shape),
+        trainable: trainable_parameters(&shape, &layout, &work),
+        estimate: Estimate::new(&shape, &layout, &work),
+    })
+}

@@ -1,0 +1,101 @@
+//! Held-out scores of a run: the short one during training, and the table at its end.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Instant,
+};
+
+use crate::{
+    error::Result,
+    eval::{Method, Row, Scorer, chance},
+    meta::MetaParams,
+    report::EvalRecord,
+    tasks::{self, EncodedEpisode, Split},
+};
+
+use super::{Event, Observer, Session};
+
+/// The first `count` held-out episodes at `multiple` times the trained length; fewer if there are fewer.
+pub fn held_out(session: &Session, multiple: usize, count: usize) -> Result<Vec<EncodedEpisode>> {
+    let config = &session.config;
+    let source = tasks::open(&config.data, &session.tokenizer, Split::HeldOut, multiple, config.run.seed)?;
+    let count = source.len().map_or(count as u64, |len| len.min(count as u64));
+    let encode = |index| session.encoder.encode(&source.episode(index)?, index, Split::HeldOut);
+    (0..count).map(encode).collect()
+}
+
+/// Exact match of `episodes` after adaptation; `None` if a stop was requested before the end.
+pub fn during(
+    session: &Session,
+    params: &MetaParams,
+    episodes: &[EncodedEpisode],
+    step: usize,
+    observer: &dyn Observer,
+) -> Result<Option<EvalRecord>> {
+    let start = Instant::now();
+    let scoring = Scoring::new("held-out score", episodes.len(), observer);
+    let tally = scorer(session).tally(params, Method::Perk, episodes, &|| scoring.done())?;
+    if observer.stop_requested() {
+        return Ok(None);
+    }
+    let exact_match = tally.share().unwrap_or(0.0);
+    Ok(Some(EvalRecord { step, exact_match, n: tally.asked, secs: start.elapsed().as_secs_f64() }))
+}
+
+/// The rows of the last table and the chance level; `None` if a stop was requested before the end.
+pub fn at_the_end(
+    session: &Session,
+    params: &MetaParams,
+    observer: &dyn Observer,
+) -> Result<Option<(Vec<Row>, f64)>> {
+    let eval = &session.config.eval;
+    let asked = |method: &Method| match method {
+        Method::Perk => true,
+        Method::NoAdaptation => eval.no_adaptation,
+        Method::InContext => eval.in_context,
+    };
+    let (mut rows, mut seen) = (Vec::new(), Vec::new());
+    for &multiple in &eval.multiples {
+        let episodes = held_out(session, multiple, eval.episodes)?;
+        for method in Method::ALL.into_iter().filter(asked) {
+            let what = format!("{} at {multiple}×", method.name());
+            let scoring = Scoring::new(&what, episodes.len(), observer);
+            rows.push(scorer(session).row(params, method, multiple, &episodes, &|| scoring.done())?);
+            if observer.stop_requested() {
+                return Ok(None);
+            }
+        }
+        seen.extend(episodes);
+    }
+    Ok(Some((rows, chance(&seen))))
+}
+
+fn scorer(session: &Session) -> Scorer<'_> {
+    Scorer {
+        learner: &session.learner,
+        tokenizer: &session.tokenizer,
+        workers: &session.workers,
+        max_new_tokens: session.config.eval.max_new_tokens,
+    }
+}
+
+/// Counts the episodes that are done, for the observer.
+struct Scoring<'a> {
+    what: &'a str,
+    total: usize,
+    done: AtomicUsize,
+    observer: &'a dyn Observer,
+}
+
+impl<'a> Scoring<'a> {
+    fn new(what: &'a str, total: usize, observer: &'a dyn Observer) -> Self {
+        Self { what, total, done: AtomicUsize::new(0), observer }
+    }
+
+    /// Notes one more; false once a stop is requested.
+    fn done(&self) -> bool {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        self.observer.notice(&Event::Scoring { what: self.what, done, total: self.total });
+        !self.observer.stop_requested()
+    }
+}

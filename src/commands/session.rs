@@ -1,0 +1,214 @@
+//! What a configuration stands for: the loaded base, the tokenizer, the learner, the threads.
+
+use std::{path::PathBuf, thread::available_parallelism};
+
+use candle_core::{DType, Device};
+
+use crate::{
+    config::{self, Config, InnerConfig, LoraConfig, OuterConfig, Storage},
+    error::{Error, Result},
+    lora::{Layers, LoraInit, LoraLayout, LoraSpec},
+    meta::{
+        InnerOptimizer, InnerOptions, Learner, LrParameterization, OuterOptions, Reduction, Workers,
+        base_parameters,
+    },
+    model::{Activations, Decoder, DecoderConfig, HubSettings, Projection, resolve},
+    optim::{AdamW, Schedule},
+    tasks::Encoder,
+    text::Tokenizer,
+};
+
+/// Below this many frozen weights an episode's tensors are too small to keep all cores busy, and episodes
+/// are computed side by side instead.
+const SMALL_BASE: usize = 20_000_000;
+
+/// Everything that stays the same while a run goes on.
+#[derive(Debug)]
+pub struct Session {
+    /// The resolved configuration.
+    pub config: Config,
+    /// Base, adapter layout and inner loop.
+    pub learner: Learner,
+    /// The outer loop.
+    pub outer: OuterOptions,
+    /// The base's tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Episodes to tokens.
+    pub encoder: Encoder,
+    /// Episodes at the same time.
+    pub workers: Workers,
+}
+
+impl Session {
+    /// Loads what `config` names.
+    ///
+    /// # Errors
+    /// A base that cannot be found, fetched or read; a device that this build or machine does not have.
+    pub fn open(config: &Config, hub: &HubSettings) -> Result<Self> {
+        let folder = base_folder(config, hub)?;
+        let tokenizer = Tokenizer::from_folder(&folder, config.model.end_token.as_deref())?;
+        let (storage, compute) = dtypes(config.model.storage);
+        let decoder = Decoder::load(&folder, storage, compute, &device(&config.run.device)?)?;
+        let layout = LoraLayout::new(lora_spec(&config.lora)?, &decoder.config);
+        let workers = Workers::new(parallel_episodes(config, &decoder.config))?;
+        let encoder = Encoder::new(&config.data, tokenizer.clone(), config.run.seed);
+        Ok(Self {
+            learner: Learner::new(decoder, layout, inner_options(&config.inner))?,
+            outer: outer_options(&config.outer, &config.inner, &config.lora),
+            config: config.clone(),
+            tokenizer,
+            encoder,
+            workers,
+        })
+    }
+
+    /// What the schedule multiplies the outer rates with at `step`, from 0.
+    pub fn lr_factor(&self, step: usize) -> f64 {
+        let outer = &self.outer;
+        outer.schedule.factor(step, outer.steps, outer.warmup_steps, outer.final_lr_fraction)
+    }
+
+    /// The frozen decoder.
+    pub fn decoder(&self) -> &Decoder {
+        &self.learner.backbone.decoder
+    }
+}
+
+/// Where the base's files are.
+pub(super) fn base_folder(config: &Config, hub: &HubSettings) -> Result<PathBuf> {
+    resolve(&config.model.base, config.model.revision.as_deref(), config.model.offline, hub)
+}
+
+/// Storage type of the frozen weights, type of everything computed.
+pub(super) fn dtypes(storage: Storage) -> (DType, DType) {
+    match storage {
+        Storage::F32 => (DType::F32, DType::F32),
+        Storage::Bf16 => (DType::BF16, DType::F32),
+        Storage::F16 => (DType::F16, DType::F32),
+        Storage::F64 => (DType::F64, DType::F64),
+    }
+}
+
+fn device(name: &str) -> Result<Device> {
+    let (kind, index) = name.split_once(':').unwrap_or((name, "0"));
+    let index = index.parse().map_err(|_| Error::Invalid(format!("device `{name}`: no such number")))?;
+    let device = match kind {
+        "cpu" => return Ok(Device::Cpu),
+        "cuda" => Device::new_cuda(index),
+        "metal" => Device::new_metal(index),
+        _ => return Err(Error::Invalid(format!("device `{name}` is none of cpu, cuda, metal"))),
+    };
+    device.map_err(|fault| Error::Invalid(format!("device `{name}` cannot be used: {fault}")))
+}
+
+/// The configured number, or by the size of the base.
+pub(super) fn parallel_episodes(config: &Config, shape: &DecoderConfig) -> usize {
+    let cores = || available_parallelism().map_or(1, usize::from);
+    let wanted = match config.outer.parallel_episodes {
+        0 if base_parameters(shape) <= SMALL_BASE && config.run.device == "cpu" => cores(),
+        0 => 1,
+        given => given,
+    };
+    wanted.min(config.outer.episodes_per_step.max(config.eval.episodes))
+}
+
+pub(super) fn lora_spec(lora: &LoraConfig) -> Result<LoraSpec> {
+    let known = |name: &str| Projection::ALL.into_iter().find(|projection| projection.name() == name);
+    if let Some(stranger) = lora.targets.iter().find(|name| known(name).is_none()) {
+        return Err(Error::Invalid(format!("lora.targets: `{stranger}` is no projection")));
+    }
+    let wanted = |projection: &Projection| lora.targets.iter().any(|name| name == projection.name());
+    let layers = match lora.layers {
+        config::LayerChoice::All => Layers::All,
+        config::LayerChoice::Top(k) => Layers::Top(k),
+    };
+    let targets = Projection::ALL.into_iter().filter(wanted).collect();
+    Ok(LoraSpec { rank: lora.rank, alpha: lora.alpha, use_rslora: lora.rslora, targets, layers })
+}
+
+/// A limit of 0 is none.
+fn limit(clip_norm: f64) -> Option<f64> {
+    (clip_norm > 0.0).then_some(clip_norm)
+}
+
+fn inner_options(inner: &InnerConfig) -> InnerOptions {
+    let (beta1, beta2, eps, eps_root) = (inner.beta1, inner.beta2, inner.eps, inner.eps_root);
+    InnerOptions {
+        steps: inner.steps,
+        differentiated: inner.differentiated,
+        optimizer: match inner.optimizer {
+            config::Optimizer::Adamw => InnerOptimizer::AdamW(AdamW { beta1, beta2, eps, eps_root }),
+            config::Optimizer::Sgd => InnerOptimizer::Sgd,
+        },
+        weight_decay: inner.weight_decay,
+        clip_norm: limit(inner.clip_norm),
+        weighted: inner.head,
+        normalize_weights: inner.normalize_weights,
+        reduction: match inner.reduction {
+            config::Reduction::Positions => Reduction::Positions,
+            config::Reduction::LabelledTokens => Reduction::LabelledTokens,
+            config::Reduction::Constant => Reduction::Constant(inner.divisor),
+        },
+        micro_batch_segments: inner.micro_batch_segments,
+        activations: match inner.activations {
+            config::Activations::Keep => Activations::Keep,
+            config::Activations::Recompute => Activations::Recompute,
+        },
+    }
+}
+
+fn outer_options(outer: &OuterConfig, inner: &InnerConfig, lora: &LoraConfig) -> OuterOptions {
+    OuterOptions {
+        steps: outer.steps,
+        lr_adapter: outer.lr,
+        lr_inner_lr: outer.lr_inner_lr,
+        lr_head: outer.lr_head,
+        beta1: outer.beta1,
+        beta2: outer.beta2,
+        eps: outer.eps,
+        weight_decay: outer.weight_decay,
+        clip_norm: limit(outer.clip_norm),
+        warmup_steps: outer.warmup_steps,
+        schedule: match outer.schedule {
+            config::Schedule::Cosine => Schedule::Cosine,
+            config::Schedule::Linear => Schedule::Linear,
+            config::Schedule::Constant => Schedule::Constant,
+        },
+        final_lr_fraction: outer.final_lr_fraction,
+        inner_lr: inner.lr,
+        learned_lr: inner.learned_lr,
+        lr_parameterization: match inner.lr_parameterization {
+            config::LrParameterization::Log => LrParameterization::Log,
+            config::LrParameterization::Linear => LrParameterization::Linear,
+        },
+        head_hidden: inner.head_hidden,
+        init: match lora.init {
+            config::Init::Peft => LoraInit::Peft,
+            config::Init::SmallB => LoraInit::SmallB { std: lora.b_std },
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_projection_can_be_named_in_a_configuration() {
+        assert_eq!(config::PROJECTIONS, Projection::ALL.map(Projection::name));
+        assert_eq!(lora_spec(&LoraConfig::default()).unwrap().targets, Projection::ALL);
+    }
+
+    #[test]
+    fn targets_are_put_in_the_order_of_a_layer() {
+        let targets = vec!["down_proj".to_owned(), "q_proj".to_owned()];
+        let spec = lora_spec(&LoraConfig { targets, ..LoraConfig::default() }).unwrap();
+        assert_eq!(spec.targets, [Projection::QProj, Projection::DownProj]);
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_an_error() {
+        assert!(device("cuda:99").is_err());
+        assert!(device("cpu").unwrap().is_cpu());
+    }
+}

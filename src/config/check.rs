@@ -1,0 +1,48 @@
+//! Range checks that name the key they are about.
+
+use crate::error::Fault;
+
+/// Gathers the faults of one block.
+#[derive(Debug)]
+pub struct Checker<'a> {
+    block: &'static str,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl<'a> Checker<'a> {
+    /// Checks keys of `block`; faults are added to `faults`.
+    pub fn new(block: &'static str, faults: &'a mut Vec<Fault>) -> Self {
+        Self { block, faults }
+    }
+
+    /// `reason` is reported for `key` unless `holds`.
+    pub fn require(&mut self, holds: bool, key: &str, reason: impl Into<String>) {
+        if !holds {
+            self.faults.push(Fault { key: format!("{}.{key}", self.block), reason: reason.into() });
+        }
+    }
+
+    /// A count that must not be zero.
+    pub fn count(&mut self, key: &str, value: usize) {
+        self.require(value > 0, key, "must be 1 or more");
+    }
+
+    /// A number above zero.
+    pub fn positive(&mut self, key: &str, value: f64) {
+        self.require(value > 0.0, key, format!("must be above 0, found {value}"));
+    }
+
+    /// A number that is zero or above.
+    pub fn not_negative(&mut self, key: &str, value: f64) {
+        self.require(value >= 0.0, key, format!("must be 0 or more, found {value}"));
+    }
+
+    /// A decay rate: from 0 up to, but not, 1.
+    pub fn decay(&mut self, key: &str, value: f64) {
+        self.require(
+            (0.0..1.0).contains(&value),
+            key,
+            format!("must be at least 0 and below 1, found {value}"),
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! `[eval]`: held-out scores.
+
+use serde::{Deserialize, Serialize};
+
+use super::Checker;
+use crate::error::Fault;
+
+/// What is scored, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvalConfig {
+    /// Outer steps between scores at the trained length; 0 scores only at the end.
+    pub every: usize,
+    /// Held-out episodes of each row of the last table.
+    pub episodes: usize,
+    /// Held-out episodes of the scores during training.
+    pub episodes_during: usize,
+    /// Context lengths of the last table, in multiples of the trained one.
+    pub multiples: Vec<usize>,
+    /// Whether the same model is also asked without having read the context.
+    pub no_adaptation: bool,
+    /// Whether the base is also asked with the context in its prompt.
+    pub in_context: bool,
+    /// Longest answer, in tokens, the end token included.
+    pub max_new_tokens: usize,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self {
+            every: 50,
+            episodes: 128,
+            episodes_during: 32,
+            multiples: vec![1, 2, 4, 8, 16],
+            no_adaptation: true,
+            in_context: true,
+            max_new_tokens: 16,
+        }
+    }
+}
+
+impl EvalConfig {
+    /// Adds what is wrong with the values to `faults`.
+    pub fn validate(&self, faults: &mut Vec<Fault>) {
+        let mut check = Checker::new("eval", faults);
+        check.count("episodes", self.episodes);
+        check.require(self.every == 0 || self.episodes_during > 0, "episodes_during", "must be 1 or more");
+        check.require(!self.multiples.is_empty(), "multiples", "must hold at least one length");
+        check.require(!self.multiples.contains(&0), "multiples", "must be 1 or more each");
+        let rising = self.multiples.is_sorted_by(|a, b| a < b);
+        check.require(rising, "multiples", "must rise, without repeats");
+        check.count("max_new_tokens", self.max_new_tokens);
+    }
+}

@@ -1,0 +1,98 @@
+//! `[outer]`: meta-training.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Checker;
+use crate::error::Fault;
+
+/// How the outer rates fall after warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Half a cosine.
+    Cosine,
+    /// A straight line.
+    Linear,
+    /// Not at all.
+    Constant,
+}
+
+/// The outer loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OuterConfig {
+    /// Outer steps.
+    pub steps: usize,
+    /// Episodes whose meta-gradients are averaged for one step.
+    pub episodes_per_step: usize,
+    /// Rate of the adapter's start.
+    pub lr: f64,
+    /// Rate of the inner learning rates.
+    pub lr_inner_lr: f64,
+    /// Rate of the head.
+    pub lr_head: f64,
+    /// Decay of AdamW's first moment.
+    pub beta1: f64,
+    /// Decay of AdamW's second moment.
+    pub beta2: f64,
+    /// Added to AdamW's root.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Largest norm of the whole meta-gradient; 0 does not clip.
+    pub clip_norm: f64,
+    /// Steps over which the rates rise from 0.
+    pub warmup_steps: usize,
+    /// How they fall afterwards.
+    pub schedule: Schedule,
+    /// What is left of them at the last step.
+    pub final_lr_fraction: f64,
+    /// Episodes computed at the same time; 0 chooses by the size of the model. Results do not depend on it.
+    pub parallel_episodes: usize,
+    /// A checkpoint folder whose adapter, inner rates and head are the start; the optimiser starts anew.
+    pub start_from: Option<PathBuf>,
+}
+
+impl Default for OuterConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            episodes_per_step: 8,
+            lr: 1e-5,
+            lr_inner_lr: 1e-5,
+            lr_head: 1e-5,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            clip_norm: 1.0,
+            warmup_steps: 20,
+            schedule: Schedule::Cosine,
+            final_lr_fraction: 0.1,
+            parallel_episodes: 0,
+            start_from: None,
+        }
+    }
+}
+
+impl OuterConfig {
+    /// Adds what is wrong with the values to `faults`.
+    pub fn validate(&self, faults: &mut Vec<Fault>) {
+        let mut check = Checker::new("outer", faults);
+        check.count("steps", self.steps);
+        check.count("episodes_per_step", self.episodes_per_step);
+        check.not_negative("lr", self.lr);
+        check.not_negative("lr_inner_lr", self.lr_inner_lr);
+        check.not_negative("lr_head", self.lr_head);
+        check.decay("beta1", self.beta1);
+        check.decay("beta2", self.beta2);
+        check.positive("eps", self.eps);
+        check.not_negative("weight_decay", self.weight_decay);
+        check.not_negative("clip_norm", self.clip_norm);
+        let fraction = (0.0..=1.0).contains(&self.final_lr_fraction);
+        check.require(fraction, "final_lr_fraction", "must be from 0 to 1");
+        check.require(self.parallel_episodes <= 1024, "parallel_episodes", "must be 1024 or less");
+    }
+}

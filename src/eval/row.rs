@@ -1,0 +1,87 @@
+//! Scores: what was asked how, and how many answers were right.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::tasks::EncodedEpisode;
+
+/// How the model gets at the context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Written into the adapter by the inner loop; not in the prompt.
+    Perk,
+    /// Not at all: the trained start of the adapter, no inner step.
+    NoAdaptation,
+    /// In the prompt of the base, without an adapter.
+    InContext,
+}
+
+impl Method {
+    /// All, in the order of the table.
+    pub const ALL: [Self; 3] = [Self::Perk, Self::NoAdaptation, Self::InContext];
+
+    /// Its name in results and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Perk => "perk",
+            Self::NoAdaptation => "no_adaptation",
+            Self::InContext => "in_context",
+        }
+    }
+}
+
+/// One score.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// How the model got at the context.
+    pub method: Method,
+    /// Length of the contexts in multiples of the trained length.
+    pub multiple: usize,
+    /// Their mean length in tokens, prefixes included.
+    pub context_tokens: usize,
+    /// Share of right answers, 0 to 1; `None` where the method could not be asked.
+    pub exact_match: Option<f64>,
+    /// Questions asked.
+    pub n: usize,
+    /// Seconds it took.
+    pub secs: f64,
+    /// Why there is no score.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// Right answers among those asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Right answers.
+    pub right: usize,
+    /// Questions asked.
+    pub asked: usize,
+}
+
+impl Tally {
+    /// Share of right answers, 0 to 1; `None` if nothing was asked.
+    pub fn share(self) -> Option<f64> {
+        (self.asked > 0).then(|| self.right as f64 / self.asked as f64)
+    }
+}
+
+impl std::iter::Sum for Tally {
+    fn sum<I: Iterator<Item = Self>>(tallies: I) -> Self {
+        tallies.fold(Self::default(), |sum, next| Self {
+            right: sum.right + next.right,
+            asked: sum.asked + next.asked,
+        })
+    }
+}
+
+/// What guessing evenly among the answers that occur in `episodes` would score, 0 to 1.
+pub fn chance(episodes: &[EncodedEpisode]) -> f64 {
+    let answers: BTreeSet<&str> = episodes
+        .iter()
+        .flat_map(|episode| episode.queries.iter().map(|query| query.answer.as_str()))
+        .collect();
+    1.0 / answers.len().max(1) as f64
+}

@@ -1,0 +1,182 @@
+//! How much memory meta-training will need, before anything is loaded.
+
+use crate::{lora::LoraLayout, model::DecoderConfig};
+
+/// What the estimate depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Workload {
+    /// Bytes of one frozen number.
+    pub storage_bytes: usize,
+    /// Bytes of one number of the adapter, of gradients and activations.
+    pub compute_bytes: usize,
+    /// Inner steps N.
+    pub inner_steps: usize,
+    /// Whether every tensor and step learns its own rate.
+    pub learned_lr: bool,
+    /// Whether a head weighs the tokens, and its hidden width.
+    pub head_hidden: Option<usize>,
+    /// Segments computed at once.
+    pub micro_batch_segments: usize,
+    /// Longest segment, in tokens, prefix included.
+    pub segment_tokens: usize,
+    /// Whether all layers' intermediate values are kept at once.
+    pub keep_activations: bool,
+    /// Episodes at the same time.
+    pub parallel_episodes: usize,
+}
+
+/// The parts of the estimate, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    /// Frozen weights.
+    pub base_bytes: u64,
+    /// Adapter-sized tensors: the inner loop's steps, moments and cotangents, and the outer optimiser.
+    pub adapter_bytes: u64,
+    /// Intermediate values of one micro-batch, with their tangents.
+    pub activation_bytes: u64,
+    /// Logits of one chunk of rows, with their tangents.
+    pub vocab_bytes: u64,
+}
+
+/// Rows of the vocabulary projection that are computed at once.
+const VOCAB_ROWS: usize = 256;
+/// Adapter-sized tensors that an episode holds beside one for each inner step: φ, two moments, their three
+/// cotangents, a gradient and its tangent.
+const WORKING_COPIES: usize = 8;
+/// φ₀, the two moments of the outer optimiser, and the summed meta-gradient.
+const OUTER_COPIES: usize = 4;
+
+impl Estimate {
+    /// The estimate for a decoder of shape `config` with adapters as in `layout`.
+    pub fn new(config: &DecoderConfig, layout: &LoraLayout, work: &Workload) -> Self {
+        let trainable = trainable_parameters(config, layout, work).iter().sum::<usize>();
+        let per_episode = work.inner_steps + WORKING_COPIES;
+        let copies = OUTER_COPIES + work.parallel_episodes * per_episode;
+        let tokens = work.micro_batch_segments * work.segment_tokens;
+        let layers = if work.keep_activations { config.num_layers } else { 1 };
+        // Without keeping, each layer's input stays.
+        let inputs = if work.keep_activations { 0 } else { config.num_layers * config.hidden_size };
+        let values = tokens * (layers * values_per_token(config, work.segment_tokens) + inputs);
+        let rows = VOCAB_ROWS.min(tokens) * config.vocab_size * 4;
+        // Primal and tangent.
+        let dual = 2 * work.compute_bytes * work.parallel_episodes;
+        Self {
+            base_bytes: (base_parameters(config) * work.storage_bytes) as u64,
+            adapter_bytes: (copies * trainable * work.compute_bytes) as u64,
+            activation_bytes: (values * dual) as u64,
+            vocab_bytes: (rows * dual) as u64,
+        }
+    }
+
+    /// All parts together.
+    pub fn total_bytes(&self) -> u64 {
+        self.base_bytes + self.adapter_bytes + self.activation_bytes + self.vocab_bytes
+    }
+}
+
+/// Numbers in the frozen weights.
+pub fn base_parameters(config: &DecoderConfig) -> usize {
+    let shapes = crate::model::Projection::ALL.map(|which| config.projection_shape(which));
+    let layer: usize = shapes.iter().map(|(rows, columns)| rows * columns).sum();
+    let tables = if config.tied { 1 } else { 2 };
+    config.num_layers * (layer + 2 * config.hidden_size)
+        + (tables * config.vocab_size + 1) * config.hidden_size
+}
+
+/// Numbers that are trained: of the adapter's start, of the inner rates (one a tensor and step), of the head.
+pub fn trainable_parameters(config: &DecoderConfig, layout: &LoraLayout, work: &Workload) -> [usize; 3] {
+    let head = work.head_hidden.map_or(0, |width| width * (config.hidden_size + 2) + 1);
+    let rates = if work.learned_lr { layout.num_tensors() * work.inner_steps } else { 0 };
+    [layout.num_parameters(), rates, head]
+}
+
+/// Intermediate values that a layer keeps for each token: norms, attention and its input and output, keys
+/// and values, the feed-forward's three, and the attention weights.
+fn values_per_token(config: &DecoderConfig, segment_tokens: usize) -> usize {
+    6 * config.hidden_size
+        + 2 * config.num_kv_heads * config.head_dim
+        + 3 * config.intermediate_size
+        + config.num_heads * segment_tokens
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        lora::{Layers, LoraSpec},
+        model::{Family, Projection},
+    };
+
+    use super::*;
+
+    fn qwen() -> (DecoderConfig, LoraLayout) {
+        let config = DecoderConfig {
+            family: Family::Qwen2,
+            vocab_size: 151_936,
+            hidden_size: 896,
+            intermediate_size: 4864,
+            num_layers: 24,
+            num_heads: 14,
+            num_kv_heads: 2,
+            head_dim: 64,
+            max_positions: 32_768,
+            rms_norm_eps: 1e-6,
+            rope_theta: 1e6,
+            rope_scaling: None,
+            tied: true,
+        };
+        let targets = Projection::ALL.to_vec();
+        let spec = LoraSpec { rank: 16, alpha: 16.0, use_rslora: true, targets, layers: Layers::All };
+        let layout = LoraLayout::new(spec, &config);
+        (config, layout)
+    }
+
+    fn work() -> Workload {
+        Workload {
+            storage_bytes: 4,
+            compute_bytes: 4,
+            inner_steps: 4,
+            learned_lr: true,
+            head_hidden: Some(128),
+            micro_batch_segments: 1,
+            segment_tokens: 256,
+            keep_activations: true,
+            parallel_episodes: 1,
+        }
+    }
+
+    #[test]
+    fn the_base_is_counted_as_published() {
+        // 494 million parameters, less the biases of q, k and v.
+        let counted = base_parameters(&qwen().0);
+        assert!((493_900_000..494_100_000).contains(&counted), "{counted}");
+    }
+
+    #[test]
+    fn the_estimate_for_half_a_billion_weights_lies_between_their_size_and_the_bar() {
+        let (config, layout) = qwen();
+        let total = Estimate::new(&config, &layout, &work()).total_bytes();
+        assert!((2_000_000_000..5_500_000_000).contains(&total), "{total}");
+    }
+
+    #[test]
+    fn smaller_storage_recomputing_and_fewer_episodes_need_less() {
+        let (config, layout) = qwen();
+        let full = Estimate::new(&config, &layout, &work());
+        let half = Estimate::new(&config, &layout, &Workload { storage_bytes: 2, ..work() });
+        assert_eq!(2 * half.base_bytes, full.base_bytes);
+        let recomputed = Estimate::new(&config, &layout, &Workload { keep_activations: false, ..work() });
+        assert!(recomputed.activation_bytes < full.activation_bytes / 4);
+        let many = Estimate::new(&config, &layout, &Workload { parallel_episodes: 2, ..work() });
+        assert_eq!(many.activation_bytes, 2 * full.activation_bytes);
+    }
+
+    #[test]
+    fn what_is_trained_is_adapter_rates_and_head() {
+        let (config, layout) = qwen();
+        let head = 128 * 896 + 128 + 128 + 1;
+        let rates = 24 * 7 * 2 * 4;
+        assert_eq!(trainable_parameters(&config, &layout, &work()), [layout.num_parameters(), rates, head]);
+        let fixed = Workload { learned_lr: false, head_hidden: None, ..work() };
+        assert_eq!(trainable_parameters(&config, &layout, &fixed)[1..], [0, 0]);
+    }
+}

@@ -1,0 +1,141 @@
+//! `metrics.jsonl`: one line for each outer step and each held-out score.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    checkpoint::write_file,
+    error::{Error, Result},
+};
+
+/// One outer step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Outer steps done, this one included.
+    pub step: usize,
+    /// What the schedule multiplied the outer rates with.
+    pub lr_factor: f64,
+    /// Inner loss before the first inner step, mean over the episodes.
+    pub inner_loss_first: f64,
+    /// Inner loss before the last inner step, mean over the episodes.
+    pub inner_loss_last: f64,
+    /// Loss of the answers after the inner loop, mean over the episodes.
+    pub outer_loss: f64,
+    /// Norm of the meta-gradient before clipping.
+    pub grad_norm: f64,
+    /// Tokens of all contexts of this step.
+    pub context_tokens: usize,
+    /// Time of this step.
+    pub secs: f64,
+}
+
+/// One held-out score during training, at the trained length.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvalRecord {
+    /// Outer steps done.
+    pub step: usize,
+    /// Share of right answers, 0 to 1.
+    pub exact_match: f64,
+    /// Questions asked.
+    pub n: usize,
+    /// Time of this score.
+    pub secs: f64,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Line<'a> {
+    Step(&'a StepRecord),
+    Eval(&'a EvalRecord),
+}
+
+/// The open file.
+#[derive(Debug)]
+pub struct Metrics {
+    path: PathBuf,
+    file: File,
+}
+
+impl Metrics {
+    /// Opens `path` for a run that has `step` outer steps behind it: lines of later steps, written after
+    /// the checkpoint that the run continues from, are taken out.
+    pub fn open(path: &Path, step: usize) -> Result<Self> {
+        if path.exists() {
+            keep_until(path, step)?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        Ok(Self { path: path.to_owned(), file: file.map_err(|source| Error::io(path, source))? })
+    }
+
+    /// Adds an outer step.
+    pub fn step(&mut self, record: &StepRecord) -> Result<()> {
+        self.add(&Line::Step(record))
+    }
+
+    /// Adds a held-out score.
+    pub fn eval(&mut self, record: &EvalRecord) -> Result<()> {
+        self.add(&Line::Eval(record))
+    }
+
+    fn add(&mut self, line: &Line<'_>) -> Result<()> {
+        let attempt = serde_json::to_string(line).map_err(std::io::Error::from);
+        // One write a line, so that a crash leaves whole lines but for the last.
+        let written = attempt.and_then(|text| self.file.write_all(format!("{text}\n").as_bytes()));
+        written.map_err(|source| Error::io(&self.path, source))
+    }
+}
+
+fn keep_until(path: &Path, step: usize) -> Result<()> {
+    let text = fs::read(path).map_err(|source| Error::io(path, source))?;
+    let text = String::from_utf8_lossy(&text);
+    let step_of = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64();
+    let kept: Vec<&str> =
+        text.lines().filter(|line| step_of(line).is_some_and(|found| found <= step as u64)).collect();
+    write_file(path, |out| {
+        kept.iter().try_for_each(|line| writeln!(out, "{line}")).map_err(|source| Error::io(path, source))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(step: usize) -> StepRecord {
+        StepRecord {
+            step,
+            lr_factor: 1.0,
+            inner_loss_first: 2.0,
+            inner_loss_last: 1.0,
+            outer_loss: 0.5,
+            grad_norm: 0.1,
+            context_tokens: 80,
+            secs: 0.2,
+        }
+    }
+
+    #[test]
+    fn lines_after_the_checkpoint_are_taken_out_when_a_run_continues() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("metrics.jsonl");
+        let mut metrics = Metrics::open(&path, 0).unwrap();
+        for step in 1..=4 {
+            metrics.step(&record(step)).unwrap();
+            metrics.eval(&EvalRecord { step, exact_match: 0.5, n: 2, secs: 0.1 }).unwrap();
+        }
+        // A crash may leave half a line.
+        metrics.file.write_all(b"{\"kind\":\"st").unwrap();
+        let mut metrics = Metrics::open(&path, 2).unwrap();
+        metrics.step(&record(3)).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let steps: Vec<u64> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap())
+            .collect();
+        assert_eq!(steps, [1, 1, 2, 2, 3]);
+    }
+}

@@ -1,0 +1,47 @@
+//! `result.json`: what a run achieved and what it cost.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    checkpoint::write_json,
+    error::{Error, Result},
+    eval::Row,
+};
+
+/// What a run achieved and what it cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// Scores by method and length.
+    pub rows: Vec<Row>,
+    /// What guessing among the answers that occurred would score, 0 to 1.
+    pub chance: f64,
+    /// Outer steps.
+    pub steps: usize,
+    /// Numbers that were trained.
+    pub trainable_parameters: usize,
+    /// Seconds spent on outer steps, over all parts of a run that was continued.
+    pub train_secs: f64,
+    /// Seconds spent on held-out scores.
+    pub eval_secs: f64,
+    /// The most memory held, in bytes.
+    pub peak_bytes: Option<u64>,
+    /// Seed.
+    pub seed: u64,
+    /// The resolved configuration.
+    pub config: PathBuf,
+    /// The trained adapter, inner rates and head.
+    pub checkpoint: PathBuf,
+    /// Version of perk.
+    pub version: String,
+}
+
+impl RunResult {
+    /// Writes it as JSON.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let value = serde_json::to_value(self)
+            .map_err(|fault| Error::file(path, format!("the result cannot be written: {fault}")))?;
+        write_json(path, &value)
+    }
+}

@@ -1,0 +1,89 @@
+//! The table of scores, in plain text.
+
+use crate::eval::{Method, Row};
+
+/// One line for each method, one column for each length; reasons for missing scores below.
+pub fn table(rows: &[Row], chance: f64) -> String {
+    let mut lengths: Vec<(usize, usize)> =
+        rows.iter().map(|row| (row.multiple, row.context_tokens)).collect();
+    lengths.sort_unstable();
+    lengths.dedup_by_key(|(multiple, _)| *multiple);
+    let mut cells = vec![header(&lengths)];
+    for method in Method::ALL {
+        let own: Vec<&Row> = rows.iter().filter(|row| row.method == method).collect();
+        if own.is_empty() {
+            continue;
+        }
+        let scores =
+            lengths.iter().map(|(multiple, _)| score(own.iter().find(|row| row.multiple == *multiple)));
+        cells.push(std::iter::once(method.name().to_owned()).chain(scores).collect());
+    }
+    format!("{}{}", align(&cells), footer(rows, chance))
+}
+
+fn header(lengths: &[(usize, usize)]) -> Vec<String> {
+    let columns = lengths.iter().map(|(multiple, tokens)| format!("{multiple}× ({tokens} tokens)"));
+    std::iter::once("exact match".to_owned()).chain(columns).collect()
+}
+
+fn score(row: Option<&&Row>) -> String {
+    let share = row.and_then(|row| row.exact_match);
+    share.map_or_else(|| "–".to_owned(), |share| format!("{:.1}%", 100.0 * share))
+}
+
+fn align(cells: &[Vec<String>]) -> String {
+    let width = |column: usize| cells.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..cells[0].len()).map(width).collect();
+    let mut text = String::new();
+    for line in cells {
+        for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
+            let gap = " ".repeat(width - cell.chars().count());
+            text += &if column == 0 { format!("{cell}{gap}") } else { format!("  {gap}{cell}") };
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
+}
+
+fn footer(rows: &[Row], chance: f64) -> String {
+    let questions = rows.iter().map(|row| row.n).max().unwrap_or(0);
+    let mut text = format!(
+        "{questions} held-out questions a cell; guessing among their answers scores {:.1}%\n",
+        100.0 * chance
+    );
+    for row in rows {
+        if let Some(reason) = &row.reason {
+            text += &format!("– {} at {}×: {reason}\n", row.method.name(), row.multiple);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(method: Method, multiple: usize, exact_match: Option<f64>) -> Row {
+        let reason = exact_match.is_none().then(|| "too long".to_owned());
+        Row { method, multiple, context_tokens: 80 * multiple, exact_match, n: 64, secs: 1.0, reason }
+    }
+
+    #[test]
+    fn the_table_shows_methods_by_length_and_says_why_a_score_is_missing() {
+        let rows = [
+            row(Method::Perk, 1, Some(0.96875)),
+            row(Method::Perk, 16, Some(0.5)),
+            row(Method::InContext, 1, Some(1.0)),
+            row(Method::InContext, 16, None),
+        ];
+        let expected = "\
+exact match  1× (80 tokens)  16× (1280 tokens)
+perk                  96.9%              50.0%
+in_context           100.0%                  –
+64 held-out questions a cell; guessing among their answers scores 16.7%
+– in_context at 16×: too long
+";
+        assert_eq!(table(&rows, 1.0 / 6.0), expected);
+    }
+}

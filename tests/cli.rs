@@ -1,0 +1,321 @@
+//! The command line, spawned on a tiny random base.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Device};
+use perk::config::CorpusConfig;
+use perk::model::{Decoder, DecoderConfig, Family};
+use perk::tasks::corpus::Corpus;
+use perk::text::{Tokenizer, word_level};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const CONFIG: &str = r#"
+[model]
+base = "base"
+[lora]
+rank = 2
+alpha = 2.0
+[inner]
+steps = 2
+differentiated = 1
+eps_root = 1e-12
+lr = 0.01
+head_hidden = 4
+reduction = "constant"
+[outer]
+steps = 6
+episodes_per_step = 3
+lr = 3e-3
+lr_inner_lr = 1e-5
+warmup_steps = 2
+[data]
+context_tokens = 40
+segment_tokens = 24
+number_offset_max = 5
+shuffle_segments = true
+prompt = "Question: {question} Answer: {answer}"
+[eval]
+every = 2
+episodes = 4
+episodes_during = 3
+multiples = [1, 4]
+max_new_tokens = 3
+[run]
+dir = "runs/tiny"
+checkpoint_every = 2
+"#;
+
+/// A folder with a base of a few thousand random weights and a configuration.
+struct Room {
+    dir: TempDir,
+}
+
+impl Room {
+    fn new() -> Self {
+        let room = Self { dir: tempfile::tempdir().unwrap() };
+        let base = room.path("base");
+        word_level::save(&base, Corpus::new(CorpusConfig::default(), 0).unwrap().lexicon_texts()).unwrap();
+        let tokenizer = Tokenizer::from_folder(&base, None).unwrap();
+        let shape = DecoderConfig {
+            family: Family::Qwen2,
+            vocab_size: tokenizer.vocab_size(),
+            hidden_size: 16,
+            intermediate_size: 24,
+            num_layers: 1,
+            num_heads: 2,
+            num_kv_heads: 1,
+            head_dim: 8,
+            max_positions: 128,
+            rms_norm_eps: 1e-6,
+            rope_theta: 1e4,
+            rope_scaling: None,
+            tied: true,
+        };
+        let decoder = Decoder::random(&shape, 1, DType::F32, DType::F32, &Device::Cpu).unwrap();
+        decoder.save(&base, tokenizer.end_id()).unwrap();
+        fs::write(room.path("c.toml"), CONFIG).unwrap();
+        room
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_perk"));
+        command.current_dir(self.dir.path()).arg("meta-train").args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs, expects success, returns what was printed.
+    fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs, expects `code`, returns the message, which must begin with `error: ` and come once.
+    fn fail(&self, arguments: &[&str], code: i32) -> String {
+        let output = self.run(arguments);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{message}");
+        assert_eq!(message.matches("error: ").count(), 1, "{message}");
+        assert!(!message.contains("panicked"), "{message}");
+        message
+    }
+
+    /// The metrics of a run without its times.
+    fn metrics(&self, run: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.path(run).join("metrics.jsonl")).unwrap();
+        let parse = |line: &str| {
+            let mut record: Value = serde_json::from_str(line).unwrap();
+            record.as_object_mut().unwrap().remove("secs");
+            record
+        };
+        text.lines().map(parse).collect()
+    }
+
+    fn result(&self, run: &str) -> Value {
+        serde_json::from_str(&fs::read_to_string(self.path(run).join("result.json")).unwrap()).unwrap()
+    }
+
+    /// Starts a run that would take long and sends it `signal` once it has done a few steps.
+    fn start_and_signal(&self, arguments: &[&str], run: &str, signal: &str) -> Output {
+        let child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let metrics = self.path(run).join("metrics.jsonl");
+        let start = Instant::now();
+        while fs::read_to_string(&metrics).map_or(0, |text| text.lines().count()) < 3 {
+            assert!(start.elapsed() < Duration::from_secs(60), "no step in a minute");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        child.wait_with_output().unwrap()
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_right_one() {
+    let room = Room::new();
+    let message = room.fail(&["--config", "c.toml", "--set", "inner.step=3"], 2);
+    assert!(message.contains("inner.step: unknown key; did you mean `steps`?"), "{message}");
+    assert!(!room.path("runs").exists());
+}
+
+#[test]
+fn all_faults_of_a_configuration_are_reported_at_once() {
+    let room = Room::new();
+    let faults = ["lora.rank=0", "inner.differentiated=9", "eval.multiples=[2, 1]", "data.places=1", "modle.base=x"];
+    let arguments: Vec<&str> = faults.iter().flat_map(|fault| ["--set", fault]).collect();
+    let message = room.fail(&[&["--config", "c.toml"], arguments.as_slice()].concat(), 2);
+    for part in ["5 faults", "lora.rank", "inner.differentiated", "eval.multiples", "data.places", "[model]"] {
+        assert!(message.contains(part), "{part} is missing: {message}");
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_trained_and_leaves_nothing() {
+    let room = Room::new();
+    let text = room.succeed(&["--config", "c.toml", "--dry-run", "--set", "lora.rank=3"]);
+    // Seven projections of 16, 8 and 24 wide, rank 3; 14 tensors, 2 steps; a head of width 4.
+    let adapter = 3 * (32 + 24 + 24 + 32 + 40 + 40 + 40);
+    let trained = adapter + 28 + 4 * 18 + 1;
+    assert!(text.contains("rank = 3"), "{text}");
+    assert!(text.contains(&format!("trained parameters    {trained}")), "{text}");
+    assert!(text.contains("memory, about"), "{text}");
+    assert!(!room.path("runs").exists());
+}
+
+#[test]
+fn a_run_leaves_its_files_and_prints_the_table_and_the_path_of_the_result_last() {
+    let room = Room::new();
+    let text = room.succeed(&["--config", "c.toml"]);
+    let run = room.path("runs/tiny");
+    assert_eq!(names(&run), ["checkpoints", "config.toml", "metrics.jsonl", "result.json"]);
+    assert_eq!(names(&run.join("checkpoints")), ["best", "last"]);
+    let files = ["adapter_config.json", "adapter_model.safetensors", "meta.safetensors", "state.json"];
+    assert_eq!(names(&run.join("checkpoints/last")), files);
+    assert_eq!(text.trim_end().lines().last().unwrap(), "runs/tiny/result.json");
+    for method in ["perk", "no_adaptation", "in_context"] {
+        assert!(text.lines().any(|line| line.starts_with(method)), "{text}");
+    }
+    let result = room.result("runs/tiny");
+    let rows = result["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 6);
+    for row in rows {
+        let [tokens, n] = [&row["context_tokens"], &row["n"]].map(|value| value.as_u64().unwrap());
+        // The base has 128 positions: four times the trained length does not fit into the prompt.
+        let fits = row["method"] != "in_context" || row["multiple"] == 1;
+        assert_eq!(row["exact_match"].is_number(), fits, "{row}");
+        assert_eq!(n, if fits { 4 } else { 0 }, "{row}");
+        assert!(tokens >= 40 * row["multiple"].as_u64().unwrap(), "{row}");
+    }
+    assert!(result["train_secs"].as_f64().unwrap() > 0.0 && result["eval_secs"].as_f64().unwrap() > 0.0);
+    assert!(result["peak_bytes"].as_u64().unwrap() > 1 << 20);
+    let metrics = room.metrics("runs/tiny");
+    assert_eq!(metrics.iter().filter(|line| line["kind"] == "step").count(), 6);
+    assert_eq!(metrics.iter().filter(|line| line["kind"] == "eval").count(), 3);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_numbers_however_many_episodes_run_at_once() {
+    let room = Room::new();
+    for (dir, episodes, seed) in [("one", 1, 4), ("many", 3, 4), ("other", 3, 5)] {
+        let (episodes, seed) = (format!("outer.parallel_episodes={episodes}"), format!("run.seed={seed}"));
+        room.succeed(&["--config", "c.toml", "--out", dir, "--set", &episodes, "--set", &seed]);
+    }
+    assert_eq!(room.metrics("one"), room.metrics("many"));
+    assert_ne!(room.metrics("one"), room.metrics("other"));
+}
+
+#[test]
+fn a_run_that_was_stopped_by_ctrl_c_continues_with_the_losses_of_an_uninterrupted_one() {
+    continues_exactly("-INT", Some(130));
+}
+
+#[test]
+fn a_run_that_was_killed_continues_with_the_losses_of_an_uninterrupted_one() {
+    continues_exactly("-KILL", None);
+}
+
+fn continues_exactly(signal: &str, code: Option<i32>) {
+    let room = Room::new();
+    let steps = ["--config", "c.toml", "--set", "outer.steps=40", "--set", "run.checkpoint_every=1"];
+    let mut arguments = steps.to_vec();
+    arguments.extend(["--out", "whole"]);
+    room.succeed(&arguments);
+    let stopped = room.start_and_signal(&steps, "runs/tiny", signal);
+    assert_eq!(stopped.status.code(), code, "{}", stderr(&stopped));
+    assert!(!room.path("runs/tiny/result.json").exists(), "the run was over before it was stopped");
+    if code.is_some() {
+        assert!(stderr(&stopped).contains("perk meta-train --resume runs/tiny"), "{}", stderr(&stopped));
+    }
+    room.succeed(&["--resume", "runs/tiny"]);
+    assert_eq!(room.metrics("runs/tiny"), room.metrics("whole"));
+    let scores = |run: &str| {
+        let rows = room.result(run)["rows"].clone();
+        rows.as_array().unwrap().iter().map(|row| row["exact_match"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(scores("runs/tiny"), scores("whole"));
+}
+
+#[test]
+fn a_changed_configuration_is_not_continued() {
+    let room = Room::new();
+    room.succeed(&["--config", "c.toml"]);
+    let message = room.fail(&["--config", "c.toml", "--resume", "--set", "inner.lr=0.5"], 1);
+    assert!(message.contains("inner.lr: now 0.5, saved 0.01"), "{message}");
+    // What does not change the course of training may differ.
+    room.succeed(&["--config", "c.toml", "--resume", "--set", "eval.episodes=2"]);
+    assert_eq!(room.result("runs/tiny")["rows"][0]["n"], 2);
+}
+
+#[test]
+fn a_second_run_gets_a_new_folder_and_a_named_one_is_not_written_over() {
+    let room = Room::new();
+    let short = ["--config", "c.toml", "--set", "outer.steps=1"];
+    room.succeed(&short);
+    let text = room.succeed(&short);
+    assert!(text.contains("runs/tiny-2/result.json"), "{text}");
+    let mut arguments = short.to_vec();
+    arguments.extend(["--out", "runs/tiny"]);
+    let message = room.fail(&arguments, 1);
+    assert!(message.contains("--resume"), "{message}");
+}
+
+#[test]
+fn a_second_stage_starts_from_the_checkpoint_of_the_first() {
+    let room = Room::new();
+    let once = ["--set", "outer.steps=1", "--set", "outer.warmup_steps=0", "--set", "eval.every=0"];
+    room.succeed(&[&["--config", "c.toml", "--out", "first", "--set", "outer.lr=0.1"][..], &once].concat());
+    let from = ["--set", "outer.start_from=first/checkpoints/last", "--config", "c.toml", "--out", "second"];
+    room.succeed(&[&from[..], &once].concat());
+    let loss = |run: &str| room.metrics(run)[0]["outer_loss"].as_f64().unwrap();
+    assert!(loss("second") < loss("first"), "{} is not below {}", loss("second"), loss("first"));
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run_before_any_checkpoint() {
+    let room = Room::new();
+    let diverge = ["--set", "inner.optimizer=sgd", "--set", "inner.lr=1e30", "--set", "run.checkpoint_every=1"];
+    let output = room.run(&[&["--config", "c.toml"][..], &diverge].concat());
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("at outer step 0, episode"), "{message}");
+    assert!(!room.path("runs/tiny/checkpoints").exists());
+}
+
+#[test]
+fn a_base_that_is_not_there_is_one_clear_error() {
+    let room = Room::new();
+    let message = room.fail(&["--config", "c.toml", "--set", "model.base=nowhere"], 1);
+    assert!(message.contains("nowhere"), "{message}");
+    assert!(!room.path("runs").exists(), "a run that never began leaves no folder");
+}
+
+#[test]
+fn there_is_nothing_to_continue_where_nothing_was_run() {
+    let room = Room::new();
+    let message = room.fail(&["--config", "c.toml", "--resume"], 1);
+    assert!(message.contains("no run to continue"), "{message}");
+    room.fail(&["--resume", "base"], 1);
+}
