@@ -9,3 +9,6 @@ mod session;
 pub use observer::{Event, Observer, Silent};
 pub use plan::{Plan, plan};
 pub use session::Session;
+mod pretrain;
+
+pub use pretrain::{Documents, PretrainObserver, PretrainStep, pretrain};

@@ -21,3 +21,6 @@ pub use outer::{OuterConfig, Schedule};
 pub use raw::Raw;
 pub use run::RunConfig;
 pub use whole::Config;
+mod pretrain;
+
+pub use pretrain::{BaseShape, PretrainConfig, PretrainTraining};

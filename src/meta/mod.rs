@@ -20,7 +20,7 @@ pub use learner::{Adapted, Learner, MetaGradient, MetaParams};
 pub use options::{InnerOptimizer, InnerOptions, Reduction};
 pub use outer::{LrParameterization, OuterOptions, OuterState};
 pub use support::Support;
+pub use workers::Workers;
 
 #[cfg(test)]
 mod tests;
-pub use workers::Workers;

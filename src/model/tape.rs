@@ -91,8 +91,8 @@ pub(super) fn adapter_at<'a>(
     Ok(site.map(|i| (&tensors[2 * i], &tensors[2 * i + 1], layout.spec.scale())))
 }
 
-/// Tables of cos and sin, each `(len, head_dim / 2)`, for the positions from `start` on. Angles are computed
-/// in f64, so that those of late positions keep their digits.
+/// Tables of cos and sin, each `(len, head_dim / 2)`, for the positions from `start` on; angles are computed
+/// in f64 and rounded once.
 pub(super) fn rope_tables(
     config: &DecoderConfig,
     start: usize,
@@ -101,11 +101,15 @@ pub(super) fn rope_tables(
     device: &Device,
 ) -> Result<(Tensor, Tensor)> {
     let frequencies = config.rope_frequencies();
-    let angles: Vec<f64> = (start..start + len)
-        .flat_map(|position| frequencies.iter().map(move |frequency| position as f64 * frequency))
-        .collect();
-    let angles = Tensor::from_vec(angles, (len, frequencies.len()), device)?;
-    Ok((angles.cos()?.to_dtype(dtype)?, angles.sin()?.to_dtype(dtype)?))
+    let angles = (start..start + len)
+        .flat_map(|position| frequencies.iter().map(move |frequency| position as f64 * frequency));
+    let (cos, sin): (Vec<f64>, Vec<f64>) = angles.map(|angle| (angle.cos(), angle.sin())).unzip();
+    let table = |values: Vec<f64>| -> Result<Tensor> {
+        let values = Tensor::from_vec(values, (len, frequencies.len()), &Device::Cpu)?;
+        // Rounded on the CPU: not every device has f64.
+        Ok(values.to_dtype(dtype)?.to_device(device)?)
+    };
+    Ok((table(cos)?, table(sin)?))
 }
 
 /// Additive mask `(1 or B, 1, S, S)`: zero where a query may read a key.
