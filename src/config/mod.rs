@@ -7,6 +7,7 @@ mod inner;
 mod lora;
 mod model;
 mod outer;
+mod pretrain;
 mod raw;
 mod run;
 mod whole;
@@ -18,9 +19,7 @@ pub use inner::{Activations, InnerConfig, LrParameterization, Optimizer, Reducti
 pub use lora::{Init, LayerChoice, LoraConfig, PROJECTIONS};
 pub use model::{ModelConfig, Storage};
 pub use outer::{OuterConfig, Schedule};
+pub use pretrain::{BaseShape, PretrainConfig, PretrainRun, PretrainTraining};
 pub use raw::Raw;
 pub use run::RunConfig;
 pub use whole::Config;
-mod pretrain;
-
-pub use pretrain::{BaseShape, PretrainConfig, PretrainTraining};
