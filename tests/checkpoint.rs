@@ -1,5 +1,7 @@
 //! Checkpoints of base models: saved, loaded, sharded, damaged, refused, and found by name.
 
+#![allow(clippy::unwrap_used)] // Outside #[test] functions too: a helper that fails is a test that fails.
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
