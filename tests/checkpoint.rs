@@ -1,72 +1,23 @@
-//! Checkpoints of base models: saved, loaded, sharded, damaged, refused, and found by name.
+//! Checkpoints of base models: saved, loaded, sharded, damaged, refused.
+
+#![allow(clippy::unwrap_used)] // Outside #[test] functions too: a helper that fails is a test that fails.
+
+#[path = "support/base.rs"]
+mod base;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
+use base::{assert_same, assert_same_weights, load, random, saved, shape, shard, write};
 use candle_core::{DType, Device, Tensor};
 use perk::model::{
-    CONFIG_FILE, Decoder, DecoderConfig, Family, HubSettings, INDEX_FILE, Projection, RopeScaling,
-    WEIGHTS_FILE, resolve,
+    CONFIG_FILE, Decoder, DecoderConfig, Family, INDEX_FILE, Projection, RopeScaling, WEIGHTS_FILE,
 };
 use serde_json::{Value, json};
-use tempfile::TempDir;
-
-fn shape(tied: bool) -> DecoderConfig {
-    DecoderConfig {
-        family: Family::Qwen2,
-        vocab_size: 50,
-        hidden_size: 32,
-        intermediate_size: 48,
-        num_layers: 2,
-        num_heads: 4,
-        num_kv_heads: 2,
-        head_dim: 8,
-        max_positions: 1024,
-        rms_norm_eps: 1e-5,
-        rope_theta: 1e4,
-        rope_scaling: None,
-        tied,
-    }
-}
 
 fn llama() -> DecoderConfig {
     let scaling =
         RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_positions: 64.0 };
     DecoderConfig { family: Family::Llama, rope_scaling: Some(scaling), ..shape(true) }
-}
-
-fn random(tied: bool) -> Decoder {
-    Decoder::random_trained(&shape(tied), 7, DType::F32, DType::F32, &Device::Cpu).unwrap()
-}
-
-fn saved(decoder: &Decoder) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    decoder.save(folder.path(), 0).unwrap();
-    folder
-}
-
-fn load(folder: &Path) -> perk::Result<Decoder> {
-    Decoder::load(folder, DType::F32, DType::F32, &Device::Cpu)
-}
-
-fn write(tensors: Vec<(String, Tensor)>, path: &Path) {
-    safetensors::serialize_to_file(tensors, None, path).unwrap();
-}
-
-fn assert_same(a: &Tensor, b: &Tensor, what: &str) {
-    let values =
-        |x: &Tensor| x.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
-    assert_eq!(a.dims(), b.dims(), "{what}");
-    assert_eq!(values(a), values(b), "{what}");
-}
-
-fn assert_same_weights(a: &Decoder, b: &Decoder) {
-    let (a, b) = (a.named_tensors(), b.named_tensors());
-    assert_eq!(a.len(), b.len());
-    for ((name, x), (other, y)) in a.iter().zip(&b) {
-        assert_eq!(name, other);
-        assert_same(x, y, name);
-    }
 }
 
 #[test]
@@ -92,23 +43,6 @@ fn every_type_on_disk_loads_into_the_types_that_are_asked_for() {
         assert_same(&loaded.embed_tokens, &rounded, "embedding");
         assert_same(&loaded.norm, &decoder.norm, "norm");
     }
-}
-
-/// Splits the one file of a checkpoint into two shards and an index.
-fn shard(folder: &Path) {
-    let single = folder.join(WEIGHTS_FILE);
-    let all = candle_core::safetensors::load(&single, &Device::Cpu).unwrap();
-    let mut map = serde_json::Map::new();
-    for (number, keep) in [(1, true), (2, false)] {
-        let file = format!("model-{number:05}-of-00002.safetensors");
-        let part = all.iter().filter(|(name, _)| name.contains("layers.0") == keep);
-        let part: Vec<_> = part.map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
-        map.extend(part.iter().map(|(name, _)| (name.clone(), file.clone().into())));
-        write(part, &folder.join(&file));
-    }
-    std::fs::remove_file(single).unwrap();
-    std::fs::write(folder.join(INDEX_FILE), json!({ "metadata": {}, "weight_map": map }).to_string())
-        .unwrap();
 }
 
 #[test]
@@ -274,65 +208,4 @@ fn newer_and_older_forms_of_a_config_mean_the_same() {
         "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "sliding_window": null});
     let sparse = DecoderConfig::from_json(Path::new("config.json"), &sparse.to_string()).unwrap();
     assert!(!sparse.tied && sparse.rope_theta == 1e4 && sparse.head_dim == 4);
-}
-
-fn hub(folder: &Path) -> HubSettings {
-    HubSettings { cache_dir: folder.to_owned(), ..HubSettings::default() }
-}
-
-#[test]
-fn a_base_is_a_folder_or_a_hub_id_and_nothing_else() {
-    let folder = tempfile::tempdir().unwrap();
-    let base = folder.path().to_str().unwrap();
-    let offline = HubSettings { offline: true, ..hub(folder.path()) };
-    assert_eq!(resolve(base, None, false, &offline).unwrap(), folder.path());
-    for (base, expected) in [
-        ("./missing", "does not exist"),
-        ("a/b/c", "does not exist"),
-        ("../escape", "does not exist"),
-        ("owner/..x", "does not exist"),
-        ("Cargo.toml", "is not a folder"),
-        ("owner/name", "offline mode"),
-    ] {
-        let error = resolve(base, None, false, &offline).unwrap_err().to_string();
-        assert!(error.contains(expected) && error.contains(base), "{error}");
-    }
-    let error = resolve("owner/name", Some("../../x"), true, &offline).unwrap_err().to_string();
-    assert!(error.contains("../../x"), "{error}");
-}
-
-#[test]
-fn a_cached_model_is_found_without_a_network() {
-    let folder = tempfile::tempdir().unwrap();
-    let repo = folder.path().join("models--owner--name");
-    let snapshot = repo.join("snapshots/abc");
-    std::fs::create_dir_all(&snapshot).unwrap();
-    std::fs::create_dir_all(repo.join("refs")).unwrap();
-    std::fs::write(repo.join("refs/main"), "abc").unwrap();
-    random(false).save(&snapshot, 0).unwrap();
-    assert!(resolve("owner/name", None, true, &hub(folder.path())).is_err(), "no tokenizer yet");
-    std::fs::write(snapshot.join("tokenizer.json"), "{}").unwrap();
-    assert_eq!(resolve("owner/name", None, false, &hub(folder.path())).unwrap(), snapshot);
-    shard(&snapshot);
-    assert_eq!(resolve("owner/name", None, true, &hub(folder.path())).unwrap(), snapshot);
-    std::fs::remove_file(snapshot.join("model-00002-of-00002.safetensors")).unwrap();
-    assert!(resolve("owner/name", None, true, &hub(folder.path())).is_err(), "a shard is missing");
-}
-
-#[test]
-fn a_hub_that_cannot_be_reached_is_a_quick_error_that_says_what_to_do() {
-    let folder = tempfile::tempdir().unwrap();
-    // Nothing listens on the discard port.
-    let settings = HubSettings { endpoint: Some("http://127.0.0.1:9".to_owned()), ..hub(folder.path()) };
-    let start = Instant::now();
-    let error = resolve("owner/name", None, false, &settings).unwrap_err();
-    assert!(start.elapsed() < Duration::from_secs(30));
-    assert!(matches!(error, perk::Error::Hub { .. }), "{error}");
-    assert!(error.to_string().contains("local folder"), "{error}");
-}
-
-#[test]
-fn a_token_is_never_shown() {
-    let settings = HubSettings { token: Some("secret".to_owned()), ..HubSettings::default() };
-    assert!(!format!("{settings:?}").contains("secret"));
 }

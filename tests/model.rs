@@ -1,5 +1,7 @@
 //! The decoder against Candle's own models and the golden files, and its generation against its forward pass.
 
+#![allow(clippy::unwrap_used)] // Outside #[test] functions too: a helper that fails is a test that fails.
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

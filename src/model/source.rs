@@ -1,7 +1,7 @@
 //! Where a base model comes from: a local folder, or a model hub with its cache.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::{self, RecvError, RecvTimeoutError};
 use std::time::Duration;
 
 use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
@@ -113,6 +113,8 @@ fn read_shards(index: &Path) -> Result<Vec<String>> {
     shard_names(index, &text)
 }
 
+/// Downloads on a thread of its own. The client has no time limit and its own assertions on what a hub
+/// answers; so the wait for the first answer can be given up here, and a panic there is an error here.
 fn download(base: &str, repo: Repo, hub: &HubSettings) -> Result<PathBuf> {
     let mut builder = ApiBuilder::from_cache(Cache::new(hub.cache_dir.clone())).with_progress(false);
     builder = builder.with_retries(2).with_token(hub.token.clone());
@@ -120,42 +122,47 @@ fn download(base: &str, repo: Repo, hub: &HubSettings) -> Result<PathBuf> {
         builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
     }
     let api = builder.build().map_err(|e| failed(base, CONFIG_FILE, &e))?.repo(repo);
-    let api = Arc::new(api);
-    let config = first_file(base, &api)?;
-    let fetch = |name: &str| api.get(name).map_err(|e| failed(base, name, &e));
-    fetch(TOKENIZER)?;
+    let (sender, receiver) = mpsc::channel();
+    let name = base.to_owned();
+    std::thread::spawn(move || {
+        let first = fetch(&name, &api, CONFIG_FILE);
+        // A receiver that is gone has given up the wait, and nobody wants the rest.
+        if sender.send(None).is_ok() {
+            let _ = sender.send(Some(first.and_then(|config| fetch_rest(&name, &api, &config))));
+        }
+    });
+    let lost = |_| hub_error(base, format!("the hub's answer makes no sense; {WITHOUT_HUB}"));
+    match receiver.recv_timeout(FIRST_ANSWER) {
+        Err(RecvTimeoutError::Timeout) => {
+            let secs = FIRST_ANSWER.as_secs();
+            Err(hub_error(base, format!("the hub did not answer within {secs} s; {WITHOUT_HUB}")))
+        }
+        Err(RecvTimeoutError::Disconnected) => Err(lost(RecvError)),
+        Ok(_) => receiver.recv().map_err(lost)?.unwrap_or_else(|| Err(lost(RecvError))),
+    }
+}
+
+fn fetch(base: &str, api: &ApiRepo, file: &str) -> Result<PathBuf> {
+    api.get(file).map_err(|e| failed(base, file, &e))
+}
+
+/// Everything but `config.json`, which is there already; returns the folder.
+fn fetch_rest(base: &str, api: &ApiRepo, config: &Path) -> Result<PathBuf> {
+    fetch(base, api, TOKENIZER)?;
     for name in OPTIONAL {
         // A base without them is complete: their absence and a refusal look alike here.
         let _ = api.get(name);
     }
     match api.get(WEIGHTS_FILE) {
         Ok(_) => {}
-        Err(error) if is_missing(&error) => {
-            for shard in read_shards(&fetch(INDEX_FILE)?)? {
-                fetch(&shard)?;
+        Err(error) if status(&error) == Some(404) => {
+            for shard in read_shards(&fetch(base, api, INDEX_FILE)?)? {
+                fetch(base, api, &shard)?;
             }
         }
         Err(error) => return Err(failed(base, WEIGHTS_FILE, &error)),
     }
     config.parent().map(Path::to_owned).ok_or_else(|| hub_error(base, "the cache has no folder".to_owned()))
-}
-
-/// Fetches `config.json` with a limit on the wait. The client has no time limit of its own, so the request
-/// runs on a thread, which is left behind if no answer comes.
-fn first_file(base: &str, api: &Arc<ApiRepo>) -> Result<PathBuf> {
-    let (sender, receiver) = mpsc::channel();
-    let api = Arc::clone(api);
-    std::thread::spawn(move || {
-        // The receiver is gone if the wait was given up; nobody wants the answer then.
-        let _ = sender.send(api.get(CONFIG_FILE));
-    });
-    match receiver.recv_timeout(FIRST_ANSWER) {
-        Ok(answer) => answer.map_err(|e| failed(base, CONFIG_FILE, &e)),
-        Err(_) => {
-            let secs = FIRST_ANSWER.as_secs();
-            Err(hub_error(base, format!("the hub did not answer within {secs} s; {WITHOUT_HUB}")))
-        }
-    }
 }
 
 const WITHOUT_HUB: &str = "check the network and HF_ENDPOINT, or give a local folder as the base";
@@ -175,10 +182,6 @@ fn status(error: &ApiError) -> Option<u16> {
     let message = error.to_string();
     let (_, rest) = message.split_once("status: ")?;
     rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
-}
-
-fn is_missing(error: &ApiError) -> bool {
-    status(error) == Some(404)
 }
 
 fn hub_error(repo: &str, reason: String) -> Error {

@@ -1,0 +1,150 @@
+//! Bases found by name: local folders, the cache, and a hub that runs on this machine.
+
+#![allow(clippy::unwrap_used)] // Outside #[test] functions too: a helper that fails is a test that fails.
+
+#[path = "support/base.rs"]
+mod base;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use base::{assert_same_weights, load, random, shard};
+use perk::model::{HubSettings, resolve};
+
+fn hub(folder: &Path) -> HubSettings {
+    HubSettings { cache_dir: folder.to_owned(), ..HubSettings::default() }
+}
+
+#[test]
+fn a_base_is_a_folder_or_a_hub_id_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().to_str().unwrap();
+    let offline = HubSettings { offline: true, ..hub(folder.path()) };
+    assert_eq!(resolve(base, None, false, &offline).unwrap(), folder.path());
+    for (base, expected) in [
+        ("./missing", "does not exist"),
+        ("a/b/c", "does not exist"),
+        ("../escape", "does not exist"),
+        ("owner/..x", "does not exist"),
+        ("Cargo.toml", "is not a folder"),
+        ("owner/name", "offline mode"),
+    ] {
+        let error = resolve(base, None, false, &offline).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains(base), "{error}");
+    }
+    let error = resolve("owner/name", Some("../../x"), true, &offline).unwrap_err().to_string();
+    assert!(error.contains("../../x"), "{error}");
+}
+
+#[test]
+fn a_cached_model_is_found_without_a_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let repo = folder.path().join("models--owner--name");
+    let snapshot = repo.join("snapshots/abc");
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::create_dir_all(repo.join("refs")).unwrap();
+    std::fs::write(repo.join("refs/main"), "abc").unwrap();
+    random(false).save(&snapshot, 0).unwrap();
+    assert!(resolve("owner/name", None, true, &hub(folder.path())).is_err(), "no tokenizer yet");
+    std::fs::write(snapshot.join("tokenizer.json"), "{}").unwrap();
+    assert_eq!(resolve("owner/name", None, false, &hub(folder.path())).unwrap(), snapshot);
+    shard(&snapshot);
+    assert_eq!(resolve("owner/name", None, true, &hub(folder.path())).unwrap(), snapshot);
+    std::fs::remove_file(snapshot.join("model-00002-of-00002.safetensors")).unwrap();
+    assert!(resolve("owner/name", None, true, &hub(folder.path())).is_err(), "a shard is missing");
+}
+
+#[test]
+fn a_hub_that_cannot_be_reached_is_a_quick_error_that_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nothing listens on the discard port.
+    let settings = HubSettings { endpoint: Some("http://127.0.0.1:9".to_owned()), ..hub(folder.path()) };
+    let start = Instant::now();
+    let error = resolve("owner/name", None, false, &settings).unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(30));
+    assert!(matches!(error, perk::Error::Hub { .. }), "{error}");
+    assert!(error.to_string().contains("local folder"), "{error}");
+}
+
+/// A hub on this machine that serves the files of `folder` as `owner/name`; returns its address.
+fn serve(folder: PathBuf) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            answer(&mut stream.unwrap(), &folder);
+        }
+    });
+    address
+}
+
+/// Answers one request for a range of a file, as a hub does.
+fn answer(stream: &mut TcpStream, folder: &Path) {
+    let lines = BufReader::new(&*stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty());
+    let lines: Vec<String> = lines.collect();
+    let path = lines[0].split(' ').nth(1).unwrap();
+    let file = path.strip_prefix("/owner/name/resolve/v1/").map(|name| folder.join(name));
+    let Some(bytes) = file.and_then(|file| std::fs::read(file).ok()) else {
+        stream
+            .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            .unwrap();
+        return;
+    };
+    let range =
+        lines.iter().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
+    let (start, end) =
+        range.as_deref().unwrap().split_once('-').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let start: usize = start.parse().unwrap();
+    let end = end.parse().map_or(bytes.len(), |last: usize| last + 1);
+    let (len, size, etag) = (end - start, bytes.len(), path.replace('/', "_"));
+    let head = format!(
+        "HTTP/1.1 206 Partial Content\r\ncontent-length: {len}\r\ncontent-range: bytes {start}-{}/{size}\r\n\
+         etag: \"{etag}\"\r\nx-repo-commit: abc\r\nconnection: close\r\n\r\n",
+        end - 1
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&bytes[start..end]).unwrap();
+}
+
+#[test]
+fn a_model_is_downloaded_once_at_the_revision_that_was_asked_for() {
+    let (source, decoder) = (tempfile::tempdir().unwrap(), random(false));
+    decoder.save(source.path(), 0).unwrap();
+    shard(source.path());
+    std::fs::write(source.path().join("tokenizer.json"), "{}").unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let online = HubSettings { endpoint: Some(serve(source.path().to_owned())), ..hub(cache.path()) };
+    let missing = resolve("owner/name", None, false, &online).unwrap_err().to_string();
+    assert!(missing.contains("check the name and the revision"), "{missing}");
+    let folder = resolve("owner/name", Some("v1"), false, &online).unwrap();
+    assert_same_weights(&load(&folder).unwrap(), &decoder);
+    assert_eq!(resolve("owner/name", Some("v1"), true, &hub(cache.path())).unwrap(), folder);
+}
+
+#[test]
+fn a_hub_that_answers_nonsense_is_an_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            stream
+                .unwrap()
+                .write_all(b"HTTP/1.1 302 Found\r\ncontent-length: 0\r\netag: a\r\nx-repo-commit: b\r\n\r\n")
+                .unwrap();
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in [format!("http://{address}"), "not an address".to_owned(), "ftp://x".to_owned()] {
+        let settings = HubSettings { endpoint: Some(endpoint), ..hub(folder.path()) };
+        let error = resolve("owner/name", None, false, &settings).unwrap_err();
+        assert!(matches!(error, perk::Error::Hub { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_token_is_never_shown() {
+    let settings = HubSettings { token: Some("secret".to_owned()), ..HubSettings::default() };
+    assert!(!format!("{settings:?}").contains("secret"));
+}
