@@ -1,5 +1,7 @@
 //! The command line, spawned on a tiny random base.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -164,10 +166,12 @@ fn an_unknown_key_is_refused_with_the_right_one() {
 #[test]
 fn all_faults_of_a_configuration_are_reported_at_once() {
     let room = Room::new();
-    let faults = ["lora.rank=0", "inner.differentiated=9", "eval.multiples=[2, 1]", "data.places=1", "modle.base=x"];
+    let faults =
+        ["lora.rank=0", "inner.differentiated=9", "eval.multiples=[2, 1]", "data.places=1", "modle.base=x"];
     let arguments: Vec<&str> = faults.iter().flat_map(|fault| ["--set", fault]).collect();
     let message = room.fail(&[&["--config", "c.toml"], arguments.as_slice()].concat(), 2);
-    for part in ["5 faults", "lora.rank", "inner.differentiated", "eval.multiples", "data.places", "[model]"] {
+    for part in ["5 faults", "lora.rank", "inner.differentiated", "eval.multiples", "data.places", "[model]"]
+    {
         assert!(message.contains(part), "{part} is missing: {message}");
     }
 }
@@ -296,7 +300,8 @@ fn a_second_stage_starts_from_the_checkpoint_of_the_first() {
 #[test]
 fn a_loss_that_is_not_finite_stops_the_run_before_any_checkpoint() {
     let room = Room::new();
-    let diverge = ["--set", "inner.optimizer=sgd", "--set", "inner.lr=1e30", "--set", "run.checkpoint_every=1"];
+    let diverge =
+        ["--set", "inner.optimizer=sgd", "--set", "inner.lr=1e30", "--set", "run.checkpoint_every=1"];
     let output = room.run(&[&["--config", "c.toml"][..], &diverge].concat());
     let message = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{message}");

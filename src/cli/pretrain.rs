@@ -1,13 +1,56 @@
 //! `perk pretrain`.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
-use perk::{Error, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use perk::{
+    Result,
+    commands::{PretrainObserver, PretrainStep, make_base},
+    config::BaseRecipe,
+};
 
 use super::args::Pretrain;
 
+/// Plain lines come after this many steps.
+const LINE_STEPS: usize = 25;
+
 /// Runs the command.
 pub fn run(args: &Pretrain) -> Result<ExitCode> {
-    let _ = (&args.config, &args.overrides, &args.out);
-    Err(Error::Invalid("pretrain: not there yet".to_owned()))
+    let mut recipe = BaseRecipe::load(&args.config, &args.overrides)?;
+    if let Some(dir) = &args.out {
+        recipe.run.dir.clone_from(dir);
+    }
+    let mut progress = Progress { bar: std::io::stderr().is_terminal().then(bar) };
+    make_base(&recipe, &recipe.run.dir, &mut progress)?;
+    println!("{}", recipe.run.dir.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bar() -> ProgressBar {
+    let template = "{bar:24} {pos}/{len}  eta {eta}  {wide_msg}";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style)
+}
+
+struct Progress {
+    /// `None` where stderr is not a terminal.
+    bar: Option<ProgressBar>,
+}
+
+impl PretrainObserver for Progress {
+    fn step(&mut self, done: &PretrainStep) -> Result<()> {
+        let numbers = format!("loss {:.3}  gradient norm {:.2}", done.loss, done.gradient_norm);
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(done.steps as u64);
+                bar.set_position(done.step as u64);
+                bar.set_message(numbers);
+            }
+            None if done.step.is_multiple_of(LINE_STEPS) || done.step == done.steps => {
+                eprintln!("step {}/{}  {numbers}", done.step, done.steps);
+            }
+            None => {}
+        }
+        Ok(())
+    }
 }

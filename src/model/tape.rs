@@ -93,8 +93,8 @@ pub(super) fn adapter_at<'a>(
 
 /// Tables of cos and sin, each `(len, head_dim / 2)`, for the positions from `start` on.
 ///
-/// Angles are position · θ^(−2i / head_dim), computed in f32 as transformers and Candle do; Llama 3's
-/// scaling divides the low frequencies.
+/// Angles are position · θ^(−2i / head_dim), computed in f64 and rounded once; Llama 3's scaling divides the
+/// low frequencies.
 pub(super) fn rope_tables(
     config: &DecoderConfig,
     start: usize,
@@ -102,30 +102,27 @@ pub(super) fn rope_tables(
     dtype: DType,
     device: &Device,
 ) -> Result<(Tensor, Tensor)> {
-    let frequencies: Vec<f32> = (0..config.head_dim / 2)
-        .map(|i| 1.0 / config.rope_theta.powf(2.0 * i as f64 / config.head_dim as f64) as f32)
+    let frequencies: Vec<f64> = (0..config.head_dim / 2)
+        .map(|i| config.rope_theta.powf(-2.0 * i as f64 / config.head_dim as f64))
         .map(|frequency| config.rope_scaling.map_or(frequency, |s| scale_frequency(frequency, s)))
         .collect();
-    let angles: Vec<f32> = (start..start + len)
-        .flat_map(|position| frequencies.iter().map(move |frequency| position as f32 * frequency))
-        .collect();
-    let angles = Tensor::from_vec(angles, (len, frequencies.len()), device)?;
-    Ok((angles.cos()?.to_dtype(dtype)?, angles.sin()?.to_dtype(dtype)?))
+    let angles = (start..start + len)
+        .flat_map(|position| frequencies.iter().map(move |frequency| position as f64 * frequency));
+    let (cos, sin): (Vec<f64>, Vec<f64>) = angles.map(|angle| (angle.cos(), angle.sin())).unzip();
+    let table = |values: Vec<f64>| -> Result<Tensor> {
+        let values = Tensor::from_vec(values, (len, frequencies.len()), &Device::Cpu)?;
+        // Rounded on the CPU: not every device has f64.
+        Ok(values.to_dtype(dtype)?.to_device(device)?)
+    };
+    Ok((table(cos)?, table(sin)?))
 }
 
 /// Llama 3's change of one frequency (Llama 3 model card): kept above, divided below, blended between.
-fn scale_frequency(frequency: f32, scaling: RopeScaling) -> f32 {
-    let (low, high) = (scaling.low_freq_factor as f32, scaling.high_freq_factor as f32);
-    let (factor, positions) = (scaling.factor as f32, scaling.original_positions as f32);
-    let wavelength = 2.0 * std::f32::consts::PI / frequency;
-    if wavelength < positions / high {
-        frequency
-    } else if wavelength > positions / low {
-        frequency / factor
-    } else {
-        let smooth = (positions / wavelength - low) / (high - low);
-        (1.0 - smooth) * frequency / factor + smooth * frequency
-    }
+fn scale_frequency(frequency: f64, scaling: RopeScaling) -> f64 {
+    let (low, high) = (scaling.low_freq_factor, scaling.high_freq_factor);
+    let wavelengths = scaling.original_positions * frequency / (2.0 * std::f64::consts::PI);
+    let kept = ((wavelengths - low) / (high - low)).clamp(0.0, 1.0);
+    frequency * (kept + (1.0 - kept) / scaling.factor)
 }
 
 /// Additive mask `(1 or B, 1, S, S)`: zero where a query may read a key.

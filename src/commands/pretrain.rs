@@ -1,0 +1,318 @@
+//! `perk pretrain`: a small base from nothing, by plain next-token prediction on packed documents.
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::loss::cross_entropy;
+use candle_nn::optim::{AdamW, Optimizer, ParamsAdamW};
+
+use crate::config::{BaseShape, PretrainConfig, PretrainTraining};
+use crate::model::{Decoder, DecoderConfig, Family, Linear, tape};
+use crate::{Error, Result};
+
+/// An endless stream of documents: the tokens of document `index`, a pure function of the index.
+pub type Documents<'a> = &'a dyn Fn(u64) -> Result<Vec<u32>>;
+
+/// What one step of pretraining did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PretrainStep {
+    /// Steps done, this one included.
+    pub step: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// Mean cross entropy of the step's tokens before it.
+    pub loss: f64,
+    /// Norm of the whole gradient before clipping.
+    pub gradient_norm: f64,
+    /// Learning rate of the step.
+    pub lr: f64,
+}
+
+/// Follows pretraining.
+pub trait PretrainObserver {
+    /// Called after every step; an error ends the training with it.
+    ///
+    /// # Errors
+    /// Whatever should stop the training.
+    fn step(&mut self, done: &PretrainStep) -> Result<()>;
+}
+
+/// Trains a base of the configured shape on `documents`, packed one after another with `end_token` between.
+///
+/// A pure function of its arguments. `vocab_size` is the tokenizer's.
+///
+/// # Errors
+/// A configuration with faults, what `documents` or `observer` return, a token outside the vocabulary, a
+/// loss that is not a number, or a device out of memory.
+pub fn pretrain(
+    config: &PretrainConfig,
+    documents: Documents<'_>,
+    end_token: u32,
+    vocab_size: usize,
+    observer: &mut dyn PretrainObserver,
+) -> Result<Decoder> {
+    let shape = decoder_shape(&config.model, vocab_size);
+    let device = Device::Cpu;
+    let start = Decoder::random(&shape, config.train.seed, DType::F32, DType::F32, &device)?;
+    let mut trainer = Trainer::new(&start, &config.train)?;
+    let mut tokens = Packed { documents, end_token, next: 0, waiting: Vec::new() };
+    for step in 0..config.train.steps {
+        let (inputs, targets) = tokens.batch(&config.train, vocab_size, &device)?;
+        let done = trainer.step(step, &inputs, &targets)?;
+        observer.step(&done)?;
+    }
+    trainer.finish()
+}
+
+fn decoder_shape(shape: &BaseShape, vocab_size: usize) -> DecoderConfig {
+    DecoderConfig {
+        family: Family::Qwen2,
+        vocab_size,
+        hidden_size: shape.hidden_size,
+        intermediate_size: shape.intermediate_size,
+        num_layers: shape.num_layers,
+        num_heads: shape.num_heads,
+        num_kv_heads: shape.num_kv_heads,
+        head_dim: shape.hidden_size / shape.num_heads.max(1),
+        max_positions: shape.max_positions,
+        rms_norm_eps: shape.rms_norm_eps,
+        rope_theta: shape.rope_theta,
+        rope_scaling: None,
+        tied: shape.tied,
+    }
+}
+
+/// Documents laid end to end.
+struct Packed<'a> {
+    documents: Documents<'a>,
+    end_token: u32,
+    next: u64,
+    waiting: Vec<u32>,
+}
+
+impl Packed<'_> {
+    /// The next inputs `(B, S)` and their next tokens `(B · S)`. Rows overlap in one token, so that every
+    /// token is predicted once.
+    fn batch(
+        &mut self,
+        train: &PretrainTraining,
+        vocab_size: usize,
+        device: &Device,
+    ) -> Result<(Tensor, Tensor)> {
+        let (batch, len) = (train.batch, train.sequence_tokens);
+        let needed = batch * len + 1;
+        while self.waiting.len() < needed {
+            let document = (self.documents)(self.next)?;
+            if let Some(token) = document.iter().find(|&&token| token as usize >= vocab_size) {
+                let (index, found) = (self.next, *token);
+                let reason = format!("document {index} has token {found}, beyond the {vocab_size} known");
+                return Err(Error::Invalid(reason));
+            }
+            self.waiting.extend(document);
+            self.waiting.push(self.end_token);
+            self.next += 1;
+        }
+        let inputs = Tensor::from_slice(&self.waiting[..needed - 1], (batch, len), device)?;
+        let targets = Tensor::from_slice(&self.waiting[1..needed], batch * len, device)?;
+        self.waiting.drain(..needed - 1);
+        Ok((inputs, targets))
+    }
+}
+
+/// A decoder whose weights are variables, and the optimisers of its matrices and of its vectors.
+struct Trainer<'a> {
+    train: &'a PretrainTraining,
+    model: Decoder,
+    vars: Vars,
+    /// With decay, for matrices; without, for gains and biases.
+    optimisers: [AdamW; 2],
+}
+
+impl<'a> Trainer<'a> {
+    fn new(start: &Decoder, train: &'a PretrainTraining) -> Result<Self> {
+        let (vars, model) = Vars::of(start)?;
+        let params = |weight_decay| ParamsAdamW {
+            lr: train.lr,
+            beta1: train.beta1,
+            beta2: train.beta2,
+            eps: train.eps,
+            weight_decay,
+        };
+        let of_rank = |matrices: bool| {
+            vars.0.iter().filter(move |var| (var.rank() == 2) == matrices).cloned().collect::<Vec<Var>>()
+        };
+        let decayed = AdamW::new(of_rank(true), params(train.weight_decay))?;
+        let plain = AdamW::new(of_rank(false), params(0.0))?;
+        Ok(Self { train, model, vars, optimisers: [decayed, plain] })
+    }
+
+    fn step(&mut self, step: usize, inputs: &Tensor, targets: &Tensor) -> Result<PretrainStep> {
+        let logits = tape::logits(&self.model, None, inputs, None)?;
+        let loss = cross_entropy(&logits.flatten_to(1)?, targets)?;
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        let mut gradients = loss.backward()?;
+        let gradient_norm = self.vars.clip(&mut gradients, self.train.clip_norm)?;
+        if !value.is_finite() || !gradient_norm.is_finite() {
+            let reason = format!(
+                "pretraining failed at step {step}: the loss is {value}, its gradient's norm {gradient_norm}; \
+                 lower train.lr"
+            );
+            return Err(Error::Invalid(reason));
+        }
+        let lr = learning_rate(self.train, step);
+        for optimiser in &mut self.optimisers {
+            optimiser.set_learning_rate(lr);
+            optimiser.step(&gradients)?;
+        }
+        Ok(PretrainStep { step: step + 1, steps: self.train.steps, loss: value, gradient_norm, lr })
+    }
+
+    /// The trained decoder, its weights constants again.
+    fn finish(self) -> Result<Decoder> {
+        map_weights(&self.model, &mut |tensor| Ok(tensor.copy()?.detach()))
+    }
+}
+
+/// Rises over the warm-up, then falls in a straight line to its last fraction.
+fn learning_rate(train: &PretrainTraining, step: usize) -> f64 {
+    if step < train.warmup_steps {
+        return train.lr * (step + 1) as f64 / train.warmup_steps as f64;
+    }
+    let falling = (train.steps - train.warmup_steps).max(1) as f64;
+    let done = (step + 1 - train.warmup_steps) as f64 / falling;
+    train.lr * (1.0 - (1.0 - train.final_lr_fraction) * done)
+}
+
+/// Every weight of a decoder as a variable, a tied matrix once.
+struct Vars(Vec<Var>);
+
+impl Vars {
+    /// The variables, and the decoder that computes with them.
+    fn of(decoder: &Decoder) -> Result<(Self, Decoder)> {
+        let mut vars = Vec::new();
+        let model = map_weights(decoder, &mut |tensor| {
+            let var = Var::from_tensor(tensor)?;
+            let tensor = var.as_tensor().clone();
+            vars.push(var);
+            Ok(tensor)
+        })?;
+        Ok((Self(vars), model))
+    }
+
+    /// Scales all gradients so that their common norm is at most `clip_norm` (0: never); returns the norm
+    /// before.
+    fn clip(&self, gradients: &mut GradStore, clip_norm: f64) -> Result<f64> {
+        let mut squares = Vec::with_capacity(self.0.len());
+        for var in &self.0 {
+            let gradient = gradients.get(var).ok_or_else(|| {
+                Error::Invalid(format!("a weight of shape {:?} gets no gradient", var.dims()))
+            })?;
+            squares.push(gradient.sqr()?.sum_all()?);
+        }
+        let norm = f64::from(Tensor::stack(&squares, 0)?.sum_all()?.to_scalar::<f32>()?).sqrt();
+        if clip_norm > 0.0 && norm > clip_norm {
+            for var in &self.0 {
+                if let Some(gradient) = gradients.remove(var) {
+                    gradients.insert(var, (gradient * (clip_norm / norm))?);
+                }
+            }
+        }
+        Ok(norm)
+    }
+}
+
+/// The decoder with `change` applied to each weight; a tied matrix stays tied.
+fn map_weights(decoder: &Decoder, change: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Decoder> {
+    let mut mapped = decoder.clone();
+    mapped.embed_tokens = change(&decoder.embed_tokens)?;
+    for layer in &mut mapped.layers {
+        layer.input_norm = change(&layer.input_norm)?;
+        layer.post_attention_norm = change(&layer.post_attention_norm)?;
+        for Linear { weight, bias } in &mut layer.projections {
+            *weight = change(weight)?;
+            *bias = bias.as_ref().map(&mut *change).transpose()?;
+        }
+    }
+    mapped.norm = change(&decoder.norm)?;
+    mapped.lm_head = match decoder.config.tied {
+        true => mapped.embed_tokens.clone(),
+        false => change(&decoder.lm_head)?,
+    };
+    Ok(mapped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Losses(Vec<f64>);
+
+    impl PretrainObserver for Losses {
+        fn step(&mut self, done: &PretrainStep) -> Result<()> {
+            self.0.push(done.loss);
+            Ok(())
+        }
+    }
+
+    fn small() -> PretrainConfig {
+        let mut config = PretrainConfig::default();
+        config.model = BaseShape {
+            hidden_size: 16,
+            intermediate_size: 32,
+            num_heads: 2,
+            num_kv_heads: 1,
+            ..config.model
+        };
+        let train = PretrainTraining { steps: 30, batch: 4, sequence_tokens: 12, ..config.train };
+        config.train = PretrainTraining { lr: 1e-2, warmup_steps: 5, ..train };
+        config
+    }
+
+    /// Counts up, from a start that depends on the index.
+    fn counting(index: u64) -> Result<Vec<u32>> {
+        Ok((0..5).map(|i| 1 + ((index + i) % 9) as u32).collect())
+    }
+
+    fn run(config: &PretrainConfig) -> (Decoder, Vec<f64>) {
+        let mut losses = Losses(Vec::new());
+        let decoder = pretrain(config, &counting, 0, 10, &mut losses).unwrap();
+        (decoder, losses.0)
+    }
+
+    #[test]
+    fn the_loss_falls_and_the_same_seed_gives_the_same_losses() {
+        let config = small();
+        let (decoder, losses) = run(&config);
+        assert!(losses[29] < 0.6 * losses[0], "{losses:?}");
+        assert_eq!(losses, run(&config).1);
+        let mut other = config;
+        other.train.seed = 1;
+        assert_ne!(losses, run(&other).1);
+        assert!(decoder.named_tensors().iter().all(|(_, tensor)| !tensor.is_variable()));
+    }
+
+    #[test]
+    fn the_tokens_of_a_batch_are_predicted_once_each() {
+        let train = PretrainTraining { batch: 2, sequence_tokens: 4, ..PretrainTraining::default() };
+        let mut packed = Packed { documents: &counting, end_token: 0, next: 0, waiting: Vec::new() };
+        let (inputs, targets) = packed.batch(&train, 10, &Device::Cpu).unwrap();
+        assert_eq!(inputs.to_vec2::<u32>().unwrap(), [[1, 2, 3, 4], [5, 0, 2, 3]]);
+        assert_eq!(targets.to_vec1::<u32>().unwrap(), [2, 3, 4, 5, 0, 2, 3, 4]);
+        let (inputs, _) = packed.batch(&train, 10, &Device::Cpu).unwrap();
+        assert_eq!(inputs.to_vec2::<u32>().unwrap()[0], [4, 5, 6, 0]);
+    }
+
+    #[test]
+    fn the_rate_rises_to_its_peak_and_ends_at_its_fraction() {
+        let train = PretrainTraining::default();
+        assert!((learning_rate(&train, 0) - train.lr / 50.0).abs() < 1e-12);
+        assert!((learning_rate(&train, 49) - train.lr).abs() < 1e-12);
+        assert!((learning_rate(&train, 499) - 0.1 * train.lr).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_document_with_an_unknown_token_is_an_error() {
+        let documents = |_| Ok(vec![1, 10]);
+        let error = pretrain(&small(), &documents, 0, 10, &mut Losses(Vec::new())).unwrap_err();
+        assert!(error.to_string().contains("token 10"), "{error}");
+    }
+}

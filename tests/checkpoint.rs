@@ -1,0 +1,338 @@
+//! Checkpoints of base models: saved, loaded, sharded, damaged, refused, and found by name.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Device, Tensor};
+use perk::model::{
+    CONFIG_FILE, Decoder, DecoderConfig, Family, HubSettings, INDEX_FILE, Projection, RopeScaling,
+    WEIGHTS_FILE, resolve,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn shape(tied: bool) -> DecoderConfig {
+    DecoderConfig {
+        family: Family::Qwen2,
+        vocab_size: 50,
+        hidden_size: 32,
+        intermediate_size: 48,
+        num_layers: 2,
+        num_heads: 4,
+        num_kv_heads: 2,
+        head_dim: 8,
+        max_positions: 1024,
+        rms_norm_eps: 1e-5,
+        rope_theta: 1e4,
+        rope_scaling: None,
+        tied,
+    }
+}
+
+fn llama() -> DecoderConfig {
+    let scaling =
+        RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_positions: 64.0 };
+    DecoderConfig { family: Family::Llama, rope_scaling: Some(scaling), ..shape(true) }
+}
+
+fn random(tied: bool) -> Decoder {
+    Decoder::random_trained(&shape(tied), 7, DType::F32, DType::F32, &Device::Cpu).unwrap()
+}
+
+fn saved(decoder: &Decoder) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    decoder.save(folder.path(), 0).unwrap();
+    folder
+}
+
+fn load(folder: &Path) -> perk::Result<Decoder> {
+    Decoder::load(folder, DType::F32, DType::F32, &Device::Cpu)
+}
+
+fn write(tensors: Vec<(String, Tensor)>, path: &Path) {
+    safetensors::serialize_to_file(tensors, None, path).unwrap();
+}
+
+fn assert_same(a: &Tensor, b: &Tensor, what: &str) {
+    let values =
+        |x: &Tensor| x.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    assert_eq!(a.dims(), b.dims(), "{what}");
+    assert_eq!(values(a), values(b), "{what}");
+}
+
+fn assert_same_weights(a: &Decoder, b: &Decoder) {
+    let (a, b) = (a.named_tensors(), b.named_tensors());
+    assert_eq!(a.len(), b.len());
+    for ((name, x), (other, y)) in a.iter().zip(&b) {
+        assert_eq!(name, other);
+        assert_same(x, y, name);
+    }
+}
+
+#[test]
+fn a_checkpoint_is_the_same_after_saving_and_loading() {
+    for tied in [true, false] {
+        let decoder = random(tied);
+        let loaded = load(saved(&decoder).path()).unwrap();
+        assert_eq!(loaded.config, decoder.config);
+        assert_same_weights(&loaded, &decoder);
+    }
+}
+
+#[test]
+fn every_type_on_disk_loads_into_the_types_that_are_asked_for() {
+    for disk in [DType::F64, DType::F32, DType::F16, DType::BF16] {
+        let decoder = Decoder::random_trained(&shape(true), 7, disk, disk, &Device::Cpu).unwrap();
+        let folder = saved(&decoder);
+        let loaded = Decoder::load(folder.path(), DType::BF16, DType::F64, &Device::Cpu).unwrap();
+        assert_eq!(loaded.layers[0].projections[0].weight.dtype(), DType::BF16);
+        assert_eq!(loaded.embed_tokens.dtype(), DType::BF16);
+        assert_eq!(loaded.norm.dtype(), DType::F64);
+        let rounded = decoder.embed_tokens.to_dtype(DType::BF16).unwrap();
+        assert_same(&loaded.embed_tokens, &rounded, "embedding");
+        assert_same(&loaded.norm, &decoder.norm, "norm");
+    }
+}
+
+/// Splits the one file of a checkpoint into two shards and an index.
+fn shard(folder: &Path) {
+    let single = folder.join(WEIGHTS_FILE);
+    let all = candle_core::safetensors::load(&single, &Device::Cpu).unwrap();
+    let mut map = serde_json::Map::new();
+    for (number, keep) in [(1, true), (2, false)] {
+        let file = format!("model-{number:05}-of-00002.safetensors");
+        let part = all.iter().filter(|(name, _)| name.contains("layers.0") == keep);
+        let part: Vec<_> = part.map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
+        map.extend(part.iter().map(|(name, _)| (name.clone(), file.clone().into())));
+        write(part, &folder.join(&file));
+    }
+    std::fs::remove_file(single).unwrap();
+    std::fs::write(folder.join(INDEX_FILE), json!({ "metadata": {}, "weight_map": map }).to_string())
+        .unwrap();
+}
+
+#[test]
+fn shards_load_as_one_checkpoint() {
+    let decoder = random(false);
+    let folder = saved(&decoder);
+    shard(folder.path());
+    assert_same_weights(&load(folder.path()).unwrap(), &decoder);
+}
+
+#[test]
+fn a_bad_shard_index_is_one_clear_error() {
+    let folder = saved(&random(false));
+    shard(folder.path());
+    let index = folder.path().join(INDEX_FILE);
+    let good = std::fs::read_to_string(&index).unwrap();
+    for (from, to, expected) in [
+        ("model-00002-of-00002", "../model-00002-of-00002", "not a file of its folder"),
+        ("model-00002-of-00002.safetensors", "/etc/passwd", "not a file of its folder"),
+        ("model-00002-of-00002.safetensors", "..", "not a file of its folder"),
+        ("model-00002-of-00002.safetensors", "", "not a file of its folder"),
+        ("model-00002-of-00002", "model-00003-of-00002", "model-00003-of-00002.safetensors"),
+        ("model-00002-of-00002", "model-00001-of-00002", "model.embed_tokens.weight"),
+        ("weight_map", "weights", "weight_map"),
+        ("{", "", "model.safetensors.index.json:1: "),
+    ] {
+        std::fs::write(&index, good.replace(from, to)).unwrap();
+        let error = load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{to}: {error}");
+    }
+}
+
+#[test]
+fn a_second_copy_of_a_tied_matrix_is_left_alone() {
+    let decoder = random(true);
+    let folder = saved(&decoder);
+    let mut all = decoder.named_tensors();
+    all.push(("lm_head.weight".to_owned(), decoder.embed_tokens.zeros_like().unwrap()));
+    write(all, &folder.path().join(WEIGHTS_FILE));
+    assert_same(&load(folder.path()).unwrap().lm_head, &decoder.embed_tokens, "output matrix");
+}
+
+fn with_header(header: &str, data: usize) -> Vec<u8> {
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + data, 0);
+    bytes
+}
+
+#[test]
+fn damaged_weights_are_one_clear_error() {
+    let folder = saved(&random(true));
+    let path = folder.path().join(WEIGHTS_FILE);
+    let whole = std::fs::read(&path).unwrap();
+    let longest = [u64::MAX.to_le_bytes().to_vec(), whole[8..].to_vec()].concat();
+    let overlap = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},
+        "b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#;
+    let huge = r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,8]}}"#;
+    let backwards = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#;
+    let outside = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+    for (case, bytes) in [
+        ("empty", Vec::new()),
+        ("short", whole[..5].to_vec()),
+        ("header only", whole[..200].to_vec()),
+        ("truncated", whole[..whole.len() - 1].to_vec()),
+        ("trailing bytes", [whole.clone(), vec![0; 9]].concat()),
+        ("longest header", longest),
+        ("not JSON", with_header("{\"a\"", 8)),
+        ("overlap", with_header(overlap, 12)),
+        ("huge", with_header(huge, 8)),
+        ("backwards", with_header(backwards, 8)),
+        ("outside", with_header(outside, 4)),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("model.safetensors: is not a whole safetensors file"), "{case}: {error}");
+    }
+}
+
+#[test]
+fn a_tensor_that_is_missing_or_wrong_is_named() {
+    let decoder = random(true);
+    let folder = saved(&decoder);
+    let name = "model.layers.1.mlp.up_proj.weight";
+    let zeros = |shape: (usize, usize), dtype| Some(Tensor::zeros(shape, dtype, &Device::Cpu).unwrap());
+    for (tensor, expected) in [
+        (None, "is missing, expected [48, 32]"),
+        (zeros((32, 48), DType::F32), "has shape [32, 48], expected [48, 32]"),
+        (zeros((48, 32), DType::I64), "has type I64, expected F32"),
+    ] {
+        let mut all = decoder.named_tensors();
+        all.retain(|(other, _)| other != name);
+        all.extend(tensor.map(|tensor| (name.to_owned(), tensor)));
+        write(all, &folder.path().join(WEIGHTS_FILE));
+        let error = load(folder.path()).unwrap_err();
+        assert!(matches!(error, perk::Error::Tensor { .. }), "{error}");
+        let error = error.to_string();
+        assert!(error.contains(expected) && error.contains(name) && error.contains(WEIGHTS_FILE), "{error}");
+    }
+}
+
+#[test]
+fn a_folder_without_weights_or_config_is_an_error_that_names_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(load(folder.path()).unwrap_err().to_string().contains(CONFIG_FILE));
+    random(true).save(folder.path(), 0).unwrap();
+    std::fs::remove_file(folder.path().join(WEIGHTS_FILE)).unwrap();
+    assert!(load(folder.path()).unwrap_err().to_string().contains("neither model.safetensors nor"));
+    std::fs::create_dir(folder.path().join(WEIGHTS_FILE)).unwrap();
+    assert!(load(folder.path()).unwrap_err().to_string().contains("is not a file"));
+}
+
+fn parse(change: impl FnOnce(&mut Value)) -> perk::Result<DecoderConfig> {
+    let mut value = llama().to_json(0);
+    change(&mut value);
+    DecoderConfig::from_json(Path::new("config.json"), &value.to_string())
+}
+
+#[test]
+fn what_the_decoder_does_not_compute_is_refused_by_name() {
+    for (key, value, expected) in [
+        ("model_type", json!("mistral"), "family `mistral` is not supported; supported are qwen2"),
+        ("architectures", json!(["LlamaForSequenceClassification"]), "expected `LlamaForCausalLM`"),
+        ("use_sliding_window", json!(true), "sliding window"),
+        ("layer_types", json!(["full_attention", "sliding_attention"]), "layer_types"),
+        ("hidden_act", json!("gelu"), "activation `gelu`"),
+        ("attention_bias", json!(true), "`attention_bias`"),
+        ("mlp_bias", json!(true), "`mlp_bias`"),
+        ("quantization_config", json!({"bits": 4}), "quantised"),
+        ("rope_scaling", json!({"type": "linear", "factor": 2.0}), "rope scaling `linear`"),
+        ("rope_scaling", json!({"rope_type": "llama3"}), "factor"),
+        ("num_attention_heads", json!(0), "heads"),
+        ("num_key_value_heads", json!(3), "key-value heads"),
+        ("num_hidden_layers", json!(u64::MAX), "num_hidden_layers"),
+        ("vocab_size", json!(1u64 << 60), "vocab_size"),
+        ("hidden_size", json!(30), "heads"),
+        ("hidden_size", json!(-1), "-1"),
+        ("head_dim", json!(7), "even"),
+        ("rms_norm_eps", json!(0.0), "rms_norm_eps"),
+    ] {
+        let error = parse(|config| config[key] = value).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.starts_with("config.json: "), "{key}: {error}");
+    }
+    let error = DecoderConfig::from_json(Path::new("config.json"), "{\n\"a\": }").unwrap_err().to_string();
+    assert!(error.starts_with("config.json:2: "), "{error}");
+    let missing = parse(|config| drop(config.as_object_mut().unwrap().remove("hidden_size"))).unwrap_err();
+    assert!(missing.to_string().contains("hidden_size"), "{missing}");
+}
+
+#[test]
+fn newer_and_older_forms_of_a_config_mean_the_same() {
+    assert_eq!(parse(|_| ()).unwrap(), llama());
+    let newer = parse(|config| {
+        let fields = config.as_object_mut().unwrap();
+        let mut rope = fields.remove("rope_scaling").unwrap();
+        rope["rope_theta"] = fields.remove("rope_theta").unwrap();
+        fields.insert("rope_parameters".to_owned(), rope);
+    });
+    assert_eq!(newer.unwrap(), llama());
+    let wide = parse(|config| config["head_dim"] = json!(16)).unwrap();
+    assert_eq!(wide.projection_shape(Projection::QProj), (64, 32));
+    let sparse = json!({"model_type": "qwen2", "vocab_size": 9, "hidden_size": 8, "intermediate_size": 8,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "sliding_window": null});
+    let sparse = DecoderConfig::from_json(Path::new("config.json"), &sparse.to_string()).unwrap();
+    assert!(!sparse.tied && sparse.rope_theta == 1e4 && sparse.head_dim == 4);
+}
+
+fn hub(folder: &Path) -> HubSettings {
+    HubSettings { cache_dir: folder.to_owned(), ..HubSettings::default() }
+}
+
+#[test]
+fn a_base_is_a_folder_or_a_hub_id_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().to_str().unwrap();
+    let offline = HubSettings { offline: true, ..hub(folder.path()) };
+    assert_eq!(resolve(base, None, false, &offline).unwrap(), folder.path());
+    for (base, expected) in [
+        ("./missing", "does not exist"),
+        ("a/b/c", "does not exist"),
+        ("../escape", "does not exist"),
+        ("owner/..x", "does not exist"),
+        ("Cargo.toml", "is not a folder"),
+        ("owner/name", "offline mode"),
+    ] {
+        let error = resolve(base, None, false, &offline).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains(base), "{error}");
+    }
+    let error = resolve("owner/name", Some("../../x"), true, &offline).unwrap_err().to_string();
+    assert!(error.contains("../../x"), "{error}");
+}
+
+#[test]
+fn a_cached_model_is_found_without_a_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let repo = folder.path().join("models--owner--name");
+    let snapshot = repo.join("snapshots/abc");
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::create_dir_all(repo.join("refs")).unwrap();
+    std::fs::write(repo.join("refs/main"), "abc").unwrap();
+    random(false).save(&snapshot, 0).unwrap();
+    assert!(resolve("owner/name", None, true, &hub(folder.path())).is_err(), "no tokenizer yet");
+    std::fs::write(snapshot.join("tokenizer.json"), "{}").unwrap();
+    assert_eq!(resolve("owner/name", None, false, &hub(folder.path())).unwrap(), snapshot);
+    shard(&snapshot);
+    assert_eq!(resolve("owner/name", None, true, &hub(folder.path())).unwrap(), snapshot);
+    std::fs::remove_file(snapshot.join("model-00002-of-00002.safetensors")).unwrap();
+    assert!(resolve("owner/name", None, true, &hub(folder.path())).is_err(), "a shard is missing");
+}
+
+#[test]
+fn a_hub_that_cannot_be_reached_is_a_quick_error_that_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nothing listens on the discard port.
+    let settings = HubSettings { endpoint: Some("http://127.0.0.1:9".to_owned()), ..hub(folder.path()) };
+    let start = Instant::now();
+    let error = resolve("owner/name", None, false, &settings).unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(30));
+    assert!(matches!(error, perk::Error::Hub { .. }), "{error}");
+    assert!(error.to_string().contains("local folder"), "{error}");
+}
+
+#[test]
+fn a_token_is_never_shown() {
+    let settings = HubSettings { token: Some("secret".to_owned()), ..HubSettings::default() };
+    assert!(!format!("{settings:?}").contains("secret"));
+}

@@ -1,0 +1,310 @@
+//! The decoder against Candle's own models and the golden files, and its generation against its forward pass.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{D, DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::{llama, qwen2};
+use perk::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
+use perk::model::{
+    CONFIG_FILE, Decoder, DecoderConfig, Family, Projection, RopeScaling, Session, WEIGHTS_FILE, greedy, tape,
+};
+use tempfile::TempDir;
+
+fn shape(family: Family, tied: bool) -> DecoderConfig {
+    let llama3 =
+        RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_positions: 64.0 };
+    DecoderConfig {
+        family,
+        vocab_size: 50,
+        hidden_size: 32,
+        intermediate_size: 48,
+        num_layers: 3,
+        num_heads: 4,
+        num_kv_heads: 2,
+        head_dim: 8,
+        max_positions: 1024,
+        rms_norm_eps: 1e-5,
+        rope_theta: 1e4,
+        rope_scaling: (family == Family::Llama).then_some(llama3),
+        tied,
+    }
+}
+
+fn random(config: &DecoderConfig, dtype: DType) -> Decoder {
+    Decoder::random_trained(config, 7, dtype, dtype, &Device::Cpu).unwrap()
+}
+
+fn saved(decoder: &Decoder) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    decoder.save(folder.path(), 0).unwrap();
+    folder
+}
+
+fn load(folder: &Path, dtype: DType) -> Decoder {
+    Decoder::load(folder, dtype, dtype, &Device::Cpu).unwrap()
+}
+
+fn adapter(config: &DecoderConfig, dtype: DType) -> Adapter {
+    let spec = LoraSpec {
+        rank: 4,
+        alpha: 6.0,
+        use_rslora: true,
+        targets: Projection::ALL.to_vec(),
+        layers: Layers::Top(2),
+    };
+    let layout = LoraLayout::new(spec, config);
+    Adapter::new(layout, LoraInit::SmallB { std: 0.2 }, 3, dtype, &Device::Cpu).unwrap()
+}
+
+fn tokens(len: usize) -> Vec<u32> {
+    (0..len as u32).map(|i| (i * i * 7 + 3 * i + 11) % 50).collect()
+}
+
+fn row(ids: &[u32]) -> Tensor {
+    Tensor::new(ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap()
+}
+
+fn largest_difference(a: &Tensor, b: &Tensor) -> f64 {
+    assert_eq!(a.dims(), b.dims());
+    let difference = (a.to_dtype(DType::F64).unwrap() - b.to_dtype(DType::F64).unwrap()).unwrap();
+    difference.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f64>().unwrap()
+}
+
+fn last_logits(decoder: &Decoder, ids: &Tensor) -> Tensor {
+    let logits = tape::logits(decoder, None, ids, None).unwrap();
+    logits.narrow(1, logits.dim(1).unwrap() - 1, 1).unwrap()
+}
+
+fn builder(folder: &Path) -> VarBuilder<'static> {
+    let weights = candle_core::safetensors::load(folder.join(WEIGHTS_FILE), &Device::Cpu).unwrap();
+    VarBuilder::from_tensors(weights, DType::F32, &Device::Cpu)
+}
+
+fn shared(path: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("PERK_SHARED_DIR").map(PathBuf::from);
+    let folder = folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared")).join(path);
+    if !folder.exists() {
+        println!("skipped: {} is missing", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
+#[test]
+fn the_forward_pass_equals_candles_qwen2() {
+    for tied in [true, false] {
+        let folder = saved(&random(&shape(Family::Qwen2, tied), DType::F32));
+        let decoder = load(folder.path(), DType::F32);
+        let text = std::fs::read_to_string(folder.path().join(CONFIG_FILE)).unwrap();
+        let config: qwen2::Config = serde_json::from_str(&text).unwrap();
+        let mut oracle = qwen2::ModelForCausalLM::new(&config, builder(folder.path())).unwrap();
+        let ids = Tensor::cat(&[row(&tokens(30)), row(&tokens(37)[7..])], 0).unwrap();
+        let expected = oracle.forward(&ids, 0).unwrap();
+        let difference = largest_difference(&last_logits(&decoder, &ids), &expected);
+        assert!(difference < 1e-4, "tied {tied}: {difference}");
+    }
+}
+
+#[test]
+fn the_forward_pass_equals_candles_llama_with_its_rope_scaling() {
+    for tied in [true, false] {
+        let folder = saved(&random(&shape(Family::Llama, tied), DType::F32));
+        let mut decoder = load(folder.path(), DType::F32);
+        let text = std::fs::read_to_string(folder.path().join(CONFIG_FILE)).unwrap();
+        let config: llama::LlamaConfig = serde_json::from_str(&text).unwrap();
+        let config = config.into_config(false);
+        let mut cache = llama::Cache::new(false, DType::F32, &config, &Device::Cpu).unwrap();
+        let oracle = llama::Llama::load(builder(folder.path()), &config).unwrap();
+        let ids = row(&tokens(200));
+        let expected = oracle.forward(&ids, 0, &mut cache).unwrap().unsqueeze(0).unwrap();
+        let difference = largest_difference(&last_logits(&decoder, &ids), &expected);
+        assert!(difference < 1e-4, "tied {tied}: {difference}");
+        decoder.config.rope_scaling = None;
+        let unscaled = largest_difference(&last_logits(&decoder, &ids), &expected);
+        assert!(unscaled > 1e-3, "the scaling changes nothing, so it is not tested");
+    }
+}
+
+#[test]
+fn the_forward_pass_equals_the_golden_files() {
+    let Some(golden) = shared("golden") else { return };
+    let model = load(&golden.join("model_f64"), DType::F64);
+    let adapter = Adapter::load(&golden.join("adapter"), &model.config, DType::F64, &Device::Cpu).unwrap();
+    let read = |name: &str| candle_core::safetensors::load(golden.join(name), &Device::Cpu).unwrap();
+    let (batch, debug) = (read("batch.safetensors"), read("debug.f64.safetensors"));
+    for part in ["inner", "outer"] {
+        let ids = batch[&format!("{part}.input_ids")].to_dtype(DType::U32).unwrap();
+        let mask = &batch[&format!("{part}.attention_mask")];
+        let close = |name: &str, found: &Tensor| {
+            let difference = difference_where(mask, found, &debug, &format!("{part}.{name}"));
+            assert!(difference < 1e-10, "{part}.{name}: {difference}");
+        };
+        close("base_logits", &tape::logits(&model, None, &ids, Some(mask)).unwrap());
+        close("logits", &tape::logits(&model, Some(adapter.parts()), &ids, Some(mask)).unwrap());
+        let states = tape::hidden_states(&model, Some(adapter.parts()), &ids, Some(mask)).unwrap();
+        for (index, state) in states.iter().enumerate() {
+            close(&format!("hidden.{index}"), state);
+        }
+    }
+}
+
+/// Largest difference to a golden tensor, where `mask` is not zero.
+fn difference_where(mask: &Tensor, found: &Tensor, golden: &HashMap<String, Tensor>, name: &str) -> f64 {
+    let keep = mask.to_dtype(DType::F64).unwrap().unsqueeze(D::Minus1).unwrap();
+    let kept = |x: &Tensor| x.broadcast_mul(&keep).unwrap();
+    largest_difference(&kept(found), &kept(&golden[name]))
+}
+
+#[test]
+fn generation_with_a_cache_equals_the_forward_pass_without() {
+    for (family, dtype) in [(Family::Qwen2, DType::F64), (Family::Llama, DType::F32)] {
+        let decoder = random(&shape(family, true), dtype);
+        let adapter = adapter(&decoder.config, dtype);
+        // Longer than one piece of a prompt, so that pieces meet in the cache.
+        let prompt = tokens(600);
+        let mut expected = prompt.clone();
+        for _ in 0..6 {
+            let logits = tape::logits(&decoder, Some(adapter.parts()), &row(&expected), None).unwrap();
+            let last = logits.narrow(1, expected.len() - 1, 1).unwrap().flatten_all().unwrap();
+            expected.push(last.argmax(0).unwrap().to_scalar::<u32>().unwrap());
+        }
+        let found = greedy(&decoder, Some(adapter.parts()), &prompt, 999, 6).unwrap();
+        assert_eq!(found, expected[600..]);
+        let stopped = greedy(&decoder, Some(adapter.parts()), &prompt, expected[600], 6).unwrap();
+        assert!(stopped.is_empty());
+    }
+}
+
+#[test]
+fn a_session_read_in_pieces_gives_the_logits_of_one_pass() {
+    let decoder = random(&shape(Family::Qwen2, false), DType::F64);
+    let adapter = adapter(&decoder.config, DType::F64);
+    let ids = tokens(40);
+    let expected = tape::logits(&decoder, Some(adapter.parts()), &row(&ids), None).unwrap();
+    let expected = expected.narrow(1, 39, 1).unwrap().flatten_all().unwrap();
+    // Room for three tokens: the cache has to grow on the way.
+    let mut session = Session::new(&decoder, Some(adapter.parts()), 3).unwrap();
+    for round in 0..2 {
+        session.feed(&ids[..2]).unwrap();
+        session.feed(&ids[2..17]).unwrap();
+        session.feed(&ids[17..18]).unwrap();
+        let logits = session.feed(&ids[18..]).unwrap();
+        assert_eq!(session.len(), 40);
+        let difference = largest_difference(&logits, &expected);
+        assert!(difference < 1e-9, "round {round}: {difference}");
+        session.clear();
+    }
+}
+
+#[test]
+fn weights_stored_in_bf16_generate_what_the_forward_pass_computes() {
+    let config = shape(Family::Qwen2, false);
+    let decoder = Decoder::random_trained(&config, 7, DType::BF16, DType::F32, &Device::Cpu).unwrap();
+    let mut session = Session::new(&decoder, None, 20).unwrap();
+    let logits = session.feed(&tokens(20)).unwrap();
+    let expected = last_logits(&decoder, &row(&tokens(20))).flatten_all().unwrap();
+    assert!(largest_difference(&logits, &expected) < 1e-4);
+}
+
+#[test]
+fn future_tokens_cannot_change_past_logits() {
+    let decoder = random(&shape(Family::Qwen2, true), DType::F64);
+    let (first, mut second) = (tokens(12), tokens(12));
+    second[8] = 49 - second[8];
+    let logits = |ids: &[u32]| tape::logits(&decoder, None, &row(ids), None).unwrap();
+    let (first, second) = (logits(&first), logits(&second));
+    let past = |x: &Tensor| x.narrow(1, 0, 8).unwrap();
+    assert_eq!(largest_difference(&past(&first), &past(&second)), 0.0);
+    let changed = |x: &Tensor| x.narrow(1, 8, 1).unwrap();
+    assert!(largest_difference(&changed(&first), &changed(&second)) > 1e-3);
+}
+
+#[test]
+fn masked_tokens_cannot_change_the_logits_of_others() {
+    let decoder = random(&shape(Family::Qwen2, true), DType::F64);
+    let mask = Tensor::new(&[[0u8, 0, 0, 1, 1, 1, 1, 1]], &Device::Cpu).unwrap();
+    let (first, mut second) = (tokens(8), tokens(8));
+    second[1] = 49 - second[1];
+    let logits = |ids: &[u32], mask: Option<&Tensor>| {
+        tape::logits(&decoder, None, &row(ids), mask).unwrap().narrow(1, 3, 5).unwrap()
+    };
+    let masked = largest_difference(&logits(&first, Some(&mask)), &logits(&second, Some(&mask)));
+    assert!(masked < 1e-12, "{masked}");
+    assert!(largest_difference(&logits(&first, None), &logits(&second, None)) > 1e-3);
+}
+
+#[test]
+fn every_weight_and_every_adapter_tensor_gets_a_gradient_on_the_tape() {
+    let config = shape(Family::Qwen2, false);
+    let mut decoder = random(&config, DType::F64);
+    let var = |tensor: &Tensor| candle_core::Var::from_tensor(tensor).unwrap();
+    let gain = var(&decoder.layers[0].input_norm);
+    let bias = var(decoder.layers[0].projections[0].bias.as_ref().unwrap());
+    let embedding = var(&decoder.embed_tokens);
+    decoder.layers[0].input_norm = gain.as_tensor().clone();
+    decoder.layers[0].projections[0].bias = Some(bias.as_tensor().clone());
+    decoder.embed_tokens = embedding.as_tensor().clone();
+    let adapter = adapter(&config, DType::F64);
+    let mut vars: Vec<_> = adapter.tensors.iter().map(var).collect();
+    let tensors: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
+    let loss = || {
+        let logits = tape::logits(&decoder, Some((&adapter.layout, &tensors)), &row(&tokens(9)), None);
+        logits.unwrap().sin().unwrap().sum_all().unwrap()
+    };
+    vars.extend([gain, bias, embedding]);
+    let gradients = loss().backward().unwrap();
+    for (index, var) in vars.iter().enumerate() {
+        // The derivative along the gradient itself is its squared norm.
+        let gradient = gradients.get(var).expect("every variable takes part").clone();
+        let (start, step) = (var.as_detached_tensor().copy().unwrap(), 1e-6);
+        let at = |by: f64| {
+            var.set(&(&start + (&gradient * by).unwrap()).unwrap()).unwrap();
+            loss().to_scalar::<f64>().unwrap()
+        };
+        let slope = (at(step) - at(-step)) / (2.0 * step);
+        var.set(&start).unwrap();
+        let squared = gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
+        assert!(squared > 0.0 && (slope / squared - 1.0).abs() < 1e-4, "{index}: {slope} {squared}");
+    }
+}
+
+#[test]
+fn bad_tokens_prompts_and_adapters_are_errors() {
+    let decoder = random(&shape(Family::Qwen2, true), DType::F32);
+    assert!(greedy(&decoder, None, &[], 0, 4).unwrap_err().to_string().contains("empty"));
+    assert!(greedy(&decoder, None, &[50], 0, 4).unwrap_err().to_string().contains("token 50"));
+    let adapter = adapter(&decoder.config, DType::F32);
+    let part = Some((&adapter.layout, &adapter.tensors[1..]));
+    assert!(greedy(&decoder, part, &[1], 0, 4).unwrap_err().to_string().contains("adapter"));
+    let mut diverged = adapter.clone();
+    diverged.tensors[1] = (&diverged.tensors[1] * f64::NAN).unwrap();
+    let error = greedy(&decoder, Some(diverged.parts()), &[1], 0, 4).unwrap_err().to_string();
+    assert!(error.contains("diverged"), "{error}");
+}
+
+#[test]
+fn random_weights_depend_on_the_seed_alone() {
+    let config = shape(Family::Qwen2, false);
+    let draw = |seed, dtype| Decoder::random(&config, seed, dtype, dtype, &Device::Cpu).unwrap();
+    let (first, again, other) = (draw(1, DType::F32), draw(1, DType::F64), draw(2, DType::F32));
+    assert_eq!(largest_difference(&first.lm_head, &again.lm_head), 0.0);
+    assert!(largest_difference(&first.lm_head, &other.lm_head) > 0.1);
+    assert!(largest_difference(&first.lm_head, &first.embed_tokens) > 0.1);
+    let down = &first.layers[1].projections[Projection::DownProj as usize].weight;
+    let std = down.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+    let expected = 1.0 / 48f32.sqrt() / 6f32.sqrt();
+    assert!((std / expected - 1.0).abs() < 0.1, "{std} {expected}");
+}
+
+#[test]
+fn a_head_wider_than_its_share_of_the_stream_works_throughout() {
+    let config = DecoderConfig { head_dim: 16, ..shape(Family::Llama, true) };
+    let folder = saved(&random(&config, DType::F64));
+    let decoder = load(folder.path(), DType::F64);
+    assert_eq!(decoder.config, config);
+    let logits = Session::new(&decoder, None, 8).unwrap().feed(&tokens(8)).unwrap();
+    let expected = last_logits(&decoder, &row(&tokens(8))).flatten_all().unwrap();
+    assert!(largest_difference(&logits, &expected) < 1e-9);
+}
