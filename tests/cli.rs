@@ -324,3 +324,25 @@ fn there_is_nothing_to_continue_where_nothing_was_run() {
     assert!(message.contains("no run to continue"), "{message}");
     room.fail(&["--resume", "base"], 1);
 }
+
+#[test]
+fn pretraining_the_same_recipe_twice_gives_the_same_base_and_meta_train_takes_it() {
+    let room = Room::new();
+    let recipe = "[model]\nhidden_size = 16\nintermediate_size = 24\nnum_layers = 1\nnum_heads = 2\n\
+                  num_kv_heads = 1\n[train]\nsteps = 3\nbatch = 2\nsequence_tokens = 32\nwarmup_steps = 1\n";
+    fs::write(room.path("base.toml"), recipe).unwrap();
+    let pretrain = |out: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_perk"));
+        command.current_dir(room.dir.path()).args(["pretrain", "--config", "base.toml", "--out", out]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    };
+    pretrain("a");
+    pretrain("b");
+    for file in ["model.safetensors", "tokenizer.json", "config.json"] {
+        let [a, b] = ["a", "b"].map(|dir| fs::read(room.path(dir).join(file)).unwrap());
+        assert!(a == b, "{file} differs");
+    }
+    let arguments = ["--config", "c.toml", "--set", "model.base=a", "--set", "outer.steps=1"];
+    room.succeed(&arguments);
+}
