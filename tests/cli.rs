@@ -1,5 +1,7 @@
 //! The command line, spawned on a tiny random base.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -164,10 +166,12 @@ fn an_unknown_key_is_refused_with_the_right_one() {
 #[test]
 fn all_faults_of_a_configuration_are_reported_at_once() {
     let room = Room::new();
-    let faults = ["lora.rank=0", "inner.differentiated=9", "eval.multiples=[2, 1]", "data.places=1", "modle.base=x"];
+    let faults =
+        ["lora.rank=0", "inner.differentiated=9", "eval.multiples=[2, 1]", "data.places=1", "modle.base=x"];
     let arguments: Vec<&str> = faults.iter().flat_map(|fault| ["--set", fault]).collect();
     let message = room.fail(&[&["--config", "c.toml"], arguments.as_slice()].concat(), 2);
-    for part in ["5 faults", "lora.rank", "inner.differentiated", "eval.multiples", "data.places", "[model]"] {
+    for part in ["5 faults", "lora.rank", "inner.differentiated", "eval.multiples", "data.places", "[model]"]
+    {
         assert!(message.contains(part), "{part} is missing: {message}");
     }
 }
@@ -296,7 +300,8 @@ fn a_second_stage_starts_from_the_checkpoint_of_the_first() {
 #[test]
 fn a_loss_that_is_not_finite_stops_the_run_before_any_checkpoint() {
     let room = Room::new();
-    let diverge = ["--set", "inner.optimizer=sgd", "--set", "inner.lr=1e30", "--set", "run.checkpoint_every=1"];
+    let diverge =
+        ["--set", "inner.optimizer=sgd", "--set", "inner.lr=1e30", "--set", "run.checkpoint_every=1"];
     let output = room.run(&[&["--config", "c.toml"][..], &diverge].concat());
     let message = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{message}");
@@ -318,4 +323,26 @@ fn there_is_nothing_to_continue_where_nothing_was_run() {
     let message = room.fail(&["--config", "c.toml", "--resume"], 1);
     assert!(message.contains("no run to continue"), "{message}");
     room.fail(&["--resume", "base"], 1);
+}
+
+#[test]
+fn pretraining_the_same_recipe_twice_gives_the_same_base_and_meta_train_takes_it() {
+    let room = Room::new();
+    let recipe = "[model]\nhidden_size = 16\nintermediate_size = 24\nnum_layers = 1\nnum_heads = 2\n\
+                  num_kv_heads = 1\n[train]\nsteps = 3\nbatch = 2\nsequence_tokens = 32\nwarmup_steps = 1\n";
+    fs::write(room.path("base.toml"), recipe).unwrap();
+    let pretrain = |out: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_perk"));
+        command.current_dir(room.dir.path()).args(["pretrain", "--config", "base.toml", "--out", out]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    };
+    pretrain("a");
+    pretrain("b");
+    for file in ["model.safetensors", "tokenizer.json", "config.json"] {
+        let [a, b] = ["a", "b"].map(|dir| fs::read(room.path(dir).join(file)).unwrap());
+        assert!(a == b, "{file} differs");
+    }
+    let arguments = ["--config", "c.toml", "--set", "model.base=a", "--set", "outer.steps=1"];
+    room.succeed(&arguments);
 }

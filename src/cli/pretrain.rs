@@ -1,60 +1,53 @@
 //! `perk pretrain`.
 
-use std::io::IsTerminal;
-use std::process::ExitCode;
-use std::time::Instant;
+use std::{io::IsTerminal, process::ExitCode};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use perk::Result;
-use perk::commands::{PretrainObserver, PretrainStep, make_base};
-use perk::config::PretrainConfig;
+use perk::{
+    Result,
+    commands::{PretrainObserver, PretrainStep, make_base},
+    config::BaseRecipe,
+};
 
 use super::args::Pretrain;
 
-/// Steps between plain lines.
-const LINE_STEPS: usize = 50;
+/// Plain lines come after this many steps.
+const LINE_STEPS: usize = 25;
 
 /// Runs the command.
 pub fn run(args: &Pretrain) -> Result<ExitCode> {
-    let config = PretrainConfig::load(&args.config, &args.overrides)?;
-    let folder = args.out.as_deref().unwrap_or(&config.run.dir);
-    let mut progress = Progress::new(config.train.steps);
-    let started = Instant::now();
-    let base = make_base(&config, folder, &mut progress)?;
-    let parameters: usize = base.named_tensors().iter().map(|(_, tensor)| tensor.elem_count()).sum();
-    let (vocabulary, seconds) = (base.config.vocab_size, started.elapsed().as_secs_f64());
-    println!("{parameters} parameters, {vocabulary} tokens, loss {:.3}, {seconds:.0} s", progress.loss);
-    println!("{}", folder.display());
+    let mut recipe = BaseRecipe::load(&args.config, &args.overrides)?;
+    if let Some(dir) = &args.out {
+        recipe.run.dir.clone_from(dir);
+    }
+    let mut progress = Progress { bar: std::io::stderr().is_terminal().then(bar) };
+    make_base(&recipe, &recipe.run.dir, &mut progress)?;
+    println!("{}", recipe.run.dir.display());
     Ok(ExitCode::SUCCESS)
 }
 
-/// A bar on a terminal, plain lines elsewhere.
-struct Progress {
-    bar: Option<ProgressBar>,
-    loss: f64,
+fn bar() -> ProgressBar {
+    let template = "{bar:24} {pos}/{len}  eta {eta}  {wide_msg}";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style)
 }
 
-impl Progress {
-    fn new(steps: usize) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} eta {eta} {msg}");
-            ProgressBar::new(steps as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
-        Self { bar, loss: f64::NAN }
-    }
+struct Progress {
+    /// `None` where stderr is not a terminal.
+    bar: Option<ProgressBar>,
 }
 
 impl PretrainObserver for Progress {
     fn step(&mut self, done: &PretrainStep) -> Result<()> {
-        self.loss = done.loss;
-        let PretrainStep { step, steps, loss, gradient_norm, .. } = *done;
+        let numbers = format!("loss {:.3}  gradient norm {:.2}", done.loss, done.gradient_norm);
         match &self.bar {
             Some(bar) => {
-                bar.set_position(step as u64);
-                bar.set_message(format!("loss {loss:.3}, gradient {gradient_norm:.2}"));
+                bar.set_length(done.steps as u64);
+                bar.set_position(done.step as u64);
+                bar.set_message(numbers);
             }
-            None if step.is_multiple_of(LINE_STEPS) || step == steps => {
-                eprintln!("step {step}/{steps}, loss {loss:.3}, gradient {gradient_norm:.2}");
+            None if done.step.is_multiple_of(LINE_STEPS) || done.step == done.steps => {
+                eprintln!("step {}/{}  {numbers}", done.step, done.steps);
             }
             None => {}
         }

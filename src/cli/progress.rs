@@ -71,14 +71,14 @@ impl Progress {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bars) = &self.bars {
             bars.steps.set_position(record.step as u64);
-            bars.steps.set_message(describe(record, state.score));
+            bars.steps.set_message(brief(record, state.score));
             return;
         }
         let waited = state.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY);
         if waited || record.step.is_multiple_of(LINE_STEPS) || record.step == state.steps {
             state.last_line = Some(Instant::now());
             let (step, steps, eta) = (record.step, state.steps, state.eta(record.step));
-            eprintln!("step {step}/{steps}  {}  eta {eta}", describe(record, None));
+            eprintln!("step {step}/{steps}  {}  eta {eta}", describe(record));
         }
     }
 
@@ -123,9 +123,9 @@ impl Bars {
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
         };
         let steps = both.add(ProgressBar::new(0));
-        steps.set_style(style("{bar:24} {pos}/{len}  eta {eta}  {wide_msg}"));
+        steps.set_style(style("{bar:12} {pos}/{len}  eta {eta}  {wide_msg}"));
         let scoring = both.add(ProgressBar::new(0));
-        scoring.set_style(style("{bar:24} {pos}/{len}  {wide_msg}"));
+        scoring.set_style(style("{bar:12} {pos}/{len}  {wide_msg}"));
         Self { steps, scoring, _both: both }
     }
 }
@@ -160,11 +160,19 @@ impl Observer for Progress {
     }
 }
 
-/// One outer step in words.
-fn describe(record: &StepRecord, score: Option<f64>) -> String {
-    let score = score.map_or_else(String::new, |score| format!("  exact match {:.1}%", 100.0 * score));
+/// One outer step in few words: beside a bar, most terminals have room for 50 letters.
+fn brief(record: &StepRecord, score: Option<f64>) -> String {
+    let score = score.map_or_else(String::new, |score| format!("match {:.1}%  ", 100.0 * score));
     format!(
-        "inner loss {:.3}→{:.3}  outer loss {:.3}{score}  gradient norm {:.2}",
+        "{score}outer {:.3}  inner {:.3}→{:.3}  norm {:.2}",
+        record.outer_loss, record.inner_loss_first, record.inner_loss_last, record.grad_norm
+    )
+}
+
+/// One outer step in words.
+fn describe(record: &StepRecord) -> String {
+    format!(
+        "inner loss {:.3}→{:.3}  outer loss {:.3}  gradient norm {:.2}",
         record.inner_loss_first, record.inner_loss_last, record.outer_loss, record.grad_norm
     )
 }

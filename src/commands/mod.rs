@@ -1,15 +1,15 @@
 //! The recipes behind the commands: each reads as the algorithm it runs.
 
+mod base;
 pub mod meta_train;
 mod observer;
 mod plan;
 mod pretrain;
 mod scores;
 mod session;
-mod tiny_base;
 
+pub use base::make_base;
 pub use observer::{Event, Observer, Silent};
 pub use plan::{Plan, plan};
 pub use pretrain::{Documents, PretrainObserver, PretrainStep, pretrain};
 pub use session::Session;
-pub use tiny_base::make_base;

@@ -1,7 +1,7 @@
 //! What a run would be: nothing is trained, the weights are not read.
 
 use crate::{
-    config::Config,
+    config::{Config, data::Task},
     error::Result,
     lora::LoraLayout,
     meta::{Estimate, Workload, base_parameters, trainable_parameters},
@@ -26,6 +26,16 @@ pub struct Plan {
     pub estimate: Estimate,
 }
 
+/// Segments of one micro-batch: no more than a context has, as far as that is known.
+fn segments_at_once(config: &Config) -> usize {
+    let wanted = config.inner.micro_batch_segments;
+    match config.data.task {
+        Task::Files => wanted,
+        // Sentences leave segments partly empty.
+        _ => wanted.min(2 * config.data.context_tokens.div_ceil(config.data.segment_tokens)),
+    }
+}
+
 /// Counts what `config` would train and need.
 ///
 /// # Errors
@@ -40,7 +50,7 @@ pub fn plan(config: &Config, hub: &HubSettings) -> Result<Plan> {
         inner_steps: config.inner.steps,
         learned_lr: config.inner.learned_lr,
         head_hidden: config.inner.head.then_some(config.inner.head_hidden),
-        micro_batch_segments: config.inner.micro_batch_segments,
+        micro_batch_segments: segments_at_once(config),
         segment_tokens: config.data.segment_tokens + PREFIX_TOKENS,
         keep_activations: config.inner.activations == crate::config::Activations::Keep,
         parallel_episodes: parallel_episodes(config, &shape),

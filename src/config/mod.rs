@@ -1,5 +1,6 @@
 //! One TOML file: blocks, defaults, overrides and every fault at once.
 
+mod base_recipe;
 mod check;
 pub mod data;
 mod eval;
@@ -12,6 +13,7 @@ mod raw;
 mod run;
 mod whole;
 
+pub use base_recipe::{BaseRecipe, BaseRun};
 pub use check::Checker;
 pub use data::{CorpusConfig, DataConfig};
 pub use eval::EvalConfig;
@@ -19,7 +21,7 @@ pub use inner::{Activations, InnerConfig, LrParameterization, Optimizer, Reducti
 pub use lora::{Init, LayerChoice, LoraConfig, PROJECTIONS};
 pub use model::{ModelConfig, Storage};
 pub use outer::{OuterConfig, Schedule};
-pub use pretrain::{BaseShape, PretrainConfig, PretrainRun, PretrainTraining};
+pub use pretrain::{BaseShape, PretrainConfig, PretrainTraining};
 pub use raw::Raw;
 pub use run::RunConfig;
 pub use whole::Config;

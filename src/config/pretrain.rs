@@ -1,11 +1,7 @@
 //! `perk pretrain`: the shape of a small base and its training.
 
-use std::path::{Path, PathBuf};
-
 use serde::{Deserialize, Serialize};
 
-use super::{CorpusConfig, Raw};
-use crate::Result;
 use crate::error::Fault;
 
 /// Configuration of pretraining, by block.
@@ -16,10 +12,6 @@ pub struct PretrainConfig {
     pub model: BaseShape,
     /// `[train]`: the training.
     pub train: PretrainTraining,
-    /// `[corpus]`: the documents.
-    pub corpus: CorpusConfig,
-    /// `[run]`: where the result goes.
-    pub run: PretrainRun,
 }
 
 /// `[model]`: shape of a Qwen2 decoder; the vocabulary is the tokenizer's.
@@ -111,43 +103,11 @@ impl Default for PretrainTraining {
     }
 }
 
-/// Where pretraining writes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PretrainRun {
-    /// Folder of the new base.
-    pub dir: PathBuf,
-}
-
-impl Default for PretrainRun {
-    fn default() -> Self {
-        Self { dir: "runs/base".into() }
-    }
-}
-
 impl PretrainConfig {
-    /// Reads `path` with `overrides` (`block.key=value`); fails with the list of all faults.
-    ///
-    /// # Errors
-    /// A file that cannot be read, or any fault in it.
-    pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
-        let mut raw = Raw::read(path, overrides)?;
-        let config = Self {
-            model: raw.block("model"),
-            train: raw.block("train"),
-            corpus: raw.block("corpus"),
-            run: raw.block("run"),
-        };
-        config.validate(&mut raw.faults);
-        raw.finish()?;
-        Ok(config)
-    }
-
     /// Adds what is wrong with the values to `faults`.
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         self.model.validate(faults);
         self.train.validate(faults);
-        self.corpus.validate(faults);
     }
 }
 

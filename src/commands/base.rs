@@ -1,0 +1,34 @@
+//! A small base with its tokenizer, from generated text.
+
+use std::path::Path;
+
+use crate::{
+    checkpoint::write_file,
+    config::BaseRecipe,
+    error::{Error, Result},
+    tasks::corpus::Corpus,
+    text::{Tokenizer, word_level},
+};
+
+use super::{PretrainObserver, pretrain};
+
+/// End token of a word-level tokenizer. It is named, for the folder may hold an older base's settings.
+const END: &str = "<eos>";
+
+/// Makes the base that `recipe` describes, in folder `dir`: tokenizer, weights, and the recipe beside them.
+///
+/// Files of the same names are replaced, others stay.
+///
+/// # Errors
+/// A folder that cannot be written; a loss that is not finite; what `observer` returns.
+pub fn make_base(recipe: &BaseRecipe, dir: &Path, observer: &mut dyn PretrainObserver) -> Result<()> {
+    let corpus = Corpus::new(recipe.corpus.clone(), recipe.train.seed)?;
+    word_level::save(dir, corpus.lexicon_texts())?;
+    let tokenizer = Tokenizer::from_folder(dir, Some(END))?;
+    let documents = |index| tokenizer.encode(&corpus.document(index)?);
+    let (end, vocab_size) = (tokenizer.end_id(), tokenizer.vocab_size());
+    let decoder = pretrain(&recipe.pretraining(), &documents, end, vocab_size, observer)?;
+    decoder.save(dir, end)?;
+    let (path, text) = (dir.join("recipe.toml"), recipe.to_toml()?);
+    write_file(&path, |out| out.write_all(text.as_bytes()).map_err(|source| Error::io(&path, source)))
+}
