@@ -2,6 +2,7 @@
 
 use candle_core::{Shape, Tensor};
 
+use super::gemm::{Half, Term, sum_of_products};
 use super::kernel::{self, Kernel};
 use super::ops::Ops;
 use crate::{Error, Result};
@@ -47,23 +48,40 @@ impl Dual {
         Ok(Self { primal, tangent: Some(tangent), stacked: Some(stacked) })
     }
 
-    /// `(2, shape…)`, or just the primal where the tangent is zero.
-    fn stack(&self) -> Result<Tensor> {
-        Ok(match (&self.stacked, &self.tangent) {
-            (Some(stacked), _) => stacked.clone(),
-            (None, Some(tangent)) => Tensor::stack(&[&self.primal, tangent], 0)?,
-            (None, None) => self.primal.clone(),
-        })
+    /// The terms of `self · other`, of which `other` has `tangent` as its derivative.
+    fn product_terms<'a>(&'a self, other: &'a Tensor, tangent: Option<&'a Tensor>) -> Vec<Term<'a>> {
+        let second = |left, right| Term { half: Half::Second, left, right };
+        let mut terms = match (&self.stacked, &self.tangent) {
+            (Some(stacked), _) if stacked.rank() == 3 => {
+                vec![Term { half: Half::Both, left: stacked, right: other }]
+            }
+            (_, None) => vec![Term { half: Half::First, left: &self.primal, right: other }],
+            (_, Some(own)) => {
+                vec![Term { half: Half::First, left: &self.primal, right: other }, second(own, other)]
+            }
+        };
+        terms.extend(tangent.map(|tangent| second(&self.primal, tangent)));
+        terms
     }
 
-    /// A product with a constant: `map` takes a matrix of `(rows, in)` to `(rows, out)`.
-    fn by_rows(&self, map: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
-        let (rows, columns) = self.primal.dims2()?;
-        if self.tangent.is_none() {
-            return Ok(Self { primal: map(&self.primal)?, tangent: None, stacked: None });
+    /// `bias + self · frozen + z · right`.
+    fn add_low(&self, frozen: &Tensor, bias: Option<&Tensor>, low: Option<(&Self, &Self)>) -> Result<Self> {
+        let stacked = match (&self.stacked, &self.tangent) {
+            (None, Some(tangent)) => Some(Tensor::stack(&[&self.primal, tangent], 0)?),
+            (stacked, _) => stacked.clone(),
+        };
+        let whole = Self { stacked, ..self.clone() };
+        let mut terms = whole.product_terms(frozen, None);
+        if let Some((z, right)) = low {
+            terms.extend(z.product_terms(&right.primal, right.tangent.as_ref()));
         }
-        let both = map(&self.stack()?.reshape((2 * rows, columns))?)?;
-        Self::from_stacked(both.reshape((2, rows, ()))?)
+        Self::from_terms(bias, &terms)
+    }
+
+    fn from_terms(bias: Option<&Tensor>, terms: &[Term<'_>]) -> Result<Self> {
+        let varies = terms.iter().any(|term| term.half != Half::First);
+        let result = sum_of_products(varies, bias, terms)?;
+        if varies { Self::from_stacked(result) } else { Ok(Self::constant(&result)) }
     }
 }
 
@@ -109,22 +127,17 @@ impl Ops for Dual {
     }
 
     fn matmul(&self, other: &Self) -> Result<Self> {
-        let primal = Tensor::matmul(&self.primal, &other.primal)?;
-        let left = self.tangent.as_ref().map(|t| Tensor::matmul(t, &other.primal)).transpose()?;
-        let right = other.tangent.as_ref().map(|t| Tensor::matmul(&self.primal, t)).transpose()?;
-        Ok(Self { primal, tangent: sum(left, right)?, stacked: None })
+        Self::from_terms(None, &self.product_terms(&other.primal, other.tangent.as_ref()))
     }
 
-    fn add_matmul(self, left: &Self, right: &Self) -> Result<Self> {
-        self.add(&left.matmul(right)?)
+    fn affine(&self, weight: &Tensor, bias: Option<&Tensor>, low: Option<(&Self, &Self)>) -> Result<Self> {
+        let low = low.map(|(z, b)| Ok::<_, Error>((z, Ops::t(b)?))).transpose()?;
+        let weight = weight.to_dtype(self.primal.dtype())?.t()?;
+        self.add_low(&weight, bias, low.as_ref().map(|(z, b)| (*z, b)))
     }
 
-    fn project(&self, weight: &Tensor) -> Result<Self> {
-        self.by_rows(|x| x.project(weight))
-    }
-
-    fn project_back(&self, weight: &Tensor) -> Result<Self> {
-        self.by_rows(|x| x.project_back(weight))
+    fn affine_back(&self, weight: &Tensor, low: Option<(&Self, &Self)>) -> Result<Self> {
+        self.add_low(&weight.to_dtype(self.primal.dtype())?, None, low)
     }
 
     fn cat(parts: &[Self]) -> Result<Self> {

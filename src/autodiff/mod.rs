@@ -6,6 +6,7 @@
 
 mod dual;
 mod exp;
+mod gemm;
 mod kernel;
 mod ops;
 mod pointwise;

@@ -2,6 +2,7 @@
 
 use candle_core::{D, Shape, Tensor};
 
+use super::gemm::{Half, Term, sum_of_products};
 use super::kernel::{self, Kernel};
 use crate::Result;
 
@@ -25,14 +26,13 @@ pub trait Ops: Clone + Sized + Send + Sync {
     /// `self · other`, batched over the leading dimensions: `(…, m, k) · (…, k, n) → (…, m, n)`.
     fn matmul(&self, other: &Self) -> Result<Self>;
 
-    /// `self + left · right`, all matrices.
-    fn add_matmul(self, left: &Self, right: &Self) -> Result<Self>;
+    /// `self Wᵀ + bias + z Bᵀ` by a frozen W: `(m, in), (out, in) → (m, out)`, with `low = (z, B)` of shapes
+    /// `(m, r)` and `(out, r)`. W may be stored in a smaller type.
+    fn affine(&self, weight: &Tensor, bias: Option<&Tensor>, low: Option<(&Self, &Self)>) -> Result<Self>;
 
-    /// `x Wᵀ` by a frozen matrix: `(m, in), (out, in) → (m, out)`. W may be stored in a smaller type.
-    fn project(&self, weight: &Tensor) -> Result<Self>;
-
-    /// `y W`, the transpose of [`project`](Self::project): `(m, out), (out, in) → (m, in)`.
-    fn project_back(&self, weight: &Tensor) -> Result<Self>;
+    /// `self W + z A`, the transpose of [`affine`](Self::affine): `(m, out), (out, in) → (m, in)`, with
+    /// `low = (z, A)` of shapes `(m, r)` and `(r, in)`.
+    fn affine_back(&self, weight: &Tensor, low: Option<(&Self, &Self)>) -> Result<Self>;
 
     /// Joins matrices of one width below each other.
     fn cat(parts: &[Self]) -> Result<Self>;
@@ -80,19 +80,22 @@ impl Ops for Tensor {
     }
 
     fn matmul(&self, other: &Self) -> Result<Self> {
-        Ok(Tensor::matmul(self, other)?)
+        sum_of_products(false, None, &[Term { half: Half::First, left: self, right: other }])
     }
 
-    fn add_matmul(self, left: &Self, right: &Self) -> Result<Self> {
-        Ok((self + Tensor::matmul(left, right)?)?)
+    fn affine(&self, weight: &Tensor, bias: Option<&Tensor>, low: Option<(&Self, &Self)>) -> Result<Self> {
+        let weight = weight.to_dtype(self.dtype())?.t()?;
+        let low = low.map(|(z, b)| Ok::<_, crate::Error>((z, Tensor::t(b)?))).transpose()?;
+        let mut terms = vec![Term { half: Half::First, left: self, right: &weight }];
+        terms.extend(low.as_ref().map(|(z, b)| Term { half: Half::First, left: z, right: b }));
+        sum_of_products(false, bias, &terms)
     }
 
-    fn project(&self, weight: &Tensor) -> Result<Self> {
-        Ok(Tensor::matmul(self, &weight.to_dtype(self.dtype())?.t()?)?)
-    }
-
-    fn project_back(&self, weight: &Tensor) -> Result<Self> {
-        Ok(Tensor::matmul(self, &weight.to_dtype(self.dtype())?)?)
+    fn affine_back(&self, weight: &Tensor, low: Option<(&Self, &Self)>) -> Result<Self> {
+        let weight = weight.to_dtype(self.dtype())?;
+        let mut terms = vec![Term { half: Half::First, left: self, right: &weight }];
+        terms.extend(low.map(|(z, a)| Term { half: Half::First, left: z, right: a }));
+        sum_of_products(false, None, &terms)
     }
 
     fn cat(parts: &[Self]) -> Result<Self> {

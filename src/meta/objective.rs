@@ -80,11 +80,11 @@ impl Objective<'_> {
         for start in (0..count).step_by(chunk) {
             let length = chunk.min(count - start);
             let part = |x: &V| x.linear(|x| x.narrow(0, start, length));
-            let logits = part(rows)?.project(matrix)?;
+            let logits = part(rows)?.affine(matrix, None, None)?;
             let [dlogits, ce] =
                 cross_entropy(&logits, &part(factors)?, &self.batch.targets[start..start + length])?;
             drop(logits);
-            grads.push(dlogits.project_back(matrix)?);
+            grads.push(dlogits.affine_back(matrix, None)?);
             losses.push(ce);
         }
         Ok((V::cat(&losses)?, V::cat(&grads)?))

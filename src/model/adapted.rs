@@ -33,17 +33,12 @@ pub(super) fn forward<V: Ops>(
     adapter: Option<&LowRank<V>>,
     x: &V,
 ) -> Result<(V, Option<V>)> {
-    let mut y = x.project(&linear.weight)?;
-    if let Some(bias) = &linear.bias {
-        let bias = bias.broadcast_as(y.primal().shape())?;
-        y = y.add(&V::constant(&bias))?;
-    }
+    let (weight, bias) = (&linear.weight, linear.bias.as_ref());
     let Some(LowRank { a, b, scale }) = adapter else {
-        return Ok((y, None));
+        return Ok((x.affine(weight, bias, None)?, None));
     };
     let z = x.matmul(&a.t()?)?.scale(*scale)?;
-    let y = y.add_matmul(&z, &b.t()?)?;
-    Ok((y, Some(z)))
+    Ok((x.affine(weight, bias, Some((&z, b)))?, Some(z)))
 }
 
 /// The adapter's gradient `dB = dyᵀ z`, `dA = dzᵀ x` with `dz = s dy B`, and, if asked for, the cotangent of
@@ -65,10 +60,8 @@ pub(super) fn backward<V: Ops>(
         _ => None,
     };
     if let Some(dx) = dx {
-        let mut sum = dy.project_back(&linear.weight)?;
-        if let Some((a, dz, _)) = &through {
-            sum = sum.add_matmul(dz, a)?;
-        }
+        let low = through.as_ref().map(|(a, dz, _)| (dz, *a));
+        let sum = dy.affine_back(&linear.weight, low)?;
         *dx = Some(match dx.take() {
             Some(dx) => dx.add(&sum)?,
             None => sum,

@@ -62,16 +62,22 @@ impl State {
 struct Update {
     rule: AdamW,
     size: StepSize,
+    /// 1 − β₁ᵗ and 1 − β₂ᵗ.
+    corrections: [f64; 2],
 }
 
 impl Update {
+    fn new(rule: AdamW, size: StepSize) -> Self {
+        let corrections = [rule.beta1, rule.beta2].map(|beta| 1.0 - beta.powi(size.step as i32));
+        Self { rule, size, corrections }
+    }
+
     /// Numerator and denominator m̂ and √(v̂ + ε_root) + ε of the direction, from the new moments, and the
     /// root alone.
     #[inline(always)]
     fn direction<S: Scalar>(&self, m: S, v: S) -> (S, S, S) {
-        let steps = self.size.step as i32;
-        let m_hat = m / S::of(1.0 - self.rule.beta1.powi(steps));
-        let v_hat = v / S::of(1.0 - self.rule.beta2.powi(steps));
+        let m_hat = m / S::of(self.corrections[0]);
+        let v_hat = v / S::of(self.corrections[1]);
         let root = (v_hat + S::of(self.rule.eps_root)).sqrt();
         (m_hat, root + S::of(self.rule.eps), root)
     }
@@ -98,8 +104,7 @@ struct UpdateVjp(Update);
 impl Pointwise<7, 5> for UpdateVjp {
     #[inline(always)]
     fn eval<S: Scalar>(&self, [param, g, m, v, d_param, d_m, d_v]: [S; 7]) -> [S; 5] {
-        let Update { rule, size } = &self.0;
-        let steps = size.step as i32;
+        let Update { rule, size, corrections } = &self.0;
         let [m, v] = self.0.moments(g, m, v);
         let (numerator, denominator, root) = self.0.direction(m, v);
         let direction = numerator / denominator;
@@ -109,8 +114,8 @@ impl Pointwise<7, 5> for UpdateVjp {
         // The root's derivative at zero is taken as zero: no gradient has ever reached this number.
         let zero = S::of(0.0);
         let d_v_hat = if root.primal() > zero.primal() { d_root / (root + root) } else { zero };
-        let d_m = d_m + d_numerator / S::of(1.0 - rule.beta1.powi(steps));
-        let d_v = d_v + d_v_hat / S::of(1.0 - rule.beta2.powi(steps));
+        let d_m = d_m + d_numerator / S::of(corrections[0]);
+        let d_v = d_v + d_v_hat / S::of(corrections[1]);
         let d_g = S::of(1.0 - rule.beta1) * d_m + S::of(2.0 * (1.0 - rule.beta2)) * g * d_v;
         let d_param = d_param * S::of(1.0 - size.lr * size.weight_decay);
         [d_param, d_g, S::of(rule.beta1) * d_m, S::of(rule.beta2) * d_v, d_lr]
@@ -120,7 +125,7 @@ impl Pointwise<7, 5> for UpdateVjp {
 impl AdamW {
     /// `m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,  φ ← (1 − αλ)φ − α m̂ / (√(v̂ + ε_root) + ε)`.
     pub fn step(&self, state: &State, grad: &Tensor, size: StepSize) -> Result<State> {
-        let update = Update { rule: *self, size };
+        let update = Update::new(*self, size);
         let [param, m, v] = pointwise(update, [&state.param, grad, &state.m, &state.v])?;
         Ok(State { param, m, v })
     }
@@ -128,7 +133,7 @@ impl AdamW {
     /// Sends the cotangents `after` of a step's results back through it; `state` and `grad` as the step
     /// had them.
     pub fn step_vjp(&self, state: &State, grad: &Tensor, size: StepSize, after: &State) -> Result<StepVjp> {
-        let update = UpdateVjp(Update { rule: *self, size });
+        let update = UpdateVjp(Update::new(*self, size));
         let inputs = [&state.param, grad, &state.m, &state.v, &after.param, &after.m, &after.v];
         let [param, grad, m, v, lr] = pointwise(update, inputs)?;
         Ok(StepVjp { state: State { param, m, v }, grad, lr: total(&lr)? })

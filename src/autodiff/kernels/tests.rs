@@ -197,18 +197,21 @@ fn large_logits_neither_overflow_nor_vanish() {
 #[test]
 fn products_of_dual_numbers_follow_leibniz() {
     function!(Products, |x| {
-        let projected = x[0].project(&random(&[4, 6], 77).to_dtype(x[0].primal().dtype())?)?;
-        let back = projected.project_back(&random(&[4, 6], 78).to_dtype(x[0].primal().dtype())?)?;
-        let sum = back.add_matmul(&x[1].t()?, &x[2])?;
+        let frozen = |seed| random(&[4, 6], seed).to_dtype(x[0].primal().dtype());
+        let bias = random(&[4], 79).to_dtype(x[0].primal().dtype())?;
+        let projected = x[0].affine(&frozen(77)?, Some(&bias), Some((&x[3], &x[4])))?;
+        let sum = projected.affine_back(&frozen(78)?, Some((&x[1].t()?, &x[2])))?;
         vec![sum.scale(1.7)?, V::cat(&[sum.clone(), x[2].clone()])?, sum.reshape((6, 3))?]
     });
-    check_tangent("products", &Products, &[&[3, 6], &[2, 3], &[2, 6]]);
+    check_tangent("products", &Products, &[&[3, 6], &[2, 3], &[2, 6], &[3, 2], &[4, 2]]);
+    function!(Batched, |x| vec![x[0].matmul(&x[1].t()?)?, x[0].scale(2.0)?.matmul(&x[2])?]);
+    check_tangent("batched", &Batched, &[&[2, 3, 5, 4], &[2, 3, 6, 4], &[2, 3, 4, 3]]);
 }
 
 #[test]
 fn a_constant_stays_without_a_tangent() {
     let x = Dual::constant(&random(&[2, 4], 1));
-    let y = swiglu(&x, &x).unwrap().project(&random(&[3, 4], 2)).unwrap();
+    let y = swiglu(&x, &x).unwrap().affine(&random(&[3, 4], 2), None, None).unwrap();
     assert!(y.tangent().is_none());
     let z = swiglu(&x, &Dual::new(random(&[2, 4], 3), Some(random(&[2, 4], 4))).unwrap()).unwrap();
     assert!(z.tangent().is_some());

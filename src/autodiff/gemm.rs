@@ -1,0 +1,245 @@
+//! Sums of matrix products into one buffer.
+//!
+//! Candle's own product allocates a result for every term of a sum, and asks the system for the number of
+//! processors at every call, which costs more than a small product itself. This module calls the same
+//! `gemm` kernels with accumulation.
+
+use candle_core::{CpuStorage, DType, Device, Layout, Storage, Tensor};
+
+use super::Real;
+use crate::{Error, Result};
+
+/// Which half of a result `(2, …)` a term is added to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Half {
+    /// The first, or all of a result that has no halves.
+    First,
+    /// The second.
+    Second,
+    /// Both: the left factor is `(2, m, k)`, of which each half goes to its own.
+    Both,
+}
+
+/// One product `left · right` of a sum. Factors are `(batch…, rows, columns)`, with any strides.
+pub(super) struct Term<'a> {
+    pub half: Half,
+    pub left: &'a Tensor,
+    pub right: &'a Tensor,
+}
+
+/// `bias + Σ left · right`, of shape `(batch…, m, n)`, or `(2, batch…, m, n)` with `halves`.
+///
+/// The bias, `(n)`, is added to the rows of the first half.
+pub(super) fn sum_of_products(halves: bool, bias: Option<&Tensor>, terms: &[Term<'_>]) -> Result<Tensor> {
+    let first = terms.first().ok_or_else(|| Error::Invalid("a sum of no products".into()))?;
+    match first.left.dtype() {
+        DType::F32 => sum_as::<f32>(halves, bias, terms),
+        DType::F64 => sum_as::<f64>(halves, bias, terms),
+        other => Err(Error::Invalid(format!("products are taken in f32 or f64, not {other:?}"))),
+    }
+}
+
+fn sum_as<R: Real>(halves: bool, bias: Option<&Tensor>, terms: &[Term<'_>]) -> Result<Tensor> {
+    let mut dims = terms[0].left.dims().to_vec();
+    let columns = *terms[0].right.dims().last().unwrap_or(&0);
+    if terms[0].half == Half::Both {
+        dims.remove(0);
+    }
+    let rank = dims.len();
+    dims[rank - 1] = columns;
+    let half_len: usize = dims.iter().product();
+    let matrix_len = dims[rank - 2] * columns;
+    let mut result = vec![R::default(); if halves { 2 * half_len } else { half_len }];
+    if let Some(bias) = bias {
+        let bias = bias.to_dtype(R::DTYPE)?.to_vec1::<R>()?;
+        result[..half_len].chunks_exact_mut(columns).for_each(|row| row.copy_from_slice(&bias));
+    }
+    for (index, term) in terms.iter().enumerate() {
+        let target = match term.half {
+            Half::First => &mut result[..half_len],
+            Half::Second => &mut result[half_len..],
+            Half::Both => &mut result[..],
+        };
+        let fresh = index == 0 && bias.is_none();
+        add_term::<R>(target, matrix_len, term, fresh)?;
+    }
+    if halves {
+        dims.insert(0, 2);
+    }
+    Ok(Tensor::from_vec(result, dims, &Device::Cpu)?)
+}
+
+/// Adds one term, matrix by matrix of the batch; `fresh` says that the target is still empty.
+fn add_term<R: Real>(target: &mut [R], matrix_len: usize, term: &Term<'_>, fresh: bool) -> Result<()> {
+    let (left, right) = match term.half {
+        // Both halves share the right factor: one product of twice the rows.
+        Half::Both => {
+            let (two, m, k) = term.left.dims3()?;
+            (term.left.reshape((two * m, k))?, term.right.clone())
+        }
+        _ => (term.left.clone(), term.right.clone()),
+    };
+    let (left_guard, left_layout) = left.storage_and_layout();
+    let (right_guard, right_layout) = right.storage_and_layout();
+    let (left, right) = (numbers::<R>(&left_guard)?, numbers::<R>(&right_guard)?);
+    let batch: usize = batch_dims(left_layout).iter().product();
+    if batch != batch_dims(right_layout).iter().product::<usize>() {
+        let (left, right) = (left_layout.shape(), right_layout.shape());
+        return Err(Error::Invalid(format!("no product of shapes {left:?} and {right:?}")));
+    }
+    let size = if term.half == Half::Both { target.len() } else { matrix_len };
+    for (index, target) in target.chunks_exact_mut(size.max(1)).take(batch).enumerate() {
+        product(target, &Matrix::new(left, left_layout, index), &Matrix::new(right, right_layout, index), fresh)?;
+    }
+    Ok(())
+}
+
+fn batch_dims(layout: &Layout) -> &[usize] {
+    &layout.dims()[..layout.dims().len() - 2]
+}
+
+fn numbers<R: Real>(storage: &Storage) -> Result<&[R]> {
+    match storage {
+        Storage::Cpu(storage) => Ok(CpuStorage::as_slice::<R>(storage)?),
+        _ => Err(Error::Invalid("this build takes its products on the CPU; the tensor is elsewhere".into())),
+    }
+}
+
+/// One matrix of a batch, in place.
+struct Matrix<'a, R> {
+    numbers: &'a [R],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a, R: Real> Matrix<'a, R> {
+    /// Matrix `index` of a batch laid out as `layout` in `numbers`.
+    fn new(numbers: &'a [R], layout: &Layout, mut index: usize) -> Self {
+        let (dims, strides) = (layout.dims(), layout.stride());
+        let rank = dims.len();
+        let mut start = layout.start_offset();
+        for axis in (0..rank - 2).rev() {
+            start += index % dims[axis] * strides[axis];
+            index /= dims[axis];
+        }
+        Self {
+            numbers: &numbers[start..],
+            rows: dims[rank - 2],
+            columns: dims[rank - 1],
+            row_stride: strides[rank - 2],
+            column_stride: strides[rank - 1],
+        }
+    }
+
+    /// Whether every element lies within the numbers.
+    fn fits(&self) -> bool {
+        let last = (self.rows.max(1) - 1) * self.row_stride + (self.columns.max(1) - 1) * self.column_stride;
+        self.rows * self.columns == 0 || last < self.numbers.len()
+    }
+}
+
+/// `target = left · right`, or `+=` unless `fresh`; the target is row-major.
+fn product<R: Real>(target: &mut [R], left: &Matrix<'_, R>, right: &Matrix<'_, R>, fresh: bool) -> Result<()> {
+    let (m, k, n) = (left.rows, left.columns, right.columns);
+    let fits = left.fits() && right.fits() && k == right.rows && target.len() == m * n;
+    if !fits {
+        let right = right.rows;
+        return Err(Error::Invalid(format!("no product of matrices ({m}, {k}) and ({right}, {n})")));
+    }
+    let one = R::of(1.0);
+    let alpha = if fresh { R::default() } else { one };
+    // SAFETY: the strides and sizes of all three matrices were just checked to stay within their slices,
+    // and the target is borrowed mutably, so that it overlaps neither factor.
+    #[allow(unsafe_code)]
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            target.as_mut_ptr(),
+            1,
+            n as isize,
+            !fresh,
+            left.numbers.as_ptr(),
+            left.column_stride as isize,
+            left.row_stride as isize,
+            right.numbers.as_ptr(),
+            right.column_stride as isize,
+            right.row_stride as isize,
+            alpha,
+            one,
+            false,
+            false,
+            false,
+            gemm::Parallelism::Rayon(0),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ramp(dims: &[usize], seed: usize) -> Tensor {
+        let count: usize = dims.iter().product();
+        let numbers: Vec<f64> = (0..count).map(|i| ((i * 37 + seed * 11) % 19) as f64 - 9.0).collect();
+        Tensor::from_vec(numbers, dims, &Device::Cpu).unwrap()
+    }
+
+    fn same(a: &Tensor, b: &Tensor) {
+        assert_eq!(a.dims(), b.dims());
+        let difference = (a - b).unwrap().abs().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
+        assert_eq!(difference, 0.0);
+    }
+
+    #[test]
+    fn a_sum_of_products_equals_the_products_summed() {
+        let (x, w, z, b) = (ramp(&[5, 7], 1), ramp(&[3, 7], 2), ramp(&[5, 2], 3), ramp(&[3, 2], 4));
+        let bias = ramp(&[3], 5);
+        let (wt, bt) = (w.t().unwrap(), b.t().unwrap());
+        let terms = [
+            Term { half: Half::First, left: &x, right: &wt },
+            Term { half: Half::First, left: &z, right: &bt },
+        ];
+        let plain = (x.matmul(&wt).unwrap() + z.matmul(&bt).unwrap()).unwrap();
+        same(&sum_of_products(false, None, &terms).unwrap(), &plain);
+        let biased = plain.broadcast_add(&bias).unwrap();
+        same(&sum_of_products(false, Some(&bias), &terms).unwrap(), &biased);
+    }
+
+    #[test]
+    fn halves_take_their_own_terms_and_the_bias_goes_to_the_first() {
+        let (x, w, z, b) = (ramp(&[2, 5, 7], 1), ramp(&[7, 3], 2), ramp(&[5, 2], 3), ramp(&[2, 3], 4));
+        let bias = ramp(&[3], 5);
+        let terms = [
+            Term { half: Half::Both, left: &x, right: &w },
+            Term { half: Half::Second, left: &z, right: &b },
+        ];
+        let found = sum_of_products(true, Some(&bias), &terms).unwrap();
+        let half = |i: usize| x.get(i).unwrap().matmul(&w).unwrap();
+        same(&found.get(0).unwrap(), &half(0).broadcast_add(&bias).unwrap());
+        same(&found.get(1).unwrap(), &(half(1) + z.matmul(&b).unwrap()).unwrap());
+    }
+
+    #[test]
+    fn batches_of_transposed_and_cut_factors_are_found_by_their_strides() {
+        let a = ramp(&[2, 3, 6, 4], 1).narrow(2, 1, 5).unwrap();
+        let b = ramp(&[2, 3, 8, 4], 2).transpose(2, 3).unwrap();
+        let found =
+            sum_of_products(false, None, &[Term { half: Half::First, left: &a, right: &b }]).unwrap();
+        same(&found, &a.contiguous().unwrap().matmul(&b.contiguous().unwrap()).unwrap());
+    }
+
+    #[test]
+    fn factors_that_do_not_fit_are_refused() {
+        let term = |a: &[usize], b: &[usize]| {
+            let (a, b) = (ramp(a, 1), ramp(b, 2));
+            sum_of_products(false, None, &[Term { half: Half::First, left: &a, right: &b }])
+        };
+        assert!(term(&[2, 3], &[4, 2]).is_err());
+        assert!(term(&[2, 2, 3], &[3, 3, 2]).is_err());
+    }
+}
