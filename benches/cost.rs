@@ -91,7 +91,8 @@ fn row(arguments: &Arguments, tokens: usize) {
     let learner = learner(arguments);
     let state = OuterState::new(&learner, &outer(), 1).expect("shapes fit");
     let params = state.params().expect("shapes fit");
-    let segments: Vec<_> = (0..tokens / arguments.segment).map(|s| sequence(arguments.segment, 4, s)).collect();
+    let segments: Vec<_> =
+        (0..tokens / arguments.segment).map(|s| sequence(arguments.segment, 4, s)).collect();
     let queries = [sequence(24, 20, 99)];
     let mut seconds: Vec<f64> = (0..arguments.repeat)
         .map(|_| {

@@ -91,7 +91,8 @@ impl OuterState {
             LrParameterization::Log => options.inner_lr.ln(),
             LrParameterization::Linear => options.inner_lr,
         };
-        tensors.push(Tensor::full(raw, (layout.num_tensors(), learner.options.steps), device)?.to_dtype(dtype)?);
+        tensors
+            .push(Tensor::full(raw, (layout.num_tensors(), learner.options.steps), device)?.to_dtype(dtype)?);
         names.push(LR_NAME.into());
         if learner.options.weighted {
             let head = init_head(decoder.config.hidden_size, options.head_hidden, seed)?;
@@ -161,8 +162,7 @@ impl OuterState {
             options.warmup_steps,
             options.final_lr_fraction,
         );
-        let rule =
-            AdamW { beta1: options.beta1, beta2: options.beta2, eps: options.eps, eps_root: 0.0 };
+        let rule = AdamW { beta1: options.beta1, beta2: options.beta2, eps: options.eps, eps_root: 0.0 };
         for (index, grad) in grads.iter().enumerate() {
             let (peak, weight_decay) = match index {
                 i if i < self.adapter_tensors => (options.lr_adapter, options.weight_decay),
@@ -258,7 +258,8 @@ impl MetaGradient {
             sum.add(part)?;
         }
         let factor = 1.0 / parts.len() as f64;
-        let scale = |tensors: &[Tensor]| tensors.iter().map(|t| Ok((t * factor)?)).collect::<Result<Vec<_>>>();
+        let scale =
+            |tensors: &[Tensor]| tensors.iter().map(|t| Ok((t * factor)?)).collect::<Result<Vec<_>>>();
         sum.inner_losses.iter_mut().for_each(|loss| *loss *= factor);
         sum.inner_lr.iter_mut().flatten().for_each(|lr| *lr *= factor);
         sum.outer_loss *= factor;

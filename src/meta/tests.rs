@@ -48,8 +48,7 @@ fn options() -> InnerOptions {
 
 fn random(shape: &[usize], spread: f64, seed: u64) -> Tensor {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let numbers: Vec<f64> =
-        (0..shape.iter().product()).map(|_| rng.random_range(-spread..spread)).collect();
+    let numbers: Vec<f64> = (0..shape.iter().product()).map(|_| rng.random_range(-spread..spread)).collect();
     Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
 }
 

@@ -127,7 +127,11 @@ impl Golden {
         let names: Vec<String> = (0..layout.num_tensors()).map(|i| layout.name(i)).collect();
         let start = |name: &String| {
             let tensor = adapter[name].to_dtype(variant.dtype()).unwrap();
-            if variant.lora_b_zeroed && name.contains("lora_B") { tensor.zeros_like().unwrap() } else { tensor }
+            if variant.lora_b_zeroed && name.contains("lora_B") {
+                tensor.zeros_like().unwrap()
+            } else {
+                tensor
+            }
         };
         let inner_lr = match &variant.learning_rates {
             Value::Number(rate) => vec![vec![rate.as_f64().unwrap(); variant.n_inner]; names.len()],
@@ -158,7 +162,8 @@ impl Golden {
         let tokens: Vec<Vec<u32>> = ids.iter().map(|r| r.iter().map(|&id| id as u32).collect()).collect();
         let labels: Vec<Vec<bool>> = labels.iter().map(|r| r.iter().map(|&l| l >= 0).collect()).collect();
         let spans = mask[rows.clone()].iter().map(span).collect();
-        LabelledBatch::new(&tokens[rows.clone()], spans, &labels[rows], &decoder.config, &Device::Cpu).unwrap()
+        LabelledBatch::new(&tokens[rows.clone()], spans, &labels[rows], &decoder.config, &Device::Cpu)
+            .unwrap()
     }
 
     pub fn meta_gradient(&self, variant: &Variant) -> MetaGradient {
