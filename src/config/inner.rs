@@ -27,23 +27,24 @@ pub enum Reduction {
     Constant,
 }
 
-/// How a learned rate is stored.
+/// What a learned inner learning rate is stored as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LrParameterization {
-    /// Its logarithm: stays positive.
+    /// Its logarithm: it stays positive, and an outer step changes it by a factor.
     Log,
-    /// The rate itself, as the authors do.
+    /// Itself, as in the authors' code.
     Linear,
 }
 
-/// What happens to a layer's intermediate values between forward and backward.
+/// Whether the forward pass keeps each layer's intermediate values for the backward pass, or only its
+/// input, and computes the rest again: a third more arithmetic for far less memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activations {
-    /// Kept: faster.
+    /// Keep them.
     Keep,
-    /// Only each layer's input is kept, the rest computed again: smaller.
+    /// Keep the input of each layer and recompute (Chen et al. 2016).
     Recompute,
 }
 

@@ -18,7 +18,7 @@ pub use check::Checker;
 pub use data::{CorpusConfig, DataConfig};
 pub use eval::EvalConfig;
 pub use inner::{Activations, InnerConfig, LrParameterization, Optimizer, Reduction};
-pub use lora::{Init, LayerChoice, LoraConfig, PROJECTIONS};
+pub use lora::{Init, Layers, LoraConfig, PROJECTIONS};
 pub use model::{ModelConfig, Storage};
 pub use outer::{OuterConfig, Schedule};
 pub use pretrain::{BaseShape, PretrainConfig, PretrainTraining};
