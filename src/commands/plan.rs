@@ -1,7 +1,7 @@
 //! What a run would be: nothing is trained, the weights are not read.
 
 use crate::{
-    config::{Activations, Config, data::Task},
+    config::{Activations, Config, Task},
     error::Result,
     lora::LoraLayout,
     meta::{Estimate, Workload, base_parameters, trainable_parameters},

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Checker, DataConfig, EvalConfig, InnerConfig, LoraConfig, ModelConfig, OuterConfig, Raw, RunConfig,
-    Schedule, data::Task,
+    Schedule, Task,
 };
 use crate::error::{Error, Fault, Result};
 
