@@ -3,12 +3,11 @@
 use crate::{
     config::{Activations, Config, Task},
     error::Result,
-    lora::LoraLayout,
     meta::{Estimate, Workload, base_parameters, trainable_parameters},
     model::{DecoderConfig, HubSettings},
 };
 
-use super::session::{base_folder, dtypes, lora_spec, parallel_episodes};
+use super::session::{base_folder, dtypes, lora_layout, parallel_episodes};
 
 /// Tokens that `doc_12:` adds to a segment, at most.
 const PREFIX_TOKENS: usize = 8;
@@ -42,7 +41,7 @@ fn segments_at_once(config: &Config) -> usize {
 /// A base whose shape cannot be found or read.
 pub fn plan(config: &Config, hub: &HubSettings) -> Result<Plan> {
     let shape = DecoderConfig::from_folder(&base_folder(config, hub)?)?;
-    let layout = LoraLayout::new(lora_spec(&config.lora)?, &shape);
+    let layout = lora_layout(&config.lora, &shape)?;
     let (storage, compute) = dtypes(config.model.storage);
     let work = Workload {
         storage_bytes: storage.size_in_bytes(),

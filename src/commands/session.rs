@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use crate::{
     config::{self, Config, InnerConfig, LoraConfig, OuterConfig, Storage},
     error::{Error, Result},
-    lora::{LoraInit, LoraLayout, LoraSpec},
+    lora::{Layers, LoraInit, LoraLayout, LoraSpec},
     meta::{InnerOptimizer, InnerOptions, Learner, OuterOptions, Reduction, Workers, base_parameters},
     model::{Decoder, DecoderConfig, HubSettings, Projection, resolve},
     optim::AdamW,
@@ -46,7 +46,7 @@ impl Session {
         let tokenizer = Tokenizer::from_folder(&folder, config.model.end_token.as_deref())?;
         let (storage, compute) = dtypes(config.model.storage);
         let decoder = Decoder::load(&folder, storage, compute, &device(&config.run.device)?)?;
-        let layout = LoraLayout::new(lora_spec(&config.lora)?, &decoder.config);
+        let layout = lora_layout(&config.lora, &decoder.config)?;
         let workers = Workers::new(parallel_episodes(config, &decoder.config))?;
         let encoder = Encoder::new(&config.data, tokenizer.clone(), config.run.seed);
         Ok(Self {
@@ -109,7 +109,18 @@ pub(super) fn parallel_episodes(config: &Config, shape: &DecoderConfig) -> usize
     wanted.min(config.outer.episodes_per_step.max(config.eval.episodes))
 }
 
-pub(super) fn lora_spec(lora: &LoraConfig) -> Result<LoraSpec> {
+/// The adapter's form on a base of this shape.
+pub(super) fn lora_layout(lora: &LoraConfig, shape: &DecoderConfig) -> Result<LoraLayout> {
+    let (spec, layers) = (lora_spec(lora)?, shape.num_layers);
+    match spec.layers {
+        Layers::Top(k) if k > layers => {
+            Err(Error::Invalid(format!("lora.layers: is {k}, but the base has {layers} layers")))
+        }
+        _ => Ok(LoraLayout::new(spec, shape)),
+    }
+}
+
+fn lora_spec(lora: &LoraConfig) -> Result<LoraSpec> {
     let known = |name: &str| Projection::ALL.into_iter().find(|projection| projection.name() == name);
     if let Some(stranger) = lora.targets.iter().find(|name| known(name).is_none()) {
         return Err(Error::Invalid(format!("lora.targets: `{stranger}` is no projection")));

@@ -22,9 +22,13 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Most that [`count`](Self::count) takes: larger numbers are slips of the pen, and their products would
+    /// not fit a machine word.
+    pub const MOST: usize = 1 << 24;
+
     /// A count that must not be zero.
     pub fn count(&mut self, key: &str, value: usize) {
-        self.require(value > 0, key, "must be 1 or more");
+        self.range(key, value, 1, Self::MOST);
     }
 
     /// A count from `low` to `high`.

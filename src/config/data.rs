@@ -128,6 +128,7 @@ impl DataConfig {
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("data", faults);
         check.count("segment_tokens", self.segment_tokens);
+        check.range("number_offset_max", self.number_offset_max, 0, Checker::MOST);
         if let Err(reason) = Template::parse(&self.prompt) {
             check.require(false, "prompt", reason);
         }

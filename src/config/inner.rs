@@ -122,7 +122,7 @@ impl InnerConfig {
     /// Adds what is wrong with the values to `faults`.
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("inner", faults);
-        check.count("steps", self.steps);
+        check.range("steps", self.steps, 1, 1000);
         let most = format!("is {}, more than inner.steps = {}", self.differentiated, self.steps);
         check.require(self.differentiated <= self.steps, "differentiated", most);
         check.decay("beta1", self.beta1);
@@ -133,7 +133,7 @@ impl InnerConfig {
         check.not_negative("weight_decay", self.weight_decay);
         check.not_negative("clip_norm", self.clip_norm);
         check.positive("lr", self.lr);
-        check.count("head_hidden", self.head_hidden);
+        check.range("head_hidden", self.head_hidden, 1, 1 << 16);
         check.positive("divisor", self.divisor);
         check.count("micro_batch_segments", self.micro_batch_segments);
         let pointless = self.normalize_weights && !self.head;

@@ -104,7 +104,7 @@ impl LoraConfig {
     /// Adds what is wrong with the values to `faults`.
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("lora", faults);
-        check.count("rank", self.rank);
+        check.range("rank", self.rank, 1, 1 << 14);
         check.positive("alpha", self.alpha);
         check.require(self.layers != Layers::Top(0), "layers", "must be \"all\" or 1 or more");
         check.positive("b_std", self.b_std);

@@ -82,7 +82,7 @@ impl OuterConfig {
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("outer", faults);
         check.count("steps", self.steps);
-        check.count("episodes_per_step", self.episodes_per_step);
+        check.range("episodes_per_step", self.episodes_per_step, 1, 1 << 16);
         check.not_negative("lr", self.lr);
         check.not_negative("lr_inner_lr", self.lr_inner_lr);
         check.not_negative("lr_head", self.lr_head);
