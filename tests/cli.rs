@@ -318,6 +318,85 @@ fn a_base_that_is_not_there_is_one_clear_error() {
 }
 
 #[test]
+fn numbers_beyond_all_use_are_refused_before_anything_is_allocated() {
+    let most = i64::MAX;
+    let room = Room::new();
+    for key in [
+        "lora.rank",
+        "inner.steps",
+        "inner.head_hidden",
+        "outer.episodes_per_step",
+        "eval.episodes",
+        "eval.episodes_during",
+        "eval.max_new_tokens",
+        "data.number_offset_max",
+        "data.context_tokens",
+    ] {
+        let message = room.fail(&["--config", "c.toml", "--set", &format!("{key}={most}")], 2);
+        assert!(message.contains(key) && message.contains(&most.to_string()), "{message}");
+    }
+    let message = room.fail(&["--config", "c.toml", "--set", &format!("eval.multiples=[1, {most}]")], 2);
+    assert!(message.contains("eval.multiples"), "{message}");
+}
+
+#[test]
+fn a_length_that_the_background_cannot_fill_is_refused_before_training() {
+    let room = Room::new();
+    let sentences: Vec<String> = (0..60).map(|n| format!("The garden has {n} places.")).collect();
+    fs::write(room.path("book.txt"), sentences.join(" ")).unwrap();
+    let background = ["--config", "c.toml", "--set", "data.background=book.txt", "--set"];
+    let message = room.fail(&[&background[..], &["eval.multiples=[1, 9]"]].concat(), 1);
+    assert!(message.contains("too few sentences"), "{message}");
+    assert!(!room.path("runs/tiny").exists());
+    room.succeed(&[&background[..], &["eval.multiples=[1]"]].concat());
+}
+
+#[test]
+fn more_adapted_layers_than_the_base_has_are_refused() {
+    let room = Room::new();
+    for mode in ["--dry-run", "--set=run.seed=1"] {
+        let message = room.fail(&["--config", "c.toml", "--set", "lora.layers=9", mode], 1);
+        assert!(message.contains("lora.layers") && message.contains("1 layers"), "{message}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_no_run() {
+    let room = Room::new();
+    let mut child =
+        room.command(&["--config", "c.toml"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    assert!(child.wait().unwrap().success());
+    assert_eq!(room.result("runs/tiny")["steps"], 6);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_one_clear_error() {
+    let room = Room::new();
+    room.succeed(&["--config", "c.toml"]);
+    let last = room.path("runs/tiny/checkpoints/last");
+    let damage = |file: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>| {
+        let whole = fs::read(last.join(file)).unwrap();
+        fs::write(last.join(file), change(whole.clone())).unwrap();
+        let message = room.fail(&["--resume", "runs/tiny"], 1);
+        assert!(message.contains("checkpoints/last"), "{message}");
+        fs::write(last.join(file), whole).unwrap();
+    };
+    for file in ["meta.safetensors", "state.json"] {
+        damage(file, &|_| Vec::new());
+        damage(file, &|whole| whole[..whole.len() / 2].to_vec());
+    }
+    for (key, value) in [("next_episode", u64::MAX), ("step", 5), ("step", u64::MAX)] {
+        damage("state.json", &|whole| {
+            let mut state: Value = serde_json::from_slice(&whole).unwrap();
+            state[key] = value.into();
+            serde_json::to_vec(&state).unwrap()
+        });
+    }
+    room.succeed(&["--resume", "runs/tiny"]);
+}
+
+#[test]
 fn there_is_nothing_to_continue_where_nothing_was_run() {
     let room = Room::new();
     let message = room.fail(&["--config", "c.toml", "--resume"], 1);
