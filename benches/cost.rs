@@ -54,6 +54,7 @@ struct Arguments {
 }
 
 fn main() {
+    perk::memory::keep_freed_pages();
     let arguments = Arguments::parse();
     println!("{:>7} {:>3} {:>3} {:>8} {:>9} {:>10}", "tokens", "N", "T", "what", "seconds", "peak GB");
     match arguments.tokens {
