@@ -3,9 +3,13 @@
 use crate::Result;
 use crate::autodiff::{Ops, Pointwise, Real, Scalar, pointwise};
 
+/// 1 / (1 + e⁻ˣ). The exponential is taken of −|x|: it never overflows, and so neither does its tangent.
 #[inline(always)]
 fn sigmoid<S: Scalar>(x: S) -> S {
-    S::of(1.0) / (S::of(1.0) + (-x).exp())
+    let positive = x.primal() > S::Real::of(0.0);
+    let small = (if positive { -x } else { x }).exp();
+    let inverse = S::of(1.0) / (S::of(1.0) + small);
+    if positive { inverse } else { small * inverse }
 }
 
 struct SwiGlu;
