@@ -8,7 +8,7 @@ use crate::autodiff::kernels::{rms_norm, rms_norm_vjp};
 
 use super::attention::numbers;
 use super::block::{Block, Kept, LayerAdapters, LayerGrads};
-use super::{Decoder, TokenBatch};
+use super::{Activations, Decoder, TokenBatch};
 
 /// A frozen decoder made ready for gradients by hand.
 #[derive(Debug, Clone)]
@@ -17,16 +17,6 @@ pub struct Backbone {
     pub decoder: Decoder,
     gains: Vec<[Vec<f64>; 2]>,
     last_gain: Vec<f64>,
-}
-
-/// Whether the forward pass keeps each layer's intermediate values for the backward pass, or only its
-/// input, and computes the rest again: a third more arithmetic for far less memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activations {
-    /// Keep them.
-    Keep,
-    /// Keep the input of each layer and recompute (Chen et al. 2016).
-    Recompute,
 }
 
 /// What the backward pass needs of a forward pass through all layers.
