@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use candle_core::{DType, Device};
 use clap::Parser;
-use perk::lora::{Layers, LoraInit, LoraLayout, LoraSpec};
-use perk::meta::{
-    InnerOptimizer, InnerOptions, Learner, LrParameterization, OuterOptions, OuterState, Reduction,
-};
+use perk::lora::{Layers, LoraLayout, LoraSpec};
+use perk::meta::{InnerOptimizer, InnerOptions, Learner, Reduction};
 use perk::model::{Activations, Decoder, DecoderConfig, Projection};
-use perk::optim::{AdamW, Schedule};
+use perk::optim::AdamW;
 use perk::text::Sequence;
+
+#[path = "shared/params.rs"]
+mod params;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -54,6 +55,7 @@ struct Arguments {
 }
 
 fn main() {
+    perk::memory::keep_freed_pages();
     let arguments = Arguments::parse();
     println!("{:>7} {:>3} {:>3} {:>8} {:>9} {:>10}", "tokens", "N", "T", "what", "seconds", "peak GB");
     match arguments.tokens {
@@ -89,8 +91,7 @@ fn table() {
 
 fn row(arguments: &Arguments, tokens: usize) {
     let learner = learner(arguments);
-    let state = OuterState::new(&learner, &outer(), 1).expect("shapes fit");
-    let params = state.params().expect("shapes fit");
+    let params = params::start(&learner, 5e-5);
     let segments: Vec<_> =
         (0..tokens / arguments.segment).map(|s| sequence(arguments.segment, 4, s)).collect();
     let queries = [sequence(24, 20, 99)];
@@ -142,26 +143,6 @@ fn learner(arguments: &Arguments) -> Learner {
     };
     let layout = LoraLayout::new(spec, &decoder.config);
     Learner::new(decoder, layout, options).expect("settings fit")
-}
-
-fn outer() -> OuterOptions {
-    OuterOptions {
-        steps: 1,
-        lr_adapter: 1e-5,
-        lr_inner_lr: 1e-5,
-        lr_head: 1e-5,
-        adamw: AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, eps_root: 0.0 },
-        weight_decay: 0.0,
-        clip_norm: Some(1.0),
-        warmup_steps: 0,
-        schedule: Schedule::Constant,
-        final_lr_fraction: 1.0,
-        inner_lr: 5e-5,
-        learned_lr: true,
-        lr_parameterization: LrParameterization::Linear,
-        head_hidden: 128,
-        init: LoraInit::SmallB { std: 0.01 },
-    }
 }
 
 /// Made-up token ids, below every vocabulary in use.

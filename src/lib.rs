@@ -13,6 +13,7 @@ pub mod config;
 pub mod error;
 pub mod eval;
 pub mod lora;
+pub mod memory;
 pub mod meta;
 pub mod model;
 pub mod optim;

@@ -10,6 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const THREADS: &str = "RAYON_NUM_THREADS";
 
 fn main() -> std::process::ExitCode {
+    perk::memory::keep_freed_pages();
     fix_thread_count();
     cli::main()
 }

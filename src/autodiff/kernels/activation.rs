@@ -3,9 +3,13 @@
 use crate::Result;
 use crate::autodiff::{Ops, Pointwise, Real, Scalar, pointwise};
 
+/// 1 / (1 + e⁻ˣ). The exponential is taken of −|x|: it never overflows, and so neither does its tangent.
 #[inline(always)]
 fn sigmoid<S: Scalar>(x: S) -> S {
-    S::of(1.0) / (S::of(1.0) + (-x).exp())
+    let positive = x.primal() > S::Real::of(0.0);
+    let small = (if positive { -x } else { x }).exp();
+    let inverse = S::of(1.0) / (S::of(1.0) + small);
+    if positive { inverse } else { small * inverse }
 }
 
 struct SwiGlu;
@@ -81,7 +85,7 @@ impl Pointwise<1, 1> for Softplus {
         // ln(1 + eᶻ) = max(z, 0) + ln(1 + e^−|z|) does not overflow.
         let positive = z.primal() > S::Real::of(0.0);
         let (head, tail) = if positive { (z, -z) } else { (S::of(0.0), z) };
-        [(head + (S::of(1.0) + tail.exp()).ln()) / S::of(self.0)]
+        [(head + tail.exp().ln_1p()) / S::of(self.0)]
     }
 }
 

@@ -215,3 +215,27 @@ fn a_constant_stays_without_a_tangent() {
     let z = swiglu(&x, &Dual::new(random(&[2, 4], 3), Some(random(&[2, 4], 4))).unwrap()).unwrap();
     assert!(z.tangent().is_some());
 }
+
+#[test]
+fn saturated_activations_have_finite_tangents() {
+    let extreme: Vec<f32> = vec![-1e4, -200.0, -89.0, -30.0, 0.0, 30.0, 89.0, 200.0, 1e4];
+    let x = Tensor::new(extreme.as_slice(), &Device::Cpu).unwrap();
+    let x = Dual::new(x.clone(), Some(x.ones_like().unwrap())).unwrap();
+    let softplus_back = softplus_vjp(&x, &x, 3.0).unwrap();
+    let [gate, up] = swiglu_vjp(&x, &x, &x).unwrap();
+    let all = [
+        swiglu(&x, &x).unwrap(),
+        gate,
+        up,
+        softplus(&x, 3.0).unwrap(),
+        softplus_back,
+        gelu(&x).unwrap(),
+        gelu_vjp(&x, &x).unwrap(),
+    ];
+    for (index, y) in all.iter().enumerate() {
+        for half in [y.primal(), y.tangent().unwrap()] {
+            let numbers = half.to_vec1::<f32>().unwrap();
+            assert!(numbers.iter().all(|n| n.is_finite()), "function {index}: {numbers:?}");
+        }
+    }
+}
