@@ -267,7 +267,7 @@ fn pretraining_the_same_recipe_twice_gives_the_same_base_and_meta_train_takes_it
     fs::write(room.path("base.toml"), recipe).unwrap();
     let pretrain = |out: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_perk"));
-        command.current_dir(room.dir.path()).args(["pretrain", "--config", "base.toml", "--out", out]);
+        command.current_dir(room.path("")).args(["pretrain", "--config", "base.toml", "--out", out]);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
     };
