@@ -160,7 +160,8 @@ fn a_loss_that_is_not_finite_stops_the_run_before_any_checkpoint() {
     let output = room.run(&[&["--config", "c.toml"][..], &diverge].concat());
     let message = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{message}");
-    assert!(message.contains("at outer step 0, episode"), "{message}");
+    let named = message.contains("the inner loss is") && message.contains("at outer step 0, episode");
+    assert!(named, "{message}");
     assert!(!room.path("runs/tiny/checkpoints").exists());
 }
 
