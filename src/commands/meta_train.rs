@@ -9,7 +9,6 @@ use crate::{
     lora::Adapter,
     meta::{GradientMean, MetaGradient, MetaParams, OuterState, gradient_norm},
     model::HubSettings,
-    optim::global_norm,
     report::{Metrics, RunFolder, RunResult, StepRecord, peak_bytes},
     tasks::{self, EncodedEpisode, EpisodeSource, Split},
 };
@@ -75,6 +74,12 @@ pub fn resume(
         let reason =
             format!("the run was started with another configuration:\n  {list}\nstart a new run for these");
         return Err(Error::file(folder.dir(), reason));
+    }
+    let consumed = (progress.step as u64).checked_mul(config.outer.episodes_per_step as u64);
+    if consumed != Some(progress.next_episode) {
+        let (step, next) = (progress.step, progress.next_episode);
+        let reason = format!("damaged: step {step} cannot be followed by episode {next}");
+        return Err(Error::file(folder.last(), reason));
     }
     let session = Session::open(&config, hub)?;
     let mut state = OuterState::new(&session.learner, &session.outer, config.run.seed)?;
@@ -190,7 +195,8 @@ impl<'a> Run<'a> {
         let (gradient, context_tokens) = self.mean_gradient(&params)?;
         let lr_factor = self.session.lr_factor(self.progress.step);
         let grad_norm = self.state.apply(&gradient, &self.session.outer)?;
-        self.require_all_finite([("the norm of the mean meta-gradient", grad_norm)])?;
+        let norm = [("the norm of the mean meta-gradient", grad_norm)];
+        all_finite(norm, self.progress.step, self.progress.next_episode)?;
         self.progress.step += 1;
         self.progress.next_episode += self.session.config.outer.episodes_per_step as u64;
         let secs = start.elapsed().as_secs_f64();
@@ -245,11 +251,6 @@ impl<'a> Run<'a> {
         all_finite(inner.chain([outer, norm]), self.progress.step, episode)
     }
 
-    /// As [`Run::require_finite`], for what all episodes of the last step made together.
-    fn require_all_finite<'n>(&self, numbers: impl IntoIterator<Item = (&'n str, f64)>) -> Result<()> {
-        all_finite(numbers, self.progress.step, self.progress.next_episode)
-    }
-
     /// Scores held-out episodes where it is time, and keeps the best state; false if a stop was requested
     /// meanwhile.
     fn score_if_due(&mut self) -> Result<bool> {
@@ -273,14 +274,10 @@ impl<'a> Run<'a> {
     }
 
     fn save(&self, folder: &Path) -> Result<()> {
-        let tensors = self.state.named_tensors();
-        for (name, tensor) in &tensors {
-            self.require_all_finite([(name.as_str(), global_norm(std::slice::from_ref(tensor))?)])?;
-        }
         let layout = self.session.learner.layout.clone();
         let adapter = Adapter { layout, tensors: self.state.phi0() };
         let base = &self.session.config.model.base;
-        save_run(folder, &self.progress, &tensors, |new| adapter.save(new, base))?;
+        save_run(folder, &self.progress, &self.state.named_tensors(), |new| adapter.save(new, base))?;
         self.observer.notice(&Event::Saved(folder));
         Ok(())
     }

@@ -114,7 +114,7 @@ pub(super) fn lora_layout(lora: &LoraConfig, shape: &DecoderConfig) -> Result<Lo
     let (spec, layers) = (lora_spec(lora)?, shape.num_layers);
     match spec.layers {
         Layers::Top(k) if k > layers => {
-            Err(Error::Invalid(format!("lora.layers: is {k}, but the base has {layers} layers")))
+            Err(Error::Invalid(format!("lora.layers: is {k}, more than the layers of the base, {layers}")))
         }
         _ => Ok(LoraLayout::new(spec, shape)),
     }

@@ -2,158 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod room;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-use candle_core::{DType, Device};
-use perk::config::CorpusConfig;
-use perk::model::{Decoder, DecoderConfig, Family};
-use perk::tasks::corpus::Corpus;
-use perk::text::{Tokenizer, word_level};
+use room::{Room, names, stderr};
 use serde_json::Value;
-use tempfile::TempDir;
-
-const CONFIG: &str = r#"
-[model]
-base = "base"
-[lora]
-rank = 2
-alpha = 2.0
-[inner]
-steps = 2
-differentiated = 1
-eps_root = 1e-12
-lr = 0.01
-head_hidden = 4
-reduction = "constant"
-[outer]
-steps = 6
-episodes_per_step = 3
-lr = 3e-3
-lr_inner_lr = 1e-5
-warmup_steps = 2
-[data]
-context_tokens = 40
-segment_tokens = 24
-number_offset_max = 5
-shuffle_segments = true
-prompt = "Question: {question} Answer: {answer}"
-[eval]
-every = 2
-episodes = 4
-episodes_during = 3
-multiples = [1, 4]
-max_new_tokens = 3
-[run]
-dir = "runs/tiny"
-checkpoint_every = 2
-"#;
-
-/// A folder with a base of a few thousand random weights and a configuration.
-struct Room {
-    dir: TempDir,
-}
-
-impl Room {
-    fn new() -> Self {
-        let room = Self { dir: tempfile::tempdir().unwrap() };
-        let base = room.path("base");
-        word_level::save(&base, Corpus::new(CorpusConfig::default(), 0).unwrap().lexicon_texts()).unwrap();
-        let tokenizer = Tokenizer::from_folder(&base, None).unwrap();
-        let shape = DecoderConfig {
-            family: Family::Qwen2,
-            vocab_size: tokenizer.vocab_size(),
-            hidden_size: 16,
-            intermediate_size: 24,
-            num_layers: 1,
-            num_heads: 2,
-            num_kv_heads: 1,
-            head_dim: 8,
-            max_positions: 128,
-            rms_norm_eps: 1e-6,
-            rope_theta: 1e4,
-            rope_scaling: None,
-            tied: true,
-        };
-        let decoder = Decoder::random(&shape, 1, DType::F32, DType::F32, &Device::Cpu).unwrap();
-        decoder.save(&base, tokenizer.end_id()).unwrap();
-        fs::write(room.path("c.toml"), CONFIG).unwrap();
-        room
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_perk"));
-        command.current_dir(self.dir.path()).arg("meta-train").args(arguments).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// Runs, expects success, returns what was printed.
-    fn succeed(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{}", stderr(&output));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Runs, expects `code`, returns the message, which must begin with `error: ` and come once.
-    fn fail(&self, arguments: &[&str], code: i32) -> String {
-        let output = self.run(arguments);
-        let message = stderr(&output);
-        assert_eq!(output.status.code(), Some(code), "{message}");
-        assert_eq!(message.matches("error: ").count(), 1, "{message}");
-        assert!(!message.contains("panicked"), "{message}");
-        message
-    }
-
-    /// The metrics of a run without its times.
-    fn metrics(&self, run: &str) -> Vec<Value> {
-        let text = fs::read_to_string(self.path(run).join("metrics.jsonl")).unwrap();
-        let parse = |line: &str| {
-            let mut record: Value = serde_json::from_str(line).unwrap();
-            record.as_object_mut().unwrap().remove("secs");
-            record
-        };
-        text.lines().map(parse).collect()
-    }
-
-    fn result(&self, run: &str) -> Value {
-        serde_json::from_str(&fs::read_to_string(self.path(run).join("result.json")).unwrap()).unwrap()
-    }
-
-    /// Starts a run that would take long and sends it `signal` once it has done a few steps.
-    fn start_and_signal(&self, arguments: &[&str], run: &str, signal: &str) -> Output {
-        let child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let metrics = self.path(run).join("metrics.jsonl");
-        let start = Instant::now();
-        while fs::read_to_string(&metrics).map_or(0, |text| text.lines().count()) < 3 {
-            assert!(start.elapsed() < Duration::from_secs(60), "no step in a minute");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-        child.wait_with_output().unwrap()
-    }
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
 
 #[test]
 fn an_unknown_key_is_refused_with_the_right_one() {
@@ -318,6 +173,85 @@ fn a_base_that_is_not_there_is_one_clear_error() {
 }
 
 #[test]
+fn numbers_beyond_all_use_are_refused_before_anything_is_allocated() {
+    let most = i64::MAX;
+    let room = Room::new();
+    for key in [
+        "lora.rank",
+        "inner.steps",
+        "inner.head_hidden",
+        "outer.episodes_per_step",
+        "eval.episodes",
+        "eval.episodes_during",
+        "eval.max_new_tokens",
+        "data.number_offset_max",
+        "data.context_tokens",
+    ] {
+        let message = room.fail(&["--config", "c.toml", "--set", &format!("{key}={most}")], 2);
+        assert!(message.contains(key) && message.contains(&most.to_string()), "{message}");
+    }
+    let message = room.fail(&["--config", "c.toml", "--set", &format!("eval.multiples=[1, {most}]")], 2);
+    assert!(message.contains("eval.multiples"), "{message}");
+}
+
+#[test]
+fn a_length_that_the_background_cannot_fill_is_refused_before_training() {
+    let room = Room::new();
+    let sentences: Vec<String> = (0..60).map(|n| format!("The garden has {n} places.")).collect();
+    fs::write(room.path("book.txt"), sentences.join(" ")).unwrap();
+    let background = ["--config", "c.toml", "--set", "data.background=book.txt", "--set"];
+    let message = room.fail(&[&background[..], &["eval.multiples=[1, 9]"]].concat(), 1);
+    assert!(message.contains("too few sentences"), "{message}");
+    assert!(!room.path("runs/tiny").exists());
+    room.succeed(&[&background[..], &["eval.multiples=[1]"]].concat());
+}
+
+#[test]
+fn more_adapted_layers_than_the_base_has_are_refused() {
+    let room = Room::new();
+    for mode in ["--dry-run", "--set=run.seed=1"] {
+        let message = room.fail(&["--config", "c.toml", "--set", "lora.layers=9", mode], 1);
+        assert!(message.contains("lora.layers") && message.contains("is 9"), "{message}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_no_run() {
+    let room = Room::new();
+    let mut child =
+        room.command(&["--config", "c.toml"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    assert!(child.wait().unwrap().success());
+    assert_eq!(room.result("runs/tiny")["steps"], 6);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_one_clear_error() {
+    let room = Room::new();
+    room.succeed(&["--config", "c.toml"]);
+    let last = room.path("runs/tiny/checkpoints/last");
+    let damage = |file: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>| {
+        let whole = fs::read(last.join(file)).unwrap();
+        fs::write(last.join(file), change(whole.clone())).unwrap();
+        let message = room.fail(&["--resume", "runs/tiny"], 1);
+        assert!(message.contains("checkpoints/last"), "{message}");
+        fs::write(last.join(file), whole).unwrap();
+    };
+    for file in ["meta.safetensors", "state.json"] {
+        damage(file, &|_| Vec::new());
+        damage(file, &|whole| whole[..whole.len() / 2].to_vec());
+    }
+    for (key, value) in [("next_episode", u64::MAX), ("step", 5), ("step", u64::MAX)] {
+        damage("state.json", &|whole| {
+            let mut state: Value = serde_json::from_slice(&whole).unwrap();
+            state[key] = value.into();
+            serde_json::to_vec(&state).unwrap()
+        });
+    }
+    room.succeed(&["--resume", "runs/tiny"]);
+}
+
+#[test]
 fn there_is_nothing_to_continue_where_nothing_was_run() {
     let room = Room::new();
     let message = room.fail(&["--config", "c.toml", "--resume"], 1);
@@ -333,7 +267,7 @@ fn pretraining_the_same_recipe_twice_gives_the_same_base_and_meta_train_takes_it
     fs::write(room.path("base.toml"), recipe).unwrap();
     let pretrain = |out: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_perk"));
-        command.current_dir(room.dir.path()).args(["pretrain", "--config", "base.toml", "--out", out]);
+        command.current_dir(room.path("")).args(["pretrain", "--config", "base.toml", "--out", out]);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
     };
