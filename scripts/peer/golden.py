@@ -1,11 +1,13 @@
-"""Compares peer_meta_step.py with the golden files of tests/golden/README.md; run by its `--check`."""
+"""Compares the meta-gradient with the golden files (tests/golden/README.md)."""
 
 import json
 import math
 
 import torch
-from peer_meta_step import PROJECTIONS, Decoder, Learner, Sequence, Shape
 from safetensors.torch import load_file
+
+from .decoder import PROJECTIONS, Decoder, Sequence, Shape
+from .learner import Learner
 
 HEAD_NAMES = ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]
 
