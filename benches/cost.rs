@@ -92,7 +92,8 @@ fn table() {
 fn row(arguments: &Arguments, tokens: usize) {
     let learner = learner(arguments);
     let params = params::start(&learner, 5e-5);
-    let segments: Vec<_> = (0..tokens / arguments.segment).map(|s| sequence(arguments.segment, 4, s)).collect();
+    let segments: Vec<_> =
+        (0..tokens / arguments.segment).map(|s| sequence(arguments.segment, 4, s)).collect();
     let queries = [sequence(24, 20, 99)];
     let mut seconds: Vec<f64> = (0..arguments.repeat)
         .map(|_| {

@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // Outside #[test] functions too: a helper that fails is a test that fails.
 
+#[path = "support/base.rs"]
+mod base;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use base::saved;
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, qwen2};
@@ -12,36 +16,16 @@ use perk::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
 use perk::model::{
     CONFIG_FILE, Decoder, DecoderConfig, Family, Projection, RopeScaling, Session, WEIGHTS_FILE, greedy, tape,
 };
-use tempfile::TempDir;
 
 fn shape(family: Family, tied: bool) -> DecoderConfig {
     let llama3 =
         RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_positions: 64.0 };
-    DecoderConfig {
-        family,
-        vocab_size: 50,
-        hidden_size: 32,
-        intermediate_size: 48,
-        num_layers: 3,
-        num_heads: 4,
-        num_kv_heads: 2,
-        head_dim: 8,
-        max_positions: 1024,
-        rms_norm_eps: 1e-5,
-        rope_theta: 1e4,
-        rope_scaling: (family == Family::Llama).then_some(llama3),
-        tied,
-    }
+    let rope_scaling = (family == Family::Llama).then_some(llama3);
+    DecoderConfig { family, num_layers: 3, rope_scaling, ..base::shape(tied) }
 }
 
 fn random(config: &DecoderConfig, dtype: DType) -> Decoder {
     Decoder::random_trained(config, 7, dtype, dtype, &Device::Cpu).unwrap()
-}
-
-fn saved(decoder: &Decoder) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    decoder.save(folder.path(), 0).unwrap();
-    folder
 }
 
 fn load(folder: &Path, dtype: DType) -> Decoder {

@@ -2,7 +2,7 @@
 
 use perk::lora::LoraInit;
 use perk::meta::{Learner, LrParameterization, MetaParams, OuterOptions, OuterState};
-use perk::optim::Schedule;
+use perk::optim::{AdamW, Schedule};
 
 /// Meta-parameters of a fresh run with all inner learning rates at `inner_lr`.
 pub fn start(learner: &Learner, inner_lr: f64) -> MetaParams {
@@ -11,9 +11,7 @@ pub fn start(learner: &Learner, inner_lr: f64) -> MetaParams {
         lr_adapter: 1e-5,
         lr_inner_lr: 1e-5,
         lr_head: 1e-5,
-        beta1: 0.9,
-        beta2: 0.95,
-        eps: 1e-8,
+        adamw: AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, eps_root: 0.0 },
         weight_decay: 0.0,
         clip_norm: Some(1.0),
         warmup_steps: 0,

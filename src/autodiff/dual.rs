@@ -25,7 +25,9 @@ impl Dual {
             && tangent.shape() != primal.shape()
         {
             let (expected, found) = (primal.shape(), tangent.shape());
-            return Err(Error::Invalid(format!("a tangent of shape {found:?} for a value of shape {expected:?}")));
+            return Err(Error::Invalid(format!(
+                "a tangent of shape {found:?} for a value of shape {expected:?}"
+            )));
         }
         Ok(Self { primal, tangent, stacked: None })
     }

@@ -89,7 +89,12 @@ fn add_term<R: Real>(target: &mut [R], matrix_len: usize, term: &Term<'_>, fresh
     }
     let size = if term.half == Half::Both { target.len() } else { matrix_len };
     for (index, target) in target.chunks_exact_mut(size.max(1)).take(batch).enumerate() {
-        product(target, &Matrix::new(left, left_layout, index), &Matrix::new(right, right_layout, index), fresh)?;
+        product(
+            target,
+            &Matrix::new(left, left_layout, index),
+            &Matrix::new(right, right_layout, index),
+            fresh,
+        )?;
     }
     Ok(())
 }
@@ -141,7 +146,12 @@ impl<'a, R: Real> Matrix<'a, R> {
 }
 
 /// `target = left · right`, or `+=` unless `fresh`; the target is row-major.
-fn product<R: Real>(target: &mut [R], left: &Matrix<'_, R>, right: &Matrix<'_, R>, fresh: bool) -> Result<()> {
+fn product<R: Real>(
+    target: &mut [R],
+    left: &Matrix<'_, R>,
+    right: &Matrix<'_, R>,
+    fresh: bool,
+) -> Result<()> {
     let (m, k, n) = (left.rows, left.columns, right.columns);
     let fits = left.fits() && right.fits() && k == right.rows && target.len() == m * n;
     if !fits {
@@ -228,8 +238,7 @@ mod tests {
     fn batches_of_transposed_and_cut_factors_are_found_by_their_strides() {
         let a = ramp(&[2, 3, 6, 4], 1).narrow(2, 1, 5).unwrap();
         let b = ramp(&[2, 3, 8, 4], 2).transpose(2, 3).unwrap();
-        let found =
-            sum_of_products(false, None, &[Term { half: Half::First, left: &a, right: &b }]).unwrap();
+        let found = sum_of_products(false, None, &[Term { half: Half::First, left: &a, right: &b }]).unwrap();
         same(&found, &a.contiguous().unwrap().matmul(&b.contiguous().unwrap()).unwrap());
     }
 

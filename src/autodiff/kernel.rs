@@ -108,7 +108,9 @@ fn run_as<S: Scalar, const I: usize, const O: usize, K: Kernel<I, O>>(
     let flat = inputs.iter().map(|i| contiguous::<S>(i)).collect::<Result<Vec<_>>>()?;
     let guards: Vec<_> = flat
         .iter()
-        .map(|(primal, tangent)| (primal.storage_and_layout(), tangent.as_ref().map(|t| t.storage_and_layout())))
+        .map(|(primal, tangent)| {
+            (primal.storage_and_layout(), tangent.as_ref().map(|t| t.storage_and_layout()))
+        })
         .collect();
     let mut views = Vec::with_capacity(I);
     for ((primal, layout), tangent) in &guards {

@@ -50,4 +50,3 @@ pub fn pointwise<V: Ops, const I: usize, const O: usize>(
     let rows = count / row_width(count);
     V::run(&Elements { function, count }, rows, inputs, std::array::from_fn(|_| shape.clone()))
 }
-

@@ -22,6 +22,8 @@ pub trait Real:
     fn exp(self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
+    /// ln(1 + x), exact for small x too.
+    fn ln_1p(self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
     /// The error function.
@@ -40,6 +42,10 @@ impl Real for f32 {
     #[inline(always)]
     fn ln(self) -> Self {
         f32::ln(self)
+    }
+    #[inline(always)]
+    fn ln_1p(self) -> Self {
+        f32::ln_1p(self)
     }
     #[inline(always)]
     fn sqrt(self) -> Self {
@@ -63,6 +69,10 @@ impl Real for f64 {
     #[inline(always)]
     fn ln(self) -> Self {
         f64::ln(self)
+    }
+    #[inline(always)]
+    fn ln_1p(self) -> Self {
+        f64::ln_1p(self)
     }
     #[inline(always)]
     fn sqrt(self) -> Self {
@@ -98,6 +108,8 @@ pub trait Scalar:
     fn exp(self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
+    /// ln(1 + x), exact for small x too.
+    fn ln_1p(self) -> Self;
     /// Square root; its derivative at zero is taken as zero, as an adaptive optimiser needs it.
     fn sqrt(self) -> Self;
     /// The error function.
@@ -139,6 +151,10 @@ macro_rules! plain {
             #[inline(always)]
             fn ln(self) -> Self {
                 Real::ln(self)
+            }
+            #[inline(always)]
+            fn ln_1p(self) -> Self {
+                Real::ln_1p(self)
             }
             #[inline(always)]
             fn sqrt(self) -> Self {
@@ -218,6 +234,10 @@ impl<R: Real> Scalar for Pair<R> {
     #[inline(always)]
     fn ln(self) -> Self {
         Pair(self.0.ln(), self.1 / self.0)
+    }
+    #[inline(always)]
+    fn ln_1p(self) -> Self {
+        Pair(self.0.ln_1p(), self.1 / (R::of(1.0) + self.0))
     }
     #[inline(always)]
     fn sqrt(self) -> Self {

@@ -13,15 +13,15 @@ use perk::{
     report::{RunFolder, RunResult, table},
 };
 
-use super::{args::MetaTrain, hub_env::hub_settings, progress::Progress, signals};
+use super::{args::MetaTrain, hub_env::hub_settings, progress::Progress, signals, terminal};
 
 /// Runs the command.
 pub fn run(args: &MetaTrain) -> Result<ExitCode> {
     if args.dry_run {
-        print_plan(&plan(&load(args, args.config.as_deref())?, &hub_settings())?);
+        print_plan(&plan(&load(args, args.config.as_deref())?, &hub_settings())?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let stop = signals::listen(|| eprintln!("stopping after this step (Ctrl-C again to stop at once)"));
+    let stop = signals::listen(|| terminal::note("stopping after this step (Ctrl-C again to stop at once)"));
     let progress = Progress::new(stop);
     let (folder, outcome) = match &args.resume {
         None => {
@@ -40,7 +40,7 @@ pub fn run(args: &MetaTrain) -> Result<ExitCode> {
         }
     };
     progress.close();
-    Ok(conclude(&folder, &outcome))
+    conclude(&folder, &outcome)
 }
 
 /// The configuration and folder of the run to continue.
@@ -61,44 +61,49 @@ fn load(args: &MetaTrain, path: Option<&Path>) -> Result<Config> {
     Config::load(path, &args.overrides)
 }
 
-fn conclude(folder: &RunFolder, outcome: &Outcome) -> ExitCode {
+fn conclude(folder: &RunFolder, outcome: &Outcome) -> Result<ExitCode> {
     match outcome {
         Outcome::Finished(result) => {
-            print_result(result, &folder.result());
-            ExitCode::SUCCESS
+            print_result(result, &folder.result())?;
+            Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted { step } => {
             let dir = folder.dir().display();
-            eprintln!("stopped and saved after {step} steps; continue with: perk meta-train --resume {dir}");
-            ExitCode::from(signals::INTERRUPTED)
+            terminal::note(&format!(
+                "stopped and saved after {step} steps; continue with: perk meta-train --resume {dir}"
+            ));
+            Ok(ExitCode::from(signals::INTERRUPTED))
         }
     }
 }
 
-fn print_result(result: &RunResult, path: &Path) {
+fn print_result(result: &RunResult, path: &Path) -> Result<()> {
     let peak = result.peak_bytes.map_or_else(String::new, |bytes| format!(", at most {}", gigabytes(bytes)));
-    println!(
-        "{} steps on {} trained parameters in {:.0} s, scored in {:.0} s{peak}\n",
+    let facts = format!(
+        "{} steps on {} trained parameters in {:.0} s, scored in {:.0} s{peak}",
         result.steps, result.trainable_parameters, result.train_secs, result.eval_secs
     );
-    print!("{}", table(&result.rows, result.chance));
-    println!("\n{}", path.display());
+    let table = table(&result.rows, result.chance);
+    terminal::print(&format!("{facts}\n\n{table}\n{}", path.display()))
 }
 
-fn print_plan(plan: &Plan) {
+fn print_plan(plan: &Plan) -> Result<()> {
     let [adapter, rates, head] = plan.trainable;
     let estimate = &plan.estimate;
-    println!("{}", plan.config);
-    println!("frozen parameters     {}", plan.base_parameters);
-    println!("trained parameters    {}", adapter + rates + head);
-    println!("  adapter             {adapter}");
-    println!("  inner rates         {rates}");
-    println!("  head                {head}");
-    println!("memory, about         {}", gigabytes(estimate.total_bytes()));
-    println!("  base                {}", gigabytes(estimate.base_bytes));
-    println!("  adapter copies      {}", gigabytes(estimate.adapter_bytes));
-    println!("  activations         {}", gigabytes(estimate.activation_bytes));
-    println!("  vocabulary rows     {}", gigabytes(estimate.vocab_bytes));
+    let numbers = [
+        ("frozen parameters", plan.base_parameters.to_string()),
+        ("trained parameters", (adapter + rates + head).to_string()),
+        ("  adapter", adapter.to_string()),
+        ("  inner rates", rates.to_string()),
+        ("  head", head.to_string()),
+        ("memory, about", gigabytes(estimate.total_bytes())),
+        ("  base", gigabytes(estimate.base_bytes)),
+        ("  adapter copies", gigabytes(estimate.adapter_bytes)),
+        ("  activations", gigabytes(estimate.activation_bytes)),
+        ("  vocabulary rows", gigabytes(estimate.vocab_bytes)),
+    ];
+    let lines = numbers.map(|(name, number)| format!("{name:<22}{number}"));
+    terminal::print(&format!("{}\n{}", plan.config, lines.join("\n")))
 }
 
 fn gigabytes(bytes: u64) -> String {

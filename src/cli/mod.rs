@@ -6,6 +6,7 @@ mod meta_train;
 mod pretrain;
 mod progress;
 mod signals;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -26,7 +27,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            terminal::note(&format!("error: {error}"));
             ExitCode::from(if matches!(error, Error::Config { .. }) { USAGE } else { 1 })
         }
     }

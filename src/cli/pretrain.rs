@@ -9,7 +9,7 @@ use perk::{
     config::BaseRecipe,
 };
 
-use super::args::Pretrain;
+use super::{args::Pretrain, terminal};
 
 /// Plain lines come after this many steps.
 const LINE_STEPS: usize = 25;
@@ -22,7 +22,7 @@ pub fn run(args: &Pretrain) -> Result<ExitCode> {
     }
     let mut progress = Progress { bar: std::io::stderr().is_terminal().then(bar) };
     make_base(&recipe, &recipe.run.dir, &mut progress)?;
-    println!("{}", recipe.run.dir.display());
+    terminal::print(&recipe.run.dir.display().to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -47,7 +47,7 @@ impl PretrainObserver for Progress {
                 bar.set_message(numbers);
             }
             None if done.step.is_multiple_of(LINE_STEPS) || done.step == done.steps => {
-                eprintln!("step {}/{}  {numbers}", done.step, done.steps);
+                terminal::note(&format!("step {}/{}  {numbers}", done.step, done.steps));
             }
             None => {}
         }

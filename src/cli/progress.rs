@@ -15,6 +15,8 @@ use perk::{
     report::{EvalRecord, StepRecord},
 };
 
+use super::terminal;
+
 /// Plain lines come at least this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 /// And after this many steps.
@@ -62,7 +64,7 @@ impl Progress {
     fn line(&self, text: &str) {
         match &self.bars {
             Some(bars) => bars.steps.println(text),
-            None => eprintln!("{text}"),
+            None => terminal::note(text),
         }
     }
 
@@ -78,7 +80,7 @@ impl Progress {
         if waited || record.step.is_multiple_of(LINE_STEPS) || record.step == state.steps {
             state.last_line = Some(Instant::now());
             let (step, steps, eta) = (record.step, state.steps, state.eta(record.step));
-            eprintln!("step {step}/{steps}  {}  eta {eta}", describe(record));
+            terminal::note(&format!("step {step}/{steps}  {}  eta {eta}", describe(record)));
         }
     }
 
@@ -102,7 +104,7 @@ impl Progress {
                 bars.scoring.set_message("");
             }
         } else if done == total && what.contains('×') {
-            eprintln!("scored {what}: {total} episodes");
+            terminal::note(&format!("scored {what}: {total} episodes"));
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     lora::Adapter,
     meta::{GradientMean, MetaGradient, MetaParams, OuterState, gradient_norm},
     model::HubSettings,
+    optim::global_norm,
     report::{Metrics, RunFolder, RunResult, StepRecord, peak_bytes},
     tasks::{self, EncodedEpisode, EpisodeSource, Split},
 };
@@ -99,6 +100,18 @@ fn initial_state(session: &Session) -> Result<OuterState> {
     Ok(state)
 }
 
+/// Fails with the first number that is NaN or infinite.
+fn all_finite<'n>(
+    numbers: impl IntoIterator<Item = (&'n str, f64)>,
+    step: usize,
+    episode: u64,
+) -> Result<()> {
+    match numbers.into_iter().find(|(_, value)| !value.is_finite()) {
+        None => Ok(()),
+        Some((what, value)) => Err(Error::NonFinite { what: what.to_owned(), value, step, episode }),
+    }
+}
+
 struct Run<'a> {
     session: Session,
     folder: &'a RunFolder,
@@ -123,6 +136,9 @@ impl<'a> Run<'a> {
         // Everything that can be wrong with the data shows before the run leaves a trace.
         let during = if config.eval.every == 0 { 0 } else { config.eval.episodes_during };
         let held_out = scores::held_out(&session, 1, during)?;
+        for &multiple in &config.eval.multiples {
+            scores::held_out(&session, multiple, 1)?;
+        }
         session.encoder.encode(&source.episode(0)?, 0, Split::Train)?;
         folder.make()?;
         write_file(&folder.config(), |out| {
@@ -174,6 +190,7 @@ impl<'a> Run<'a> {
         let (gradient, context_tokens) = self.mean_gradient(&params)?;
         let lr_factor = self.session.lr_factor(self.progress.step);
         let grad_norm = self.state.apply(&gradient, &self.session.outer)?;
+        self.require_all_finite([("the norm of the mean meta-gradient", grad_norm)])?;
         self.progress.step += 1;
         self.progress.next_episode += self.session.config.outer.episodes_per_step as u64;
         let secs = start.elapsed().as_secs_f64();
@@ -225,12 +242,12 @@ impl<'a> Run<'a> {
         let norm = ("the norm of the meta-gradient", gradient_norm(gradient)?);
         let inner = gradient.inner_losses.iter().map(|&loss| ("the inner loss", loss));
         let outer = ("the outer loss", gradient.outer_loss);
-        match inner.chain([outer, norm]).find(|(_, value)| !value.is_finite()) {
-            None => Ok(()),
-            Some((what, value)) => {
-                Err(Error::NonFinite { what: what.to_owned(), value, step: self.progress.step, episode })
-            }
-        }
+        all_finite(inner.chain([outer, norm]), self.progress.step, episode)
+    }
+
+    /// As [`Run::require_finite`], for what all episodes of the last step made together.
+    fn require_all_finite<'n>(&self, numbers: impl IntoIterator<Item = (&'n str, f64)>) -> Result<()> {
+        all_finite(numbers, self.progress.step, self.progress.next_episode)
     }
 
     /// Scores held-out episodes where it is time, and keeps the best state; false if a stop was requested
@@ -256,10 +273,14 @@ impl<'a> Run<'a> {
     }
 
     fn save(&self, folder: &Path) -> Result<()> {
+        let tensors = self.state.named_tensors();
+        for (name, tensor) in &tensors {
+            self.require_all_finite([(name.as_str(), global_norm(std::slice::from_ref(tensor))?)])?;
+        }
         let layout = self.session.learner.layout.clone();
         let adapter = Adapter { layout, tensors: self.state.phi0() };
         let base = &self.session.config.model.base;
-        save_run(folder, &self.progress, &self.state.named_tensors(), |new| adapter.save(new, base))?;
+        save_run(folder, &self.progress, &tensors, |new| adapter.save(new, base))?;
         self.observer.notice(&Event::Saved(folder));
         Ok(())
     }

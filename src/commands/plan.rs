@@ -1,14 +1,13 @@
 //! What a run would be: nothing is trained, the weights are not read.
 
 use crate::{
-    config::{Config, data::Task},
+    config::{Activations, Config, Task},
     error::Result,
-    lora::LoraLayout,
     meta::{Estimate, Workload, base_parameters, trainable_parameters},
     model::{DecoderConfig, HubSettings},
 };
 
-use super::session::{base_folder, lora_spec, parallel_episodes};
+use super::session::{base_folder, dtypes, lora_layout, parallel_episodes};
 
 /// Tokens that `doc_12:` adds to a segment, at most.
 const PREFIX_TOKENS: usize = 8;
@@ -42,17 +41,17 @@ fn segments_at_once(config: &Config) -> usize {
 /// A base whose shape cannot be found or read.
 pub fn plan(config: &Config, hub: &HubSettings) -> Result<Plan> {
     let shape = DecoderConfig::from_folder(&base_folder(config, hub)?)?;
-    let layout = LoraLayout::new(lora_spec(&config.lora)?, &shape);
-    let (_, compute) = super::session::dtypes(config.model.storage);
+    let layout = lora_layout(&config.lora, &shape)?;
+    let (storage, compute) = dtypes(config.model.storage);
     let work = Workload {
-        storage_bytes: config.model.storage.bytes(),
+        storage_bytes: storage.size_in_bytes(),
         compute_bytes: compute.size_in_bytes(),
         inner_steps: config.inner.steps,
         learned_lr: config.inner.learned_lr,
         head_hidden: config.inner.head.then_some(config.inner.head_hidden),
         micro_batch_segments: segments_at_once(config),
         segment_tokens: config.data.segment_tokens + PREFIX_TOKENS,
-        keep_activations: config.inner.activations == crate::config::Activations::Keep,
+        keep_activations: config.inner.activations == Activations::Keep,
         parallel_episodes: parallel_episodes(config, &shape),
     };
     Ok(Plan {

@@ -8,12 +8,9 @@ use crate::{
     config::{self, Config, InnerConfig, LoraConfig, OuterConfig, Storage},
     error::{Error, Result},
     lora::{Layers, LoraInit, LoraLayout, LoraSpec},
-    meta::{
-        InnerOptimizer, InnerOptions, Learner, LrParameterization, OuterOptions, Reduction, Workers,
-        base_parameters,
-    },
-    model::{Activations, Decoder, DecoderConfig, HubSettings, Projection, resolve},
-    optim::{AdamW, Schedule},
+    meta::{InnerOptimizer, InnerOptions, Learner, OuterOptions, Reduction, Workers, base_parameters},
+    model::{Decoder, DecoderConfig, HubSettings, Projection, resolve},
+    optim::AdamW,
     tasks::Encoder,
     text::Tokenizer,
 };
@@ -49,7 +46,7 @@ impl Session {
         let tokenizer = Tokenizer::from_folder(&folder, config.model.end_token.as_deref())?;
         let (storage, compute) = dtypes(config.model.storage);
         let decoder = Decoder::load(&folder, storage, compute, &device(&config.run.device)?)?;
-        let layout = LoraLayout::new(lora_spec(&config.lora)?, &decoder.config);
+        let layout = lora_layout(&config.lora, &decoder.config)?;
         let workers = Workers::new(parallel_episodes(config, &decoder.config))?;
         let encoder = Encoder::new(&config.data, tokenizer.clone(), config.run.seed);
         Ok(Self {
@@ -112,18 +109,25 @@ pub(super) fn parallel_episodes(config: &Config, shape: &DecoderConfig) -> usize
     wanted.min(config.outer.episodes_per_step.max(config.eval.episodes))
 }
 
-pub(super) fn lora_spec(lora: &LoraConfig) -> Result<LoraSpec> {
+/// The adapter's form on a base of this shape.
+pub(super) fn lora_layout(lora: &LoraConfig, shape: &DecoderConfig) -> Result<LoraLayout> {
+    let (spec, layers) = (lora_spec(lora)?, shape.num_layers);
+    match spec.layers {
+        Layers::Top(k) if k > layers => {
+            Err(Error::Invalid(format!("lora.layers: is {k}, but the base has {layers} layers")))
+        }
+        _ => Ok(LoraLayout::new(spec, shape)),
+    }
+}
+
+fn lora_spec(lora: &LoraConfig) -> Result<LoraSpec> {
     let known = |name: &str| Projection::ALL.into_iter().find(|projection| projection.name() == name);
     if let Some(stranger) = lora.targets.iter().find(|name| known(name).is_none()) {
         return Err(Error::Invalid(format!("lora.targets: `{stranger}` is no projection")));
     }
     let wanted = |projection: &Projection| lora.targets.iter().any(|name| name == projection.name());
-    let layers = match lora.layers {
-        config::LayerChoice::All => Layers::All,
-        config::LayerChoice::Top(k) => Layers::Top(k),
-    };
     let targets = Projection::ALL.into_iter().filter(wanted).collect();
-    Ok(LoraSpec { rank: lora.rank, alpha: lora.alpha, use_rslora: lora.rslora, targets, layers })
+    Ok(LoraSpec { rank: lora.rank, alpha: lora.alpha, use_rslora: lora.rslora, targets, layers: lora.layers })
 }
 
 /// A limit of 0 is none.
@@ -150,10 +154,7 @@ fn inner_options(inner: &InnerConfig) -> InnerOptions {
             config::Reduction::Constant => Reduction::Constant(inner.divisor),
         },
         micro_batch_segments: inner.micro_batch_segments,
-        activations: match inner.activations {
-            config::Activations::Keep => Activations::Keep,
-            config::Activations::Recompute => Activations::Recompute,
-        },
+        activations: inner.activations,
     }
 }
 
@@ -163,24 +164,15 @@ fn outer_options(outer: &OuterConfig, inner: &InnerConfig, lora: &LoraConfig) ->
         lr_adapter: outer.lr,
         lr_inner_lr: outer.lr_inner_lr,
         lr_head: outer.lr_head,
-        beta1: outer.beta1,
-        beta2: outer.beta2,
-        eps: outer.eps,
+        adamw: AdamW { beta1: outer.beta1, beta2: outer.beta2, eps: outer.eps, eps_root: 0.0 },
         weight_decay: outer.weight_decay,
         clip_norm: limit(outer.clip_norm),
         warmup_steps: outer.warmup_steps,
-        schedule: match outer.schedule {
-            config::Schedule::Cosine => Schedule::Cosine,
-            config::Schedule::Linear => Schedule::Linear,
-            config::Schedule::Constant => Schedule::Constant,
-        },
+        schedule: outer.schedule,
         final_lr_fraction: outer.final_lr_fraction,
         inner_lr: inner.lr,
         learned_lr: inner.learned_lr,
-        lr_parameterization: match inner.lr_parameterization {
-            config::LrParameterization::Log => LrParameterization::Log,
-            config::LrParameterization::Linear => LrParameterization::Linear,
-        },
+        lr_parameterization: inner.lr_parameterization,
         head_hidden: inner.head_hidden,
         init: match lora.init {
             config::Init::Peft => LoraInit::Peft,

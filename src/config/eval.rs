@@ -43,12 +43,14 @@ impl EvalConfig {
     /// Adds what is wrong with the values to `faults`.
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("eval", faults);
-        check.count("episodes", self.episodes);
-        check.require(self.every == 0 || self.episodes_during > 0, "episodes_during", "must be 1 or more");
+        check.range("episodes", self.episodes, 1, 1 << 20);
+        check.range("episodes_during", self.episodes_during, usize::from(self.every > 0), 1 << 20);
         check.require(!self.multiples.is_empty(), "multiples", "must hold at least one length");
-        check.require(!self.multiples.contains(&0), "multiples", "must be 1 or more each");
+        for &multiple in &self.multiples {
+            check.range("multiples", multiple, 1, 1 << 16);
+        }
         let rising = self.multiples.is_sorted_by(|a, b| a < b);
         check.require(rising, "multiples", "must rise, without repeats");
-        check.count("max_new_tokens", self.max_new_tokens);
+        check.range("max_new_tokens", self.max_new_tokens, 1, 1 << 16);
     }
 }

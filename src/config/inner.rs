@@ -27,23 +27,24 @@ pub enum Reduction {
     Constant,
 }
 
-/// How a learned rate is stored.
+/// What a learned inner learning rate is stored as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LrParameterization {
-    /// Its logarithm: stays positive.
+    /// Its logarithm: it stays positive, and an outer step changes it by a factor.
     Log,
-    /// The rate itself, as the authors do.
+    /// Itself, as in the authors' code.
     Linear,
 }
 
-/// What happens to a layer's intermediate values between forward and backward.
+/// Whether the forward pass keeps each layer's intermediate values for the backward pass, or only its
+/// input, and computes the rest again: a third more arithmetic for far less memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activations {
-    /// Kept: faster.
+    /// Keep them.
     Keep,
-    /// Only each layer's input is kept, the rest computed again: smaller.
+    /// Keep the input of each layer and recompute (Chen et al. 2016).
     Recompute,
 }
 
@@ -121,7 +122,7 @@ impl InnerConfig {
     /// Adds what is wrong with the values to `faults`.
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("inner", faults);
-        check.count("steps", self.steps);
+        check.range("steps", self.steps, 1, 1000);
         let most = format!("is {}, more than inner.steps = {}", self.differentiated, self.steps);
         check.require(self.differentiated <= self.steps, "differentiated", most);
         check.decay("beta1", self.beta1);
@@ -132,7 +133,7 @@ impl InnerConfig {
         check.not_negative("weight_decay", self.weight_decay);
         check.not_negative("clip_norm", self.clip_norm);
         check.positive("lr", self.lr);
-        check.count("head_hidden", self.head_hidden);
+        check.range("head_hidden", self.head_hidden, 1, 1 << 16);
         check.positive("divisor", self.divisor);
         check.count("micro_batch_segments", self.micro_batch_segments);
         let pointless = self.normalize_weights && !self.head;

@@ -9,16 +9,16 @@ use crate::error::Fault;
 pub const PROJECTIONS: [&str; 7] =
     ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
-/// `"all"`, or a number k: the k layers nearest the output.
+/// Which layers carry adapters: written as `"all"`, or a number k for the last k.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LayerChoice {
+pub enum Layers {
     /// Every layer.
     All,
-    /// The last k.
+    /// The last k layers, counted from the output (the paper's choice for 7B models).
     Top(usize),
 }
 
-impl Serialize for LayerChoice {
+impl Serialize for Layers {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match *self {
             Self::All => serializer.serialize_str("all"),
@@ -27,7 +27,7 @@ impl Serialize for LayerChoice {
     }
 }
 
-impl<'de> Deserialize<'de> for LayerChoice {
+impl<'de> Deserialize<'de> for Layers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(LayerVisitor)
     }
@@ -36,23 +36,23 @@ impl<'de> Deserialize<'de> for LayerChoice {
 struct LayerVisitor;
 
 impl de::Visitor<'_> for LayerVisitor {
-    type Value = LayerChoice;
+    type Value = Layers;
 
     fn expecting(&self, out: &mut std::fmt::Formatter) -> std::fmt::Result {
         out.write_str("\"all\" or a number of layers")
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<LayerChoice, E> {
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Layers, E> {
         match text {
-            "all" => Ok(LayerChoice::All),
+            "all" => Ok(Layers::All),
             other => Err(E::invalid_value(de::Unexpected::Str(other), &self)),
         }
     }
 
-    fn visit_u64<E: de::Error>(self, layers: u64) -> Result<LayerChoice, E> {
+    fn visit_u64<E: de::Error>(self, layers: u64) -> Result<Layers, E> {
         let layers =
             usize::try_from(layers).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(layers), &self))?;
-        Ok(LayerChoice::Top(layers))
+        Ok(Layers::Top(layers))
     }
 }
 
@@ -79,7 +79,7 @@ pub struct LoraConfig {
     /// Adapted projections, of [`PROJECTIONS`].
     pub targets: Vec<String>,
     /// Adapted layers.
-    pub layers: LayerChoice,
+    pub layers: Layers,
     /// Start.
     pub init: Init,
     /// Standard deviation of B's start with `small_b`.
@@ -93,7 +93,7 @@ impl Default for LoraConfig {
             alpha: 16.0,
             rslora: true,
             targets: PROJECTIONS.map(str::to_owned).to_vec(),
-            layers: LayerChoice::All,
+            layers: Layers::All,
             init: Init::Peft,
             b_std: 0.02,
         }
@@ -104,9 +104,9 @@ impl LoraConfig {
     /// Adds what is wrong with the values to `faults`.
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("lora", faults);
-        check.count("rank", self.rank);
+        check.range("rank", self.rank, 1, 1 << 14);
         check.positive("alpha", self.alpha);
-        check.require(self.layers != LayerChoice::Top(0), "layers", "must be \"all\" or 1 or more");
+        check.require(self.layers != Layers::Top(0), "layers", "must be \"all\" or 1 or more");
         check.positive("b_std", self.b_std);
         check.require(!self.targets.is_empty(), "targets", "must name at least one projection");
         for (place, target) in self.targets.iter().enumerate() {

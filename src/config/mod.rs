@@ -2,7 +2,8 @@
 
 mod base_recipe;
 mod check;
-pub mod data;
+mod corpus;
+mod data;
 mod eval;
 mod inner;
 mod lora;
@@ -12,16 +13,19 @@ mod pretrain;
 mod raw;
 mod run;
 mod whole;
+mod world;
 
 pub use base_recipe::{BaseRecipe, BaseRun};
 pub use check::Checker;
-pub use data::{CorpusConfig, DataConfig};
+pub use corpus::CorpusConfig;
+pub use data::{BackgroundSource, DataConfig, Task};
 pub use eval::EvalConfig;
 pub use inner::{Activations, InnerConfig, LrParameterization, Optimizer, Reduction};
-pub use lora::{Init, LayerChoice, LoraConfig, PROJECTIONS};
+pub use lora::{Init, Layers, LoraConfig, PROJECTIONS};
 pub use model::{ModelConfig, Storage};
 pub use outer::{OuterConfig, Schedule};
 pub use pretrain::{BaseShape, PretrainConfig, PretrainTraining};
 pub use raw::Raw;
 pub use run::RunConfig;
 pub use whole::Config;
+pub use world::WorldConfig;

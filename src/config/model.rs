@@ -19,17 +19,6 @@ pub enum Storage {
     F64,
 }
 
-impl Storage {
-    /// Bytes of one number.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::Bf16 | Self::F16 => 2,
-            Self::F32 => 4,
-            Self::F64 => 8,
-        }
-    }
-}
-
 /// The frozen base and its tokenizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

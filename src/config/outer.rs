@@ -82,7 +82,7 @@ impl OuterConfig {
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("outer", faults);
         check.count("steps", self.steps);
-        check.count("episodes_per_step", self.episodes_per_step);
+        check.range("episodes_per_step", self.episodes_per_step, 1, 1 << 16);
         check.not_negative("lr", self.lr);
         check.not_negative("lr_inner_lr", self.lr_inner_lr);
         check.not_negative("lr_head", self.lr_head);
@@ -91,8 +91,7 @@ impl OuterConfig {
         check.positive("eps", self.eps);
         check.not_negative("weight_decay", self.weight_decay);
         check.not_negative("clip_norm", self.clip_norm);
-        let fraction = (0.0..=1.0).contains(&self.final_lr_fraction);
-        check.require(fraction, "final_lr_fraction", "must be from 0 to 1");
+        check.fraction("final_lr_fraction", self.final_lr_fraction);
         check.require(self.parallel_episodes <= 1024, "parallel_episodes", "must be 1024 or less");
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Checker;
 use crate::error::Fault;
 
 /// Configuration of pretraining, by block.
@@ -111,73 +112,41 @@ impl PretrainConfig {
     }
 }
 
-fn require(faults: &mut Vec<Fault>, holds: bool, key: &str, reason: impl Into<String>) {
-    if !holds {
-        faults.push(Fault { key: key.to_owned(), reason: reason.into() });
-    }
-}
-
 impl BaseShape {
     /// Adds what is wrong with the values to `faults`.
     pub fn validate(&self, faults: &mut Vec<Fault>) {
+        let mut check = Checker::new("model", faults);
         // Bases of this command are small; these bounds keep a slip of the pen out of the allocator.
-        let sizes = [
-            ("model.hidden_size", self.hidden_size, 1 << 14),
-            ("model.intermediate_size", self.intermediate_size, 1 << 16),
-            ("model.num_layers", self.num_layers, 1 << 8),
-            ("model.num_heads", self.num_heads, 1 << 8),
-            ("model.num_kv_heads", self.num_kv_heads, 1 << 8),
-            ("model.max_positions", self.max_positions, 1 << 24),
-        ];
-        for (key, size, most) in sizes {
-            require(
-                faults,
-                (1..=most).contains(&size),
-                key,
-                format!("must be from 1 to {most}, found {size}"),
-            );
-        }
+        check.range("hidden_size", self.hidden_size, 1, 1 << 14);
+        check.range("intermediate_size", self.intermediate_size, 1, 1 << 16);
+        check.range("num_layers", self.num_layers, 1, 1 << 8);
+        check.range("num_heads", self.num_heads, 1, 1 << 8);
+        check.range("num_kv_heads", self.num_kv_heads, 1, 1 << 8);
+        check.range("max_positions", self.max_positions, 1, 1 << 24);
         let (hidden, heads, kv_heads) = (self.hidden_size, self.num_heads, self.num_kv_heads);
         let even = heads > 0 && hidden.is_multiple_of(2 * heads);
-        require(faults, even, "model.num_heads", format!("must divide {hidden} into heads of even width"));
+        check.require(even, "num_heads", format!("must divide {hidden} into heads of even width"));
         let shared = kv_heads > 0 && heads.is_multiple_of(kv_heads);
-        require(faults, shared, "model.num_kv_heads", format!("must divide the {heads} heads"));
-        for (key, value) in [("model.rope_theta", self.rope_theta), ("model.rms_norm_eps", self.rms_norm_eps)]
-        {
-            let positive = value > 0.0 && value.is_finite();
-            require(faults, positive, key, format!("must be above 0, found {value}"));
-        }
+        check.require(shared, "num_kv_heads", format!("must divide the {heads} heads"));
+        check.positive("rope_theta", self.rope_theta);
+        check.positive("rms_norm_eps", self.rms_norm_eps);
     }
 }
 
 impl PretrainTraining {
     /// Adds what is wrong with the values to `faults`.
     pub fn validate(&self, faults: &mut Vec<Fault>) {
-        for (key, count, most) in [
-            ("train.steps", self.steps, 1 << 32),
-            ("train.batch", self.batch, 1 << 16),
-            ("train.sequence_tokens", self.sequence_tokens, 1 << 16),
-        ] {
-            let reason = format!("must be from 1 to {most}, found {count}");
-            require(faults, (1..=most).contains(&count), key, reason);
-        }
-        for (key, value) in [
-            ("train.lr", self.lr),
-            ("train.eps", self.eps),
-            ("train.weight_decay", self.weight_decay),
-            ("train.clip_norm", self.clip_norm),
-        ] {
-            let positive = value >= 0.0 && value.is_finite();
-            require(faults, positive, key, format!("must be 0 or more, found {value}"));
-        }
-        for (key, value) in [("train.beta1", self.beta1), ("train.beta2", self.beta2)] {
-            let decay = (0.0..1.0).contains(&value);
-            require(faults, decay, key, format!("must be at least 0 and below 1, found {value}"));
-        }
-        let fraction = (0.0..=1.0).contains(&self.final_lr_fraction);
-        require(faults, fraction, "train.final_lr_fraction", "must be from 0 to 1");
-        let (warm, steps) = (self.warmup_steps, self.steps);
-        let reason = format!("is {warm}, more than train.steps = {steps}");
-        require(faults, warm <= steps, "train.warmup_steps", reason);
+        let mut check = Checker::new("train", faults);
+        check.range("steps", self.steps, 1, u32::MAX as usize);
+        check.range("batch", self.batch, 1, 1 << 16);
+        check.range("sequence_tokens", self.sequence_tokens, 1, 1 << 16);
+        check.not_negative("lr", self.lr);
+        check.not_negative("eps", self.eps);
+        check.not_negative("weight_decay", self.weight_decay);
+        check.not_negative("clip_norm", self.clip_norm);
+        check.decay("beta1", self.beta1);
+        check.decay("beta2", self.beta2);
+        check.fraction("final_lr_fraction", self.final_lr_fraction);
+        check.range("warmup_steps", self.warmup_steps, 0, self.steps);
     }
 }

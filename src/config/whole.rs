@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Checker, DataConfig, EvalConfig, InnerConfig, LoraConfig, ModelConfig, OuterConfig, Raw, RunConfig,
-    Schedule, data::Task,
+    Schedule, Task,
 };
 use crate::error::{Error, Fault, Result};
 
@@ -169,7 +169,7 @@ mod tests {
             resolve(&text, &["lora.rank=8", "lora.layers=all", "run.dir=runs/a b", "eval.multiples=[1, 3]"]);
         let config = config.unwrap();
         assert_eq!(config.lora.rank, 8);
-        assert_eq!(config.lora.layers, super::super::LayerChoice::All);
+        assert_eq!(config.lora.layers, super::super::Layers::All);
         assert_eq!(config.run.dir, Path::new("runs/a b"));
         assert_eq!(config.eval.multiples, [1, 3]);
     }

@@ -1,18 +1,7 @@
 //! Which matrices of a decoder carry an adapter, and how their tensors are ordered and named.
 
-use serde::{Deserialize, Serialize};
-
+pub use crate::config::Layers;
 use crate::model::{DecoderConfig, Projection};
-
-/// Which layers carry adapters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Layers {
-    /// Every layer.
-    All,
-    /// The last k layers, counted from the output (the paper's choice for 7B models).
-    Top(usize),
-}
 
 /// Form of a LoRA adapter: `y = x Wᵀ + b + s (x Aᵀ) Bᵀ` (Hu et al., 2021).
 #[derive(Debug, Clone, PartialEq)]

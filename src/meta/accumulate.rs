@@ -18,7 +18,7 @@ pub struct GradientMean {
 }
 
 impl GradientMean {
-    /// Adds one episode's meta-gradient.
+    /// Adds one episode's meta-gradient; fails if its tensors have other shapes.
     pub fn add(&mut self, next: MetaGradient) -> Result<()> {
         match &mut self.sum {
             None => self.sum = Some(next),

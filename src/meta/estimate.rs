@@ -103,27 +103,13 @@ fn values_per_token(config: &DecoderConfig, segment_tokens: usize) -> usize {
 mod tests {
     use crate::{
         lora::{Layers, LoraSpec},
-        model::{Family, Projection},
+        model::Projection,
     };
 
     use super::*;
 
     fn qwen() -> (DecoderConfig, LoraLayout) {
-        let config = DecoderConfig {
-            family: Family::Qwen2,
-            vocab_size: 151_936,
-            hidden_size: 896,
-            intermediate_size: 4864,
-            num_layers: 24,
-            num_heads: 14,
-            num_kv_heads: 2,
-            head_dim: 64,
-            max_positions: 32_768,
-            rms_norm_eps: 1e-6,
-            rope_theta: 1e6,
-            rope_scaling: None,
-            tied: true,
-        };
+        let config = DecoderConfig::qwen2_5_0_5b();
         let targets = Projection::ALL.to_vec();
         let spec = LoraSpec { rank: 16, alpha: 16.0, use_rslora: true, targets, layers: Layers::All };
         let layout = LoraLayout::new(spec, &config);

@@ -43,7 +43,8 @@ impl<V> Head<V> {
 
     /// The head with each tensor mapped.
     pub fn map<U>(&self, f: impl Fn(&V) -> Result<U>) -> Result<Head<U>> {
-        let affine = |a: &Affine<V>| Ok::<_, crate::Error>(Affine { weight: f(&a.weight)?, bias: f(&a.bias)? });
+        let affine =
+            |a: &Affine<V>| Ok::<_, crate::Error>(Affine { weight: f(&a.weight)?, bias: f(&a.bias)? });
         Ok(Head { fc1: affine(&self.fc1)?, fc2: affine(&self.fc2)? })
     }
 }

@@ -67,7 +67,9 @@ impl Learner {
     /// Joins a decoder with the adapter's form and the inner settings.
     pub fn new(decoder: Decoder, layout: LoraLayout, options: InnerOptions) -> Result<Self> {
         if layout.sites.is_empty() {
-            return Err(Error::Invalid("the adapter has no matrix: name at least one target and layer".into()));
+            return Err(Error::Invalid(
+                "the adapter has no matrix: name at least one target and layer".into(),
+            ));
         }
         if options.differentiated > options.steps {
             let (t, n) = (options.differentiated, options.steps);
@@ -178,7 +180,9 @@ impl Learner {
             }
         }
         if params.head.is_some() != self.options.weighted {
-            return Err(Error::Invalid("a weighted inner loss needs a head, and an unweighted one none".into()));
+            return Err(Error::Invalid(
+                "a weighted inner loss needs a head, and an unweighted one none".into(),
+            ));
         }
         Ok(())
     }

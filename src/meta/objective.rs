@@ -15,6 +15,9 @@ use super::head::{self, Head};
 /// Most numbers of one chunk of logits: 32 Mi of f32 are 128 MB, and 256 MB with their tangents.
 const LOGITS_PER_CHUNK: usize = 1 << 25;
 
+/// Added to a row's sum of weights before it divides.
+const LEAST_SUM: f64 = 1e-30;
+
 /// What a loss is taken of and how it is computed.
 pub(super) struct Objective<'a> {
     pub backbone: &'a Backbone,
@@ -110,7 +113,8 @@ struct Normalized<V> {
     ratio: V,
     /// Σ_row x, for each token.
     sums: V,
-    same_row: Tensor,
+    /// 1 where a token belongs to a row, `(B, P)`.
+    row_tokens: Tensor,
 }
 
 impl<V: Ops> Weighting<'_, V> {
@@ -146,27 +150,30 @@ impl<V: Ops> Weighting<'_, V> {
 
     fn normalize(&self, weights: V) -> Result<Normalized<V>> {
         let rows = &self.objective.batch.row_of_present;
-        let same = rows.iter().flat_map(|a| rows.iter().map(move |b| f64::from(u8::from(a == b))));
-        let same_row = Tensor::from_iter(same, weights.primal().device())?
-            .reshape((rows.len(), rows.len()))?
-            .to_dtype(weights.primal().dtype())?;
-        let counts = V::constant(&same_row.sum(1)?);
-        let sums = row_sums(&same_row, &weights)?;
-        Ok(Normalized { ratio: quotient(&counts, &sums)?, weights, sums, same_row })
+        let batch = self.objective.batch.tokens.size();
+        let (dtype, device) = (weights.primal().dtype(), weights.primal().device());
+        let inside = (0..batch).flat_map(|b| rows.iter().map(move |&row| f64::from(u8::from(row == b))));
+        let row_tokens = Tensor::from_iter(inside, device)?.reshape((batch, rows.len()))?.to_dtype(dtype)?;
+        let ones = Tensor::ones(rows.len(), dtype, device)?;
+        let counts = row_sums(&row_tokens, &V::constant(&ones))?;
+        // A row of which every weight has underflowed to zero keeps weights of zero.
+        let least = V::constant(&(ones * LEAST_SUM)?);
+        let sums = row_sums(&row_tokens, &weights)?.add(&least)?;
+        Ok(Normalized { ratio: quotient(&counts, &sums)?, weights, sums, row_tokens })
     }
 }
 
 impl<V: Ops> Normalized<V> {
     /// `dx = (n / s) (dy − Σ_row (dy ⊙ x) / s)`, s the row's sum.
     fn backward(&self, dy: &V) -> Result<V> {
-        let along = quotient(&row_sums(&self.same_row, &product(dy, &self.weights)?)?, &self.sums)?;
+        let along = quotient(&row_sums(&self.row_tokens, &product(dy, &self.weights)?)?, &self.sums)?;
         product(&self.ratio, &dy.add(&along.scale(-1.0)?)?)
     }
 }
 
 /// Sum of `x: (P)` over the tokens of the same row, for each token.
-fn row_sums<V: Ops>(same_row: &Tensor, x: &V) -> Result<V> {
-    x.linear(|x| same_row.matmul(&x.unsqueeze(1)?)?.squeeze(1))
+fn row_sums<V: Ops>(row_tokens: &Tensor, x: &V) -> Result<V> {
+    x.linear(|x| row_tokens.t()?.matmul(&row_tokens.matmul(&x.unsqueeze(1)?)?)?.squeeze(1))
 }
 
 /// Rows `index` of `x`.

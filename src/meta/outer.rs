@@ -6,23 +6,13 @@ use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
+pub use crate::config::LrParameterization;
 use crate::lora::{Adapter, LoraInit};
 use crate::optim::{AdamW, Schedule, State, StepSize, global_norm};
 use crate::{Error, Result};
 
 use super::{Head, Learner, MetaGradient, MetaParams};
-
-/// What a learned inner learning rate is stored as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LrParameterization {
-    /// Its logarithm: it stays positive, and an outer step changes it by a factor.
-    Log,
-    /// Itself, as in the authors' code.
-    Linear,
-}
 
 /// Settings of the outer loop.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,12 +25,8 @@ pub struct OuterOptions {
     pub lr_inner_lr: f64,
     /// Peak learning rate of the head.
     pub lr_head: f64,
-    /// AdamW's decay of the first moment.
-    pub beta1: f64,
-    /// AdamW's decay of the second moment.
-    pub beta2: f64,
-    /// AdamW's ε.
-    pub eps: f64,
+    /// The optimiser.
+    pub adamw: AdamW,
     /// Decoupled weight decay of the adapter and the head; learning rates do not decay.
     pub weight_decay: f64,
     /// Limit of the global norm of the whole meta-gradient.
@@ -91,7 +77,8 @@ impl OuterState {
             LrParameterization::Log => options.inner_lr.ln(),
             LrParameterization::Linear => options.inner_lr,
         };
-        tensors.push(Tensor::full(raw, (layout.num_tensors(), learner.options.steps), device)?.to_dtype(dtype)?);
+        tensors
+            .push(Tensor::full(raw, (layout.num_tensors(), learner.options.steps), device)?.to_dtype(dtype)?);
         names.push(LR_NAME.into());
         if learner.options.weighted {
             let head = init_head(decoder.config.hidden_size, options.head_hidden, seed)?;
@@ -161,8 +148,6 @@ impl OuterState {
             options.warmup_steps,
             options.final_lr_fraction,
         );
-        let rule =
-            AdamW { beta1: options.beta1, beta2: options.beta2, eps: options.eps, eps_root: 0.0 };
         for (index, grad) in grads.iter().enumerate() {
             let (peak, weight_decay) = match index {
                 i if i < self.adapter_tensors => (options.lr_adapter, options.weight_decay),
@@ -173,7 +158,7 @@ impl OuterState {
                 continue;
             }
             let size = StepSize { step: self.step + 1, lr: peak * factor, weight_decay };
-            self.params[index] = rule.step(&self.params[index], &(grad * shrink)?, size)?;
+            self.params[index] = options.adamw.step(&self.params[index], &(grad * shrink)?, size)?;
         }
         self.step += 1;
         Ok(norm)
@@ -246,39 +231,4 @@ fn init_head(width: usize, hidden: usize, seed: u64) -> Result<Head> {
     let (weight, bias) = (uniform(&[hidden, width])?, uniform(&[hidden])?);
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F64, &Device::Cpu);
     Ok(Head::from_tensors([weight, bias, zeros(&[1, hidden])?, zeros(&[1])?]))
-}
-
-impl MetaGradient {
-    /// Mean of the gradients of several episodes, summed in their order, so that the same episodes give the
-    /// same bits however they were computed.
-    pub fn mean(parts: &[Self]) -> Result<Self> {
-        let (first, rest) = parts.split_first().ok_or_else(|| Error::Invalid("no episode".into()))?;
-        let mut sum = first.clone();
-        for part in rest {
-            sum.add(part)?;
-        }
-        let factor = 1.0 / parts.len() as f64;
-        let scale = |tensors: &[Tensor]| tensors.iter().map(|t| Ok((t * factor)?)).collect::<Result<Vec<_>>>();
-        sum.inner_losses.iter_mut().for_each(|loss| *loss *= factor);
-        sum.inner_lr.iter_mut().flatten().for_each(|lr| *lr *= factor);
-        sum.outer_loss *= factor;
-        sum.phi_n = scale(&sum.phi_n)?;
-        sum.phi0 = scale(&sum.phi0)?;
-        sum.head = sum.head.map(|head| head.map(|t| Ok((t * factor)?))).transpose()?;
-        Ok(sum)
-    }
-
-    fn add(&mut self, other: &Self) -> Result<()> {
-        let add = |a: &mut [f64], b: &[f64]| a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-        add(&mut self.inner_losses, &other.inner_losses);
-        self.inner_lr.iter_mut().zip(&other.inner_lr).for_each(|(a, b)| add(a, b));
-        self.outer_loss += other.outer_loss;
-        for (a, b) in self.phi_n.iter_mut().zip(&other.phi_n).chain(self.phi0.iter_mut().zip(&other.phi0)) {
-            *a = (&*a + b)?;
-        }
-        if let (Some(a), Some(b)) = (&self.head, &other.head) {
-            self.head = Some(a.zip(b, |a, b| Ok((a + b)?))?);
-        }
-        Ok(())
-    }
 }

@@ -35,9 +35,7 @@ impl Support {
         let decoder = &backbone.decoder;
         let batches = segments
             .chunks(options.micro_batch_segments.max(1))
-            .map(|part| {
-                LabelledBatch::from_sequences(part, longest(part)?, &decoder.config, &decoder.device)
-            })
+            .map(|part| LabelledBatch::from_sequences(part, longest(part)?, &decoder.config, &decoder.device))
             .collect::<Result<Vec<_>>>()?;
         let positions = segments.len() * (width - 1);
         Self::new(backbone, layout, batches, positions, options)
@@ -128,7 +126,8 @@ impl Support {
 impl<V: Ops> LossGrad<V> {
     fn add(self, other: Self) -> Result<Self> {
         let add = |a: &V, b: &V| a.add(b);
-        let adapter = self.adapter.iter().zip(&other.adapter).map(|(a, b)| add(a, b)).collect::<Result<_>>()?;
+        let adapter =
+            self.adapter.iter().zip(&other.adapter).map(|(a, b)| add(a, b)).collect::<Result<_>>()?;
         let head = match (self.head, other.head) {
             (Some(a), Some(b)) => Some(a.zip(&b, add)?),
             (head, _) => head,

@@ -48,8 +48,7 @@ fn options() -> InnerOptions {
 
 fn random(shape: &[usize], spread: f64, seed: u64) -> Tensor {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let numbers: Vec<f64> =
-        (0..shape.iter().product()).map(|_| rng.random_range(-spread..spread)).collect();
+    let numbers: Vec<f64> = (0..shape.iter().product()).map(|_| rng.random_range(-spread..spread)).collect();
     Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
 }
 
@@ -92,6 +91,10 @@ fn case(options: InnerOptions) -> Case {
 fn dot(a: &[Tensor], b: &[Tensor]) -> f64 {
     let one = |(a, b): (&Tensor, &Tensor)| (a * b).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
     a.iter().zip(b).map(one).sum()
+}
+
+fn squared(x: &Tensor) -> f64 {
+    dot(std::slice::from_ref(x), std::slice::from_ref(x))
 }
 
 fn moved(x: &[Tensor], direction: &[Tensor], by: f64) -> Vec<Tensor> {
@@ -278,7 +281,7 @@ fn the_hessian_is_symmetric_and_equals_differences_of_the_gradient() {
         let slope = ((&near[index] * 4.0).unwrap() - &far[index]).unwrap();
         let slope = (slope / 3.0).unwrap();
         let difference = [(hu - &slope).unwrap()];
-        let size = dot(&[slope.clone()], &[slope]).sqrt();
+        let size = squared(&slope).sqrt();
         let error = dot(&difference, &difference).sqrt() / size;
         assert!(error < 1e-7, "{}: {error:e} off", case.learner.layout.name(index));
     }
@@ -291,11 +294,11 @@ fn every_trained_number_gets_a_gradient_and_first_order_leaves_the_head_without(
         let found = case.learner.meta_gradient(&case.params, &case.segments, &case.queries).unwrap();
         for (index, (tensor, rates)) in found.phi0.iter().zip(&found.inner_lr).enumerate() {
             let name = case.learner.layout.name(index);
-            assert!(dot(&[tensor.clone()], &[tensor.clone()]) > 0.0, "{name} has no gradient");
+            assert!(squared(tensor) > 0.0, "{name} has no gradient");
             assert!(rates.iter().all(|rate| *rate != 0.0), "{name}: {rates:?}");
         }
         for (name, tensor) in Head::NAMES.iter().zip(found.head.as_ref().unwrap().tensors()) {
-            let size = dot(&[tensor.clone()], &[tensor.clone()]);
+            let size = squared(tensor);
             assert_eq!(size > 0.0, differentiated > 0, "head.{name}: {size}");
         }
     }

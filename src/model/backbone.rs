@@ -8,7 +8,7 @@ use crate::autodiff::kernels::{rms_norm, rms_norm_vjp};
 
 use super::attention::numbers;
 use super::block::{Block, Kept, LayerAdapters, LayerGrads};
-use super::{Decoder, TokenBatch};
+use super::{Activations, Decoder, TokenBatch};
 
 /// A frozen decoder made ready for gradients by hand.
 #[derive(Debug, Clone)]
@@ -17,16 +17,6 @@ pub struct Backbone {
     pub decoder: Decoder,
     gains: Vec<[Vec<f64>; 2]>,
     last_gain: Vec<f64>,
-}
-
-/// Whether the forward pass keeps each layer's intermediate values for the backward pass, or only its
-/// input, and computes the rest again: a third more arithmetic for far less memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activations {
-    /// Keep them.
-    Keep,
-    /// Keep the input of each layer and recompute (Chen et al. 2016).
-    Recompute,
 }
 
 /// What the backward pass needs of a forward pass through all layers.
@@ -193,7 +183,9 @@ mod tests {
             high_freq_factor: 4.0,
             original_positions: 16.0,
         };
-        for (family, scaling) in [(Family::Qwen2, None), (Family::Llama, None), (Family::Llama, Some(scaling))] {
+        for (family, scaling) in
+            [(Family::Qwen2, None), (Family::Llama, None), (Family::Llama, Some(scaling))]
+        {
             for layers in [Layers::All, Layers::Top(1)] {
                 let (h, expected) = both(&config(family, scaling), layers);
                 // Rows past the end of the second sequence are padding, which only the mask tells apart.

@@ -85,15 +85,11 @@ impl<V: Ops> Block<'_, V> {
         let [dq, dk, dv] = attention::backward(self.config, self.batch, &kept.attention, &some(dattended))?;
         let normed = self.norm(0, &kept.x)?;
         let mut dnormed = None;
-        for (which, d) in
-            [(Projection::QProj, dq), (Projection::KProj, dk), (Projection::VProj, dv)]
-        {
+        for (which, d) in [(Projection::QProj, dq), (Projection::KProj, dk), (Projection::VProj, dv)] {
             back.step(which, &normed, &d, need_dx.then_some(&mut dnormed))?;
         }
         let dx = match dnormed {
-            Some(dnormed) => {
-                Some(dmiddle.add(&rms_norm_vjp(&kept.x, &self.gains[0], eps, &dnormed)?)?)
-            }
+            Some(dnormed) => Some(dmiddle.add(&rms_norm_vjp(&kept.x, &self.gains[0], eps, &dnormed)?)?),
             None => None,
         };
         Ok((dx, back.grads))

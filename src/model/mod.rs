@@ -15,8 +15,9 @@ mod source;
 pub mod tape;
 mod weights;
 
+pub use crate::config::Activations;
 pub use adapted::{LowRank, LowRankGrad};
-pub use backbone::{Activations, Backbone, Trace};
+pub use backbone::{Backbone, Trace};
 pub use batch::TokenBatch;
 pub use block::{LayerAdapters, LayerGrads};
 pub use config_file::CONFIG_FILE;

@@ -1,18 +1,6 @@
 //! Learning rate over the course of training.
 
-use serde::{Deserialize, Serialize};
-
-/// How the learning rate falls after warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    /// Half a cosine.
-    Cosine,
-    /// A straight line.
-    Linear,
-    /// Not at all.
-    Constant,
-}
+pub use crate::config::Schedule;
 
 impl Schedule {
     /// Factor of the peak learning rate at `step` (from 0) of `steps`: rises in a line over `warmup` steps,

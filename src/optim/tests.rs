@@ -22,7 +22,8 @@ fn state() -> State {
 
 /// A number that depends on everything a step returns.
 fn score(after: &State) -> f64 {
-    let sum = |x: &Tensor, weights: &[f64]| -> f64 { numbers(x).iter().zip(weights).map(|(x, w)| x * w).sum() };
+    let sum =
+        |x: &Tensor, weights: &[f64]| -> f64 { numbers(x).iter().zip(weights).map(|(x, w)| x * w).sum() };
     sum(&after.param, &[1.0, -2.0, 0.5]) + sum(&after.m, &[0.3, 0.7, -1.0]) + sum(&after.v, &[2.0, -0.4, 0.6])
 }
 
@@ -43,7 +44,10 @@ fn check_backwards(step: &Step, back: &StepVjp) {
     let h = 1e-6;
     let slope = |f: &dyn Fn(f64) -> f64| (f(h) - f(-h)) / (2.0 * h);
     let close = |name: &str, found: f64, expected: f64| {
-        assert!((found - expected).abs() < 1e-7 * expected.abs().max(1.0), "{name}: {found} against {expected}");
+        assert!(
+            (found - expected).abs() < 1e-7 * expected.abs().max(1.0),
+            "{name}: {found} against {expected}"
+        );
     };
     for i in 0..3 {
         let param = |by| State { param: bump(&state().param, i, by), ..state() };
@@ -107,7 +111,11 @@ fn clipping_backwards_equals_differences() {
                 let mut moved = grads.clone();
                 moved[tensor] = bump(&moved[tensor], index, by);
                 let clipped = clip(&moved, limit).unwrap();
-                clipped.iter().zip(&cotangents).map(|(g, c)| super::adamw::total(&(g * c).unwrap()).unwrap()).sum::<f64>()
+                clipped
+                    .iter()
+                    .zip(&cotangents)
+                    .map(|(g, c)| super::adamw::total(&(g * c).unwrap()).unwrap())
+                    .sum::<f64>()
             };
             let slope: f64 = (of(1e-6) - of(-1e-6)) / 2e-6;
             assert!((numbers(&back[tensor])[index] - slope).abs() < 1e-8);

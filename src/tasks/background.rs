@@ -7,7 +7,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Split, built_in};
-use crate::config::data::BackgroundSource;
+use crate::config::BackgroundSource;
 use crate::text::sentences;
 use crate::{Error, Result};
 

@@ -7,9 +7,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::segment::prefix;
 use super::stream::{Purpose, stream};
-use super::world::{self, Asked, Story, tell};
+use super::world::{self, Asked, Story, StoryForm, tell};
 use super::{Split, built_in};
-use crate::config::data::CorpusConfig;
+use crate::config::CorpusConfig;
 use crate::text::Template;
 use crate::text::word_level::Splitter;
 use crate::{Error, Result};
@@ -46,7 +46,8 @@ impl Corpus {
         let rng = &mut stream(self.seed, Split::Train, Purpose::Corpus, index);
         let asked = if chance(self.config.two_hop_fraction, rng) { Asked::Object } else { Asked::Person };
         let event_prefix = chance(self.config.event_fraction, rng);
-        let story = tell(&self.config.world(event_prefix), asked, rng)?;
+        let form = StoryForm { asked, questions: 1, event_prefix };
+        let story = tell(&self.config.world, form, rng)?;
         if chance(self.config.repeat_fraction, rng) {
             return Ok(self.repeated(&story, rng));
         }

@@ -8,10 +8,9 @@ use rand::seq::SliceRandom;
 use super::background::Background;
 use super::hide::Haystack;
 use super::stream::{Purpose, hash, stream};
-use super::world::{Asked, event, tell};
+use super::world::{Asked, StoryForm, event, tell};
 use super::{Episode, EpisodeSource, Qa, Split, babi, jsonl};
-use crate::config::DataConfig;
-use crate::config::data::{Task, WorldConfig};
+use crate::config::{DataConfig, Task, WorldConfig};
 use crate::text::Tokenizer;
 use crate::{Error, Result};
 
@@ -38,7 +37,8 @@ pub fn open(
         Task::Qa3 => Asked::Before,
     };
     let haystack = haystack(config, tokenizer, split, multiple)?;
-    Ok(Box::new(Generated { world: config.world(), asked, haystack, split, seed }))
+    let form = StoryForm { asked, questions: config.questions, event_prefix: config.event_prefix };
+    Ok(Box::new(Generated { world: config.world, form, haystack, split, seed }))
 }
 
 fn haystack(config: &DataConfig, tokenizer: &Tokenizer, split: Split, multiple: usize) -> Result<Haystack> {
@@ -59,7 +59,7 @@ fn haystack(config: &DataConfig, tokenizer: &Tokenizer, split: Split, multiple: 
 /// Stories of the simulated world; they never end.
 struct Generated {
     world: WorldConfig,
-    asked: Asked,
+    form: StoryForm,
     haystack: Haystack,
     split: Split,
     seed: u64,
@@ -71,10 +71,10 @@ impl EpisodeSource for Generated {
     }
 
     fn episode(&self, index: u64) -> Result<Episode> {
-        let story = tell(&self.world, self.asked, &mut stream(self.seed, self.split, Purpose::Facts, index))?;
+        let story = tell(&self.world, self.form, &mut stream(self.seed, self.split, Purpose::Facts, index))?;
         let mut rng = stream(self.seed, self.split, Purpose::Background, index);
         let context = self.haystack.hide(&story.facts, &mut rng)?;
-        let task = match self.asked {
+        let task = match self.form.asked {
             Asked::Person => "qa1",
             Asked::Object => "qa2",
             Asked::Before => "qa3",

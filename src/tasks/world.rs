@@ -7,7 +7,7 @@ use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 
 use super::Qa;
-use crate::config::data::WorldConfig;
+use crate::config::WorldConfig;
 use crate::{Error, Result};
 
 /// People.
@@ -41,6 +41,17 @@ pub enum Asked {
     Before,
 }
 
+/// What a story is to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoryForm {
+    /// Kind of its questions.
+    pub asked: Asked,
+    /// Most questions.
+    pub questions: usize,
+    /// Whether facts begin with `Mary Event 2:`.
+    pub event_prefix: bool,
+}
+
 /// Facts in their order, and questions about them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Story {
@@ -54,7 +65,7 @@ pub struct Story {
 ///
 /// # Errors
 /// If the configuration leaves no question to ask, as two facts do for [`Asked::Before`].
-pub fn tell(config: &WorldConfig, asked: Asked, rng: &mut ChaCha8Rng) -> Result<Story> {
+pub fn tell(config: &WorldConfig, form: StoryForm, rng: &mut ChaCha8Rng) -> Result<Story> {
     let number = |value: usize, most: usize| value.clamp(1, most);
     let config = WorldConfig {
         actors: number(config.actors, WorldConfig::MAX_ACTORS),
@@ -66,11 +77,11 @@ pub fn tell(config: &WorldConfig, asked: Asked, rng: &mut ChaCha8Rng) -> Result<
     };
     for _ in 0..TRIES {
         let facts = rng.random_range(config.min_facts..=config.max_facts);
-        let mut world = World::new(config, asked != Asked::Person);
+        let mut world = World::new(config, form);
         (0..facts).for_each(|_| world.step(rng));
-        let questions = world.questions(asked);
+        let questions = world.questions(form.asked);
         if !questions.is_empty() {
-            let count = config.questions.clamp(1, questions.len());
+            let count = form.questions.clamp(1, questions.len());
             let qa = sample(rng, questions.len(), count).into_iter().map(|i| world.qa(&questions[i]));
             return Ok(Story { qa: qa.collect(), facts: world.facts });
         }
@@ -124,16 +135,17 @@ impl Object {
 
 struct World {
     config: WorldConfig,
+    event_prefix: bool,
     actors: Vec<Actor>,
     objects: Vec<Object>,
     facts: Vec<String>,
 }
 
 impl World {
-    fn new(config: WorldConfig, with_objects: bool) -> Self {
-        let objects = if with_objects { config.objects } else { 0 };
+    fn new(config: WorldConfig, form: StoryForm) -> Self {
+        let objects = if form.asked == Asked::Person { 0 } else { config.objects };
         let (actors, objects) = (vec![Actor::default(); config.actors], vec![Object::default(); objects]);
-        Self { config, actors, objects, facts: Vec::new() }
+        Self { config, event_prefix: form.event_prefix, actors, objects, facts: Vec::new() }
     }
 
     /// One event: somebody moves, takes or leaves something.
@@ -197,7 +209,7 @@ impl World {
         let number = self.actors[actor].events;
         self.actors[actor].events += 1;
         let sentence = format!("{name} {what}.");
-        let prefixed = self.config.event_prefix;
+        let prefixed = self.event_prefix;
         self.facts.push(if prefixed { event(name, number, &sentence) } else { sentence });
         self.facts.len() - 1
     }

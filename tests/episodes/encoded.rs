@@ -2,8 +2,7 @@
 
 use std::collections::HashSet;
 
-use perk::config::DataConfig;
-use perk::config::data::{CorpusConfig, Task};
+use perk::config::{CorpusConfig, DataConfig, Task, WorldConfig};
 use perk::tasks::corpus::Corpus;
 use perk::tasks::{Encoder, Split};
 
@@ -110,7 +109,9 @@ fn the_tiny_vocabulary_is_small_and_covers_every_text_that_is_generated() {
     let corpus = Corpus::new(CorpusConfig::default(), 3).unwrap();
     (0..1_500).for_each(|i| covered(&corpus.document(i).unwrap()));
     for task in [Task::Qa1, Task::Qa2, Task::Qa3] {
-        let config = DataConfig { actors: 8, places: 9, objects: 6, ..generated(task) };
+        let config = generated(task);
+        let world = WorldConfig { actors: 8, places: 9, objects: 6, ..config.world };
+        let config = DataConfig { world, ..config };
         for split in [Split::Train, Split::HeldOut] {
             for episode in episodes(&config, split, 2, 1, 60) {
                 covered(&episode.documents[0]);

@@ -2,8 +2,7 @@
 
 use std::collections::HashSet;
 
-use perk::config::DataConfig;
-use perk::config::data::{BackgroundSource, Task};
+use perk::config::{BackgroundSource, DataConfig, Task};
 use perk::tasks::{Encoder, EpisodeSource, Split, babi, open};
 use perk::text::Tokenizer;
 

@@ -2,8 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use perk::config::DataConfig;
-use perk::config::data::Task;
+use perk::config::{DataConfig, Task, WorldConfig};
 use perk::tasks::{Episode, Split, open};
 
 use crate::solver::Solver;
@@ -90,7 +89,8 @@ fn longer_contexts_have_the_same_facts_and_questions_and_more_background() {
 
 #[test]
 fn facts_lie_anywhere_in_a_context() {
-    let config = DataConfig { min_facts: 1, max_facts: 1, context_tokens: 200, ..DataConfig::default() };
+    let world = WorldConfig { min_facts: 1, max_facts: 1, ..WorldConfig::default() };
+    let config = DataConfig { world, context_tokens: 200, ..DataConfig::default() };
     let place = |episode: &Episode| {
         let lines = lines(episode);
         lines.iter().position(|l| is_fact(l)).unwrap() * 4 / lines.len()

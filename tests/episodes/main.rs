@@ -10,8 +10,7 @@ mod solver;
 
 use std::path::{Path, PathBuf};
 
-use perk::config::DataConfig;
-use perk::config::data::{CorpusConfig, Task};
+use perk::config::{CorpusConfig, DataConfig, Task, WorldConfig};
 use perk::tasks::corpus::Corpus;
 use perk::tasks::{Episode, Split, open};
 use perk::text::{Tokenizer, sentences, word_level};
@@ -36,7 +35,8 @@ fn shared(path: &str) -> Option<PathBuf> {
 
 fn generated(task: Task) -> DataConfig {
     let min_facts = if task == Task::Qa3 { 3 } else { 2 };
-    DataConfig { task, min_facts, max_facts: 14, context_tokens: 160, questions: 3, ..DataConfig::default() }
+    let world = WorldConfig { min_facts, max_facts: 14, ..WorldConfig::default() };
+    DataConfig { task, world, context_tokens: 160, questions: 3, ..DataConfig::default() }
 }
 
 fn episodes(config: &DataConfig, split: Split, multiple: usize, seed: u64, count: u64) -> Vec<Episode> {

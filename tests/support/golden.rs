@@ -127,7 +127,11 @@ impl Golden {
         let names: Vec<String> = (0..layout.num_tensors()).map(|i| layout.name(i)).collect();
         let start = |name: &String| {
             let tensor = adapter[name].to_dtype(variant.dtype()).unwrap();
-            if variant.lora_b_zeroed && name.contains("lora_B") { tensor.zeros_like().unwrap() } else { tensor }
+            if variant.lora_b_zeroed && name.contains("lora_B") {
+                tensor.zeros_like().unwrap()
+            } else {
+                tensor
+            }
         };
         let inner_lr = match &variant.learning_rates {
             Value::Number(rate) => vec![vec![rate.as_f64().unwrap(); variant.n_inner]; names.len()],
@@ -158,74 +162,55 @@ impl Golden {
         let tokens: Vec<Vec<u32>> = ids.iter().map(|r| r.iter().map(|&id| id as u32).collect()).collect();
         let labels: Vec<Vec<bool>> = labels.iter().map(|r| r.iter().map(|&l| l >= 0).collect()).collect();
         let spans = mask[rows.clone()].iter().map(span).collect();
-        LabelledBatch::new(&tokens[rows.clone()], spans, &labels[rows], &decoder.config, &Device::Cpu).unwrap()
+        LabelledBatch::new(&tokens[rows.clone()], spans, &labels[rows], &decoder.config, &Device::Cpu)
+            .unwrap()
     }
 
-    pub fn meta_gradient(&self, variant: &Variant) -> MetaGradient {
-        self.meta_gradient_with(variant, |_| {})
-    }
-
-    pub fn meta_gradient_with(&self, variant: &Variant, set: impl Fn(&mut InnerOptions)) -> MetaGradient {
+    /// The variant's learner, parameters, context and questions, with its options changed by `set`.
+    fn case(&self, variant: &Variant, set: impl Fn(&mut InnerOptions)) -> Case {
         let dtype = variant.dtype();
         let decoder = Decoder::load(&self.folder.join("model_f64"), dtype, dtype, &Device::Cpu).unwrap();
         let layout = self.layout(&decoder);
         let params = self.params(variant, &layout);
         let mut options = self.options(variant);
         set(&mut options);
-        let ids = &self.tensors("batch.safetensors")["inner.input_ids"];
-        let (size, width) = ids.dims2().unwrap();
+        let batch = self.tensors("batch.safetensors");
+        let (size, width) = batch["inner.input_ids"].dims2().unwrap();
         let step = options.micro_batch_segments.min(size);
         let batches = (0..size)
             .step_by(step)
             .map(|first| self.batch("inner", first..(first + step).min(size), &decoder))
             .collect();
-        let outer_size = self.tensors("batch.safetensors")["outer.input_ids"].dim(0).unwrap();
-        let outer = self.batch("outer", 0..outer_size, &decoder);
+        let outer = self.batch("outer", 0..batch["outer.input_ids"].dim(0).unwrap(), &decoder);
         let learner = Learner::new(decoder, layout, options.clone()).unwrap();
         let (backbone, layout) = (&learner.backbone, &learner.layout);
-        let inner = Support::new(backbone, layout, batches, size * (width - 1), &options).unwrap();
-        let outer = Support::queries(backbone, layout, outer, Activations::Keep).unwrap();
-        learner.meta_gradient_of(&params, &inner, &outer).unwrap()
+        let context = Support::new(backbone, layout, batches, size * (width - 1), &options).unwrap();
+        let queries = Support::queries(backbone, layout, outer, Activations::Keep).unwrap();
+        Case { learner, params, context, queries }
     }
 
-    /// What the variant's run computed, by the names of its golden file.
-    fn found(&self, variant: &Variant) -> Vec<(String, Vec<f64>)> {
-        let gradient = self.meta_gradient(variant);
-        let decoder =
-            Decoder::load(&self.folder.join("model_f64"), DType::F64, DType::F64, &Device::Cpu).unwrap();
-        let layout = self.layout(&decoder);
-        let mut all = vec![
-            ("inner_losses".into(), gradient.inner_losses.clone()),
-            ("outer_loss".into(), vec![gradient.outer_loss]),
-        ];
-        for index in 0..layout.num_tensors() {
-            let name = layout.name(index);
-            all.push((format!("meta.phi0.{name}"), numbers(&gradient.phi0[index])));
-            all.push((format!("outer_grad_phiN.{name}"), numbers(&gradient.phi_n[index])));
-            all.push((format!("meta.lr.{name}"), gradient.inner_lr[index].clone()));
-        }
-        if let Some(head) = &gradient.head {
-            for (name, tensor) in Head::NAMES.iter().zip(head.tensors()) {
-                all.push((format!("meta.head.{name}"), numbers(tensor)));
-            }
-        }
-        all
+    pub fn meta_gradient_with(&self, variant: &Variant, set: impl Fn(&mut InnerOptions)) -> MetaGradient {
+        let Case { learner, params, context, queries } = self.case(variant, set);
+        learner.meta_gradient_of(&params, &context, &queries).unwrap()
     }
 
     /// Distance of every result from the golden file, by name.
     pub fn distances(&self, variant: &Variant) -> Vec<(String, f64)> {
         let expected = self.tensors(&variant.file);
-        let found: HashMap<_, _> = self.found(variant).into_iter().collect();
+        let mut case = self.case(variant, |_| {});
+        let mut found = case.meta_gradient();
+        found.extend(case.inner_steps(&expected));
         let mut distances = vec![];
         for (name, tensor) in &expected {
-            let Some(found) = found.get(name) else { continue };
+            let compared = ["inner_losses", "outer_loss", "outer_grad_phiN.", "phi.", "g.", "meta."];
+            if !compared.iter().any(|start| name.starts_with(start)) {
+                continue;
+            }
+            let Some(found) = found.get(name) else { panic!("{}: {name} was not computed", variant.name) };
             let expected = numbers(tensor);
             assert_eq!(found.len(), expected.len(), "{}: {name}", variant.name);
             distances.push((name.clone(), distance(found, &expected)));
         }
-        let gradients = expected.keys().filter(|name| name.starts_with("meta.")).count();
-        let compared = distances.iter().filter(|(name, _)| name.starts_with("meta.")).count();
-        assert_eq!(compared, gradients, "{}: a golden meta-gradient was not compared", variant.name);
         distances.sort_by(|a, b| a.0.cmp(&b.0));
         distances
     }
@@ -241,5 +226,87 @@ impl Golden {
             (Some(a), Some(b)) => distance(&numbers(a), &numbers(b)),
             _ => 0.0,
         }
+    }
+}
+
+/// A variant, ready to run.
+struct Case {
+    learner: Learner,
+    params: MetaParams,
+    context: Support,
+    queries: Support,
+}
+
+/// Results by the names of the golden files.
+type Found = HashMap<String, Vec<f64>>;
+
+impl Case {
+    fn meta_gradient(&self) -> Found {
+        let gradient = self.learner.meta_gradient_of(&self.params, &self.context, &self.queries).unwrap();
+        let layout = &self.learner.layout;
+        let mut found = Found::from([
+            ("inner_losses".into(), gradient.inner_losses.clone()),
+            ("outer_loss".into(), vec![gradient.outer_loss]),
+        ]);
+        for index in 0..layout.num_tensors() {
+            let name = layout.name(index);
+            found.insert(format!("meta.phi0.{name}"), numbers(&gradient.phi0[index]));
+            found.insert(format!("outer_grad_phiN.{name}"), numbers(&gradient.phi_n[index]));
+            found.insert(format!("meta.lr.{name}"), gradient.inner_lr[index].clone());
+        }
+        if let Some(head) = &gradient.head {
+            for (name, tensor) in Head::NAMES.iter().zip(head.tensors()) {
+                found.insert(format!("meta.head.{name}"), numbers(tensor));
+            }
+        }
+        found
+    }
+
+    /// The adapter before step n, from 0, and the inner gradient of that step, wherever the file has them.
+    fn inner_steps(&mut self, expected: &HashMap<String, Tensor>) -> Found {
+        let wanted = |kind: &str, n: usize| {
+            let start = format!("{kind}.{n}.");
+            expected.keys().any(|name| name.starts_with(&start))
+        };
+        let names: Vec<String> =
+            (0..self.learner.layout.num_tensors()).map(|i| self.learner.layout.name(i)).collect();
+        let mut found = Found::new();
+        for n in 0..=self.learner.options.steps {
+            if !wanted("phi", n) && !wanted("g", n) {
+                continue;
+            }
+            let phi = self.adapter_after(n);
+            if wanted("g", n) {
+                let gradient = self.inner_gradient(&phi);
+                found.extend(
+                    names.iter().zip(&gradient).map(|(name, g)| (format!("g.{n}.{name}"), numbers(g))),
+                );
+            }
+            found.extend(names.iter().zip(&phi).map(|(name, phi)| (format!("phi.{n}.{name}"), numbers(phi))));
+        }
+        found
+    }
+
+    fn adapter_after(&mut self, steps: usize) -> Vec<Tensor> {
+        let all = std::mem::replace(&mut self.learner.options.steps, steps);
+        let adapted = self.learner.adapt_to(&self.params, &self.context, |_, _| {}).unwrap();
+        self.learner.options.steps = all;
+        adapted.phi
+    }
+
+    /// What a step of plain descent with rate 1 takes away.
+    fn inner_gradient(&mut self, phi: &[Tensor]) -> Vec<Tensor> {
+        let (steps, weight_decay, clip_norm) = (1, 0.0, None);
+        let plain = self.learner.options.clone();
+        let plain = InnerOptions { steps, weight_decay, clip_norm, optimizer: InnerOptimizer::Sgd, ..plain };
+        let own = std::mem::replace(&mut self.learner.options, plain);
+        let params = MetaParams {
+            phi0: phi.to_vec(),
+            inner_lr: vec![vec![1.0]; phi.len()],
+            head: self.params.head.clone(),
+        };
+        let after = self.learner.adapt_to(&params, &self.context, |_, _| {}).unwrap().phi;
+        self.learner.options = own;
+        phi.iter().zip(&after).map(|(before, after)| (before - after).unwrap()).collect()
     }
 }

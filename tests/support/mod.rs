@@ -1,5 +1,5 @@
 //! What several test files share.
-#![allow(dead_code)]
+#![allow(clippy::unwrap_used, dead_code)] // Each test file uses a part of these helpers.
 
 pub mod golden;
 

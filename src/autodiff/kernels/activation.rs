@@ -85,7 +85,7 @@ impl Pointwise<1, 1> for Softplus {
         // ln(1 + eᶻ) = max(z, 0) + ln(1 + e^−|z|) does not overflow.
         let positive = z.primal() > S::Real::of(0.0);
         let (head, tail) = if positive { (z, -z) } else { (S::of(0.0), z) };
-        [(head + (S::of(1.0) + tail.exp()).ln()) / S::of(self.0)]
+        [(head + tail.exp().ln_1p()) / S::of(self.0)]
     }
 }
 

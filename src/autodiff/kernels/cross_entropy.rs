@@ -14,7 +14,12 @@ struct CrossEntropy<'a> {
 
 impl Kernel<2, 2> for CrossEntropy<'_> {
     #[inline(always)]
-    fn row<S: Scalar>(&self, row: usize, [z, weight]: [Rows<'_, S>; 2], [mut dz, mut ce]: [RowsMut<'_, S>; 2]) {
+    fn row<S: Scalar>(
+        &self,
+        row: usize,
+        [z, weight]: [Rows<'_, S>; 2],
+        [mut dz, mut ce]: [RowsMut<'_, S>; 2],
+    ) {
         let (z, target) = (z.row(row, self.vocab), self.targets[row] as usize);
         let mut largest = z.get(0).primal();
         for i in 1..self.vocab {

@@ -68,8 +68,7 @@ fn check_tangent(name: &str, f: &impl Function, shapes: &[&[usize]]) {
     assert!(error < 1e-8, "{name}: the tangent is {error:e} off the central difference");
 
     let small: Vec<_> = x.iter().map(|x| x.to_dtype(DType::F32).unwrap()).collect();
-    let single: Vec<_> =
-        f.eval(&small).unwrap().iter().map(|y| y.to_dtype(DType::F64).unwrap()).collect();
+    let single: Vec<_> = f.eval(&small).unwrap().iter().map(|y| y.to_dtype(DType::F64).unwrap()).collect();
     let error = distance(&single, &f.eval(&x).unwrap());
     assert!(error < 2e-6, "{name}: f32 is {error:e} off f64");
 }
