@@ -84,7 +84,8 @@ class Learner:
                 direction.append(d_g)
             if step < self.steps - self.differentiated:
                 continue  # This step's gradient, and so its moments, count as constants.
-            phi, states = [state[0] for state in states], None
+            phi = [state[0] for state in states]
+            del states, gradient, state  # Not needed below, where the memory peaks.
             parts, head_parts = self.product(phi, head, segments, divisor_of(segments, head), direction)
             for state, part in zip(cotangents, parts):
                 state[0] = state[0] + part
