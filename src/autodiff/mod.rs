@@ -3,6 +3,9 @@
 //! A *kernel* is a formula over scalars ([`Kernel::row`]); evaluated on plain numbers it is the function,
 //! evaluated on [`Pair`]s it is the function with its directional derivative. A gradient that is written
 //! over [`Ops`] is a gradient on `Tensor`, and a Hessian-vector product on [`Dual`].
+//!
+//! Everything here fails only as the tensor operations below it do: shapes that do not fit, or a device out
+//! of memory.
 
 mod dual;
 mod exp;

@@ -75,6 +75,9 @@ pub fn recover(folder: &Path) -> Result<()> {
 }
 
 /// Reads where the run of checkpoint `folder` was.
+///
+/// # Errors
+/// A file that is missing or damaged.
 pub fn load_progress(folder: &Path) -> Result<Progress> {
     let path = folder.join(PROGRESS);
     let text = fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
@@ -82,6 +85,9 @@ pub fn load_progress(folder: &Path) -> Result<Progress> {
 }
 
 /// Reads the tensors of checkpoint `folder`, by name.
+///
+/// # Errors
+/// A file that is missing or damaged.
 pub fn load_tensors(folder: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
     let path = folder.join(TENSORS);
     if !path.is_file() {

@@ -16,6 +16,9 @@ use crate::{
 use super::{Event, Observer, Session};
 
 /// The first `count` held-out episodes at `multiple` times the trained length; fewer if there are fewer.
+///
+/// # Errors
+/// Data that cannot be read, or that does not fill the length.
 pub fn held_out(session: &Session, multiple: usize, count: usize) -> Result<Vec<EncodedEpisode>> {
     let config = &session.config;
     let source = tasks::open(&config.data, &session.tokenizer, Split::HeldOut, multiple, config.run.seed)?;
@@ -25,6 +28,9 @@ pub fn held_out(session: &Session, multiple: usize, count: usize) -> Result<Vec<
 }
 
 /// Exact match of `episodes` after adaptation; `None` if a stop was requested before the end.
+///
+/// # Errors
+/// An adapter that has diverged, and what tensor operations refuse.
 pub fn during(
     session: &Session,
     params: &MetaParams,
@@ -43,6 +49,9 @@ pub fn during(
 }
 
 /// The rows of the last table and the chance level; `None` if a stop was requested before the end.
+///
+/// # Errors
+/// As [`held_out`] and [`during`].
 pub fn at_the_end(
     session: &Session,
     params: &MetaParams,

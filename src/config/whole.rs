@@ -71,6 +71,9 @@ impl Config {
     }
 
     /// The resolved configuration as TOML; reading it back gives the same configuration.
+    ///
+    /// # Errors
+    /// A value that TOML cannot hold; none that has passed [`Config::validate`].
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self)
             .map_err(|fault| Error::Invalid(format!("the configuration cannot be written: {fault}")))

@@ -65,6 +65,9 @@ pub struct MetaGradient {
 
 impl Learner {
     /// Joins a decoder with the adapter's form and the inner settings.
+    ///
+    /// # Errors
+    /// An adapter without matrices, or more differentiated steps than steps.
     pub fn new(decoder: Decoder, layout: LoraLayout, options: InnerOptions) -> Result<Self> {
         if layout.sites.is_empty() {
             return Err(Error::Invalid(
@@ -79,11 +82,17 @@ impl Learner {
     }
 
     /// The inner loss of a context.
+    ///
+    /// # Errors
+    /// No segment, no token to predict, or a token outside the vocabulary.
     pub fn support(&self, segments: &[Sequence]) -> Result<Support> {
         Support::from_segments(&self.backbone, &self.layout, segments, &self.options)
     }
 
     /// The outer loss of the questions, with the answers' tokens labelled.
+    ///
+    /// # Errors
+    /// As [`support`](Self::support).
     pub fn queries(&self, queries: &[Sequence]) -> Result<Support> {
         let decoder = &self.backbone.decoder;
         let width = longest(queries)?;
@@ -92,11 +101,17 @@ impl Learner {
     }
 
     /// Writes a context into the adapter: N inner steps from φ₀.
+    ///
+    /// # Errors
+    /// Parameters that do not fit the adapter or the settings, and as [`support`](Self::support).
     pub fn adapt(&self, params: &MetaParams, segments: &[Sequence]) -> Result<Adapted> {
         self.adapt_to(params, &self.support(segments)?, |_, _| {})
     }
 
     /// As [`adapt`](Self::adapt), on a prepared context; `on_step(n, loss)` is told the loss before step n.
+    ///
+    /// # Errors
+    /// Parameters that do not fit the adapter or the settings.
     pub fn adapt_to(
         &self,
         params: &MetaParams,
@@ -117,6 +132,9 @@ impl Learner {
 
     /// Loss of an episode's answers after adapting to its context, and its gradient with respect to
     /// `params` through the last T inner steps (PERK, section 3.2).
+    ///
+    /// # Errors
+    /// As [`adapt`](Self::adapt). Numbers that are not finite are no error here: the caller knows the episode.
     pub fn meta_gradient(
         &self,
         params: &MetaParams,
@@ -127,6 +145,9 @@ impl Learner {
     }
 
     /// As [`meta_gradient`](Self::meta_gradient), on a prepared context and questions.
+    ///
+    /// # Errors
+    /// As [`adapt_to`](Self::adapt_to).
     pub fn meta_gradient_of(
         &self,
         params: &MetaParams,

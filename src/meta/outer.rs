@@ -66,6 +66,9 @@ const LR_NAME: &str = "inner_lr";
 impl OuterState {
     /// The start of meta-training: adapter as `options.init` says, learning rates all equal, the head's
     /// first layer uniform within 1/√D and its second zero. The same seed gives the same numbers.
+    ///
+    /// # Errors
+    /// A device out of memory.
     pub fn new(learner: &Learner, options: &OuterOptions, seed: u64) -> Result<Self> {
         let decoder = &learner.backbone.decoder;
         let (dtype, device) = (decoder.dtype, &decoder.device);
@@ -120,6 +123,9 @@ impl OuterState {
     }
 
     /// The parameters as the inner loop uses them.
+    ///
+    /// # Errors
+    /// Only what tensor operations refuse.
     pub fn params(&self) -> Result<MetaParams> {
         let raw: Vec<Vec<f64>> = self.params[self.adapter_tensors].param.to_dtype(DType::F64)?.to_vec2()?;
         let rate = |raw: f64| match self.parameterization {
@@ -135,6 +141,9 @@ impl OuterState {
 
     /// Takes one outer step along a meta-gradient (the mean over episodes) and returns the gradient's global
     /// norm before clipping. If the norm is not finite nothing is changed.
+    ///
+    /// # Errors
+    /// A gradient with other tensors than the state.
     pub fn apply(&mut self, gradient: &MetaGradient, options: &OuterOptions) -> Result<f64> {
         let grads = self.flatten(gradient)?;
         let norm = global_norm(&grads)?;
@@ -196,6 +205,9 @@ impl OuterState {
     }
 
     /// Takes up the tensors of [`named_tensors`](Self::named_tensors); `path` is where they were read.
+    ///
+    /// # Errors
+    /// A tensor that is missing, that is one too many, or that has another shape; the state may be half loaded.
     pub fn load_named(&mut self, path: &std::path::Path, mut tensors: HashMap<String, Tensor>) -> Result<()> {
         let mut take = |name: &str, like: &Tensor| {
             let found = tensors.remove(name).ok_or_else(|| Error::tensor(path, name, "is missing"))?;

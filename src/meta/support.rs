@@ -25,6 +25,9 @@ pub struct Support {
 
 impl Support {
     /// The inner loss of a context cut into segments.
+    ///
+    /// # Errors
+    /// No segment, no token to predict, or a token outside the vocabulary.
     pub fn from_segments(
         backbone: &Backbone,
         layout: &LoraLayout,

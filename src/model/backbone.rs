@@ -35,6 +35,9 @@ enum Stored<V> {
 
 impl Backbone {
     /// Prepares a decoder.
+    ///
+    /// # Errors
+    /// Gains that cannot be read from the device.
     pub fn new(decoder: Decoder) -> Result<Self> {
         let gains = decoder
             .layers

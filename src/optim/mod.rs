@@ -1,4 +1,6 @@
 //! Pure optimiser functions: (gradients, state, parameters) to (updates, state).
+//!
+//! They fail only as their tensor operations do: shapes that do not fit, or a device out of memory.
 
 mod adamw;
 mod clip;

@@ -18,6 +18,9 @@ pub struct RunFolder {
 
 impl RunFolder {
     /// Folder `dir` for a new run, not made yet; one that holds something is refused.
+    ///
+    /// # Errors
+    /// A folder with something in it, or one that cannot be looked into.
     pub fn new(dir: &Path) -> Result<Self> {
         if is_taken(dir)? {
             let hint =
@@ -28,6 +31,9 @@ impl RunFolder {
     }
 
     /// As [`RunFolder::new`], but a taken name gets the next free number: `runs/a`, `runs/a-2`, …
+    ///
+    /// # Errors
+    /// A folder that cannot be looked into.
     pub fn new_numbered(dir: &Path) -> Result<Self> {
         let mut number = 1;
         while is_taken(&numbered(dir, number))? {
@@ -37,6 +43,9 @@ impl RunFolder {
     }
 
     /// The folder of a run that has a checkpoint.
+    ///
+    /// # Errors
+    /// No checkpoint there.
     pub fn open(dir: &Path) -> Result<Self> {
         let folder = Self { dir: dir.to_owned() };
         recover(&folder.last())?;
@@ -47,6 +56,9 @@ impl RunFolder {
     }
 
     /// The newest of `dir`, `dir-2`, `dir-3`, … that has a checkpoint.
+    ///
+    /// # Errors
+    /// No checkpoint in any of them.
     pub fn open_newest(dir: &Path) -> Result<Self> {
         let exists = |number: &usize| numbered(dir, *number).exists();
         let names: Vec<PathBuf> = (1..).take_while(exists).map(|number| numbered(dir, number)).collect();
@@ -55,6 +67,9 @@ impl RunFolder {
     }
 
     /// Makes the folder where it is missing.
+    ///
+    /// # Errors
+    /// A disk that refuses.
     pub fn make(&self) -> Result<()> {
         fs::create_dir_all(&self.dir).map_err(|source| Error::io(&self.dir, source))
     }

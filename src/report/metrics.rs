@@ -64,6 +64,9 @@ pub struct Metrics {
 impl Metrics {
     /// Opens `path` for a run that has `step` outer steps behind it: lines of later steps, written after
     /// the checkpoint that the run continues from, are taken out.
+    ///
+    /// # Errors
+    /// A file that cannot be read or written.
     pub fn open(path: &Path, step: usize) -> Result<Self> {
         if path.exists() {
             keep_until(path, step)?;
@@ -73,11 +76,17 @@ impl Metrics {
     }
 
     /// Adds an outer step.
+    ///
+    /// # Errors
+    /// A disk that refuses.
     pub fn step(&mut self, record: &StepRecord) -> Result<()> {
         self.add(&Line::Step(record))
     }
 
     /// Adds a held-out score.
+    ///
+    /// # Errors
+    /// A disk that refuses.
     pub fn eval(&mut self, record: &EvalRecord) -> Result<()> {
         self.add(&Line::Eval(record))
     }

@@ -39,6 +39,9 @@ pub struct RunResult {
 
 impl RunResult {
     /// Writes it as JSON.
+    ///
+    /// # Errors
+    /// A disk that refuses.
     pub fn write(&self, path: &Path) -> Result<()> {
         let value = serde_json::to_value(self)
             .map_err(|fault| Error::file(path, format!("the result cannot be written: {fault}")))?;
