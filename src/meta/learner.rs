@@ -13,7 +13,7 @@ use super::batch::LabelledBatch;
 use super::head::Head;
 use super::inner::{self, States};
 use super::options::InnerOptions;
-use super::support::{Support, longest};
+use super::support::{Support, SupportLoss, longest};
 
 /// A frozen decoder, the form of its adapter, and the settings of the inner loop.
 #[derive(Debug, Clone)]
@@ -35,6 +35,25 @@ pub struct MetaParams {
     pub inner_lr: Vec<Vec<f64>>,
     /// The token-weighting head, if the inner loss is weighted.
     pub head: Option<Head>,
+}
+
+/// How the inner loop goes on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Adapting {
+    /// Part of a step's gradient is summed.
+    MicroBatch {
+        /// The inner step, from 0.
+        step: usize,
+        /// Micro-batches done in this step.
+        micro_batches: usize,
+    },
+    /// A step was taken.
+    Step {
+        /// The inner step, from 0.
+        step: usize,
+        /// The loss before it.
+        before: SupportLoss,
+    },
 }
 
 /// An adapter that has learned a context.
@@ -105,10 +124,10 @@ impl Learner {
     /// # Errors
     /// Parameters that do not fit the adapter or the settings, and as [`support`](Self::support).
     pub fn adapt(&self, params: &MetaParams, segments: &[Sequence]) -> Result<Adapted> {
-        self.adapt_to(params, &self.support(segments)?, |_, _| {})
+        self.adapt_to(params, &self.support(segments)?, &mut |_| {})
     }
 
-    /// As [`adapt`](Self::adapt), on a prepared context; `on_step(n, loss)` is told the loss before step n.
+    /// As [`adapt`](Self::adapt), on a prepared context; `watch` is told how it goes on.
     ///
     /// # Errors
     /// Parameters that do not fit the adapter or the settings.
@@ -116,18 +135,38 @@ impl Learner {
         &self,
         params: &MetaParams,
         support: &Support,
-        mut on_step: impl FnMut(usize, f64),
+        watch: &mut dyn FnMut(Adapting),
     ) -> Result<Adapted> {
         self.check(params)?;
         let mut states = inner::start(&params.phi0)?;
         let mut inner_losses = vec![];
         for step in 0..self.options.steps {
-            let (loss, grads) = inner_gradient(self, params, support, &inner::params(&states))?;
-            on_step(step, loss);
-            inner_losses.push(loss);
-            states = self.options.step(&states, &grads, step, &params.inner_lr)?;
+            let phi = inner::params(&states);
+            let mut done = |micro_batches| watch(Adapting::MicroBatch { step, micro_batches });
+            let (loss, grads) =
+                support.gradient(&self.backbone, &self.layout, &phi, params.head.as_ref(), &mut done)?;
+            drop(phi);
+            states = self.options.step(&states, &grads.adapter, step, &params.inner_lr)?;
+            inner_losses.push(loss.loss);
+            watch(Adapting::Step { step, before: loss });
         }
         Ok(Adapted { phi: inner::params(&states), inner_losses })
+    }
+
+    /// The inner loss of a context under the adapter `phi`: a forward pass; `done(n)` is called after the
+    /// n-th micro-batch, from 1.
+    ///
+    /// # Errors
+    /// Parameters that do not fit the adapter or the settings.
+    pub fn support_loss(
+        &self,
+        params: &MetaParams,
+        support: &Support,
+        phi: &[Tensor],
+        done: &mut dyn FnMut(usize),
+    ) -> Result<SupportLoss> {
+        self.check(params)?;
+        support.loss(&self.backbone, &self.layout, phi, params.head.as_ref(), done)
     }
 
     /// Loss of an episode's answers after adapting to its context, and its gradient with respect to
@@ -163,8 +202,9 @@ impl Learner {
             inner_losses.push(loss);
             grads.push(grad);
         }
-        let outer = queries.gradient(&self.backbone, &self.layout, &inner::params(&states), None)?;
-        drop(states);
+        let phi = inner::params(&states);
+        let (outer_loss, outer) = queries.gradient(&self.backbone, &self.layout, &phi, None, &mut |_| {})?;
+        drop((phi, states));
         let phi_n = outer.adapter;
         let mut sweep = Sweep::new(self, params, support, grads, &phi_n)?;
         for step in (0..self.options.steps).rev() {
@@ -172,7 +212,7 @@ impl Learner {
         }
         Ok(MetaGradient {
             inner_losses,
-            outer_loss: outer.loss,
+            outer_loss: outer_loss.loss,
             phi_n,
             phi0: inner::params(&sweep.cotangents),
             inner_lr: sweep.inner_lr,
@@ -216,8 +256,9 @@ pub(super) fn inner_gradient(
     support: &Support,
     phi: &[Tensor],
 ) -> Result<(f64, Vec<Tensor>)> {
-    let part = support.gradient(&learner.backbone, &learner.layout, phi, params.head.as_ref())?;
-    Ok((part.loss, part.adapter))
+    let head = params.head.as_ref();
+    let (loss, grads) = support.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| {})?;
+    Ok((loss.loss, grads.adapter))
 }
 
 /// The way back through the inner steps.
@@ -278,7 +319,8 @@ impl<'a> Sweep<'a> {
         let phi = phi.iter().zip(direction).map(dual).collect::<Result<Vec<_>>>()?;
         let head = self.params.head.as_ref().map(|h| h.map(|t| Ok(Dual::constant(t)))).transpose()?;
         let learner = self.learner;
-        let product = self.support.gradient(&learner.backbone, &learner.layout, &phi, head.as_ref())?;
+        let (backbone, layout) = (&learner.backbone, &learner.layout);
+        let (_, product) = self.support.gradient(backbone, layout, &phi, head.as_ref(), &mut |_| {})?;
         for (state, part) in self.cotangents.iter_mut().zip(&product.adapter) {
             let param = (&state.param + part.tangent_or_zeros()?)?;
             *state = State { param, ..state.clone() };

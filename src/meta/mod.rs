@@ -16,10 +16,10 @@ pub use accumulate::{GradientMean, gradient_norm};
 pub use batch::LabelledBatch;
 pub use estimate::{Estimate, Workload, base_parameters, trainable_parameters};
 pub use head::{Affine, Head};
-pub use learner::{Adapted, Learner, MetaGradient, MetaParams};
+pub use learner::{Adapted, Adapting, Learner, MetaGradient, MetaParams};
 pub use options::{InnerOptimizer, InnerOptions, Reduction};
 pub use outer::{LrParameterization, OuterOptions, OuterState};
-pub use support::Support;
+pub use support::{Support, SupportLoss};
 pub use workers::Workers;
 
 #[cfg(test)]

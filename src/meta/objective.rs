@@ -32,10 +32,17 @@ pub(super) struct Objective<'a> {
     pub activations: Activations,
 }
 
-/// A loss and its gradients.
-pub(super) struct LossGrad<V> {
-    /// The loss, without its tangent.
+/// The loss of one batch, without its tangent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PartLoss {
+    /// `factor · Σ ω_t CE_t`.
     pub loss: f64,
+    /// `Σ CE_t`, in nats.
+    pub cross_entropy_sum: f64,
+}
+
+/// The gradients of a loss.
+pub(super) struct LossGrad<V> {
     /// One a tensor of the adapter, in the layout's order.
     pub adapter: Vec<V>,
     /// Of the head; `None` without one.
@@ -44,24 +51,64 @@ pub(super) struct LossGrad<V> {
 
 impl Objective<'_> {
     /// `factor · Σ ω_t CE_t` and its gradients; ω = 1 without a head.
-    pub fn gradient<V: Ops>(&self, phi: &[V], head: Option<&Head<V>>) -> Result<LossGrad<V>> {
+    pub fn gradient<V: Ops>(&self, phi: &[V], head: Option<&Head<V>>) -> Result<(PartLoss, LossGrad<V>)> {
         let adapters = by_layer(self.layout, phi);
         let first = self.layout.first_layer().unwrap_or(0);
         let tokens = &self.batch.tokens;
         let (h, trace) = self.backbone.forward(tokens, self.prefix, first, &adapters, self.activations)?;
         let (loss, dh, head) = self.output(&h, head)?;
         let grads = self.backbone.backward(tokens, trace, &adapters, &dh)?;
-        Ok(LossGrad { loss, adapter: by_tensor(self.layout, grads), head })
+        Ok((loss, LossGrad { adapter: by_tensor(self.layout, grads), head }))
+    }
+
+    /// The loss alone: a forward pass.
+    pub fn loss(&self, phi: &[Tensor], head: Option<&Head<Tensor>>) -> Result<PartLoss> {
+        let adapters = by_layer(self.layout, phi);
+        let first = self.layout.first_layer().unwrap_or(0);
+        let (h, _) = self.backbone.forward(
+            &self.batch.tokens,
+            self.prefix,
+            first,
+            &adapters,
+            Activations::Recompute,
+        )?;
+        let rows = select(&h, &self.batch.predicting)?;
+        let factors = match head {
+            None => self.even_factors(&rows)?,
+            Some(head) => Weighting { objective: self, head }.forward(&h)?.0.scale(self.factor)?,
+        };
+        let mut losses = vec![];
+        for (start, length) in self.chunks()? {
+            let part = |x: &Tensor| x.narrow(0, start, length);
+            let logits = Ops::affine(&part(&rows)?, &self.backbone.decoder.lm_head, None, None)?;
+            let targets = &self.batch.targets[start..start + length];
+            losses.push(cross_entropy(&logits, &part(&factors)?, targets)?[1].clone());
+        }
+        PartLoss::new(&Tensor::cat(&losses, 0)?, &factors)
+    }
+
+    /// The factor of every predicted token of an unweighted loss, `(R)`.
+    fn even_factors<V: Ops>(&self, rows: &V) -> Result<V> {
+        let factors = Tensor::full(self.factor, self.batch.targets.len(), rows.primal().device())?;
+        Ok(V::constant(&factors.to_dtype(rows.primal().dtype())?))
+    }
+
+    /// Start and length of each chunk of rows whose logits exist at the same time.
+    fn chunks(&self) -> Result<impl Iterator<Item = (usize, usize)> + use<>> {
+        let count = self.batch.targets.len();
+        let chunks = (count * self.backbone.decoder.lm_head.dim(0)?).div_ceil(LOGITS_PER_CHUNK);
+        let chunk = count.div_ceil(chunks);
+        Ok((0..count).step_by(chunk).map(move |start| (start, chunk.min(count - start))))
     }
 
     /// Loss, cotangent of the last hidden states `h: (B · S, D)`, gradient of the head.
-    fn output<V: Ops>(&self, h: &V, head: Option<&Head<V>>) -> Result<(f64, V, Option<Head<V>>)> {
+    fn output<V: Ops>(&self, h: &V, head: Option<&Head<V>>) -> Result<(PartLoss, V, Option<Head<V>>)> {
         let rows = select(h, &self.batch.predicting)?;
         let Some(head) = head else {
-            let factors = Tensor::full(self.factor, self.batch.targets.len(), rows.primal().device())?;
-            let factors = V::constant(&factors.to_dtype(rows.primal().dtype())?);
+            let factors = self.even_factors(&rows)?;
             let (ce, drows) = self.cross_entropy(&rows, &factors)?;
-            return Ok((weighted_sum(&ce, &factors)?, spread(h, &self.batch.predicting, &drows)?, None));
+            let loss = PartLoss::new(ce.primal(), factors.primal())?;
+            return Ok((loss, spread(h, &self.batch.predicting, &drows)?, None));
         };
         let weighting = Weighting { objective: self, head };
         let (weights, kept) = weighting.forward(h)?;
@@ -69,19 +116,15 @@ impl Objective<'_> {
         let (ce, drows) = self.cross_entropy(&rows, &factors)?;
         let (dh, grad) = weighting.backward(h, &kept, &ce.scale(self.factor)?)?;
         let dh = dh.add(&spread(h, &self.batch.predicting, &drows)?)?;
-        Ok((weighted_sum(&ce, &factors)?, dh, Some(grad)))
+        Ok((PartLoss::new(ce.primal(), factors.primal())?, dh, Some(grad)))
     }
 
     /// Cross entropies `(R)` and the gradient `(R, D)` of `Σ factor · ce` with respect to `rows: (R, D)`,
     /// a chunk of rows at a time, so that the logits never exist whole.
     fn cross_entropy<V: Ops>(&self, rows: &V, factors: &V) -> Result<(V, V)> {
         let matrix = &self.backbone.decoder.lm_head;
-        let count = self.batch.targets.len();
-        let chunks = (count * matrix.dim(0)?).div_ceil(LOGITS_PER_CHUNK);
-        let chunk = count.div_ceil(chunks);
         let (mut losses, mut grads) = (vec![], vec![]);
-        for start in (0..count).step_by(chunk) {
-            let length = chunk.min(count - start);
+        for (start, length) in self.chunks()? {
             let part = |x: &V| x.linear(|x| x.narrow(0, start, length));
             let logits = part(rows)?.affine(matrix, None, None)?;
             let [dlogits, ce] =
@@ -187,9 +230,13 @@ fn spread<V: Ops>(like: &V, index: &Tensor, rows: &V) -> Result<V> {
     rows.linear(|rows| zeros.index_add(index, rows, 0))
 }
 
-fn weighted_sum<V: Ops>(ce: &V, factors: &V) -> Result<f64> {
-    let sum = |x: &V| x.primal().to_dtype(DType::F64);
-    Ok((sum(ce)? * sum(factors)?)?.sum_all()?.to_scalar()?)
+impl PartLoss {
+    /// From cross entropies and their factors, both `(R)`; summed in f64.
+    fn new(ce: &Tensor, factors: &Tensor) -> Result<Self> {
+        let (ce, factors) = (ce.to_dtype(DType::F64)?, factors.to_dtype(DType::F64)?);
+        let loss = (&ce * factors)?.sum_all()?.to_scalar()?;
+        Ok(Self { loss, cross_entropy_sum: ce.sum_all()?.to_scalar()? })
+    }
 }
 
 /// Sorts a flat list of tensors to their layers.

@@ -1,5 +1,7 @@
 //! The context as the inner loop sees it: micro-batches of segments, and the loss over all of them.
 
+use std::borrow::Cow;
+
 use candle_core::Tensor;
 
 use crate::autodiff::Ops;
@@ -10,41 +12,74 @@ use crate::{Error, Result};
 
 use super::batch::LabelledBatch;
 use super::head::Head;
-use super::objective::{LossGrad, Objective};
+use super::objective::{LossGrad, Objective, PartLoss};
 use super::options::{InnerOptions, Reduction};
+
+/// Most bytes of hidden states that are kept of the layers below the first adapted one. Beyond it they are
+/// computed anew at every pass, so that memory does not grow with the context.
+const PREFIX_BYTES: usize = 256 << 20;
 
 /// The micro-batches of one loss. Every position weighs alike, so that their number does not change it.
 pub struct Support {
-    batches: Vec<LabelledBatch>,
-    /// Hidden states of each batch below the first adapted layer, if there are layers below.
+    parts: Parts,
+    /// Hidden states of each batch below the first adapted layer, if there are such layers and room.
     prefixes: Option<Vec<Tensor>>,
+    first_layer: usize,
     factor: f64,
+    /// One over the number of predicted tokens.
+    per_token: f64,
     normalize_weights: bool,
     activations: Activations,
+}
+
+/// Where the micro-batches come from.
+enum Parts {
+    Batches(Vec<LabelledBatch>),
+    /// Made when they are needed: of a long context only the tokens are held, 4 bytes each.
+    Segments {
+        segments: Vec<Sequence>,
+        at_once: usize,
+    },
+}
+
+/// The loss of a context under one adapter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SupportLoss {
+    /// The inner loss, weighted and divided as the settings say.
+    pub loss: f64,
+    /// The plain mean next-token loss of the predicted tokens, in nats.
+    pub cross_entropy: f64,
 }
 
 impl Support {
     /// The inner loss of a context cut into segments.
     ///
     /// # Errors
-    /// No segment, no token to predict, or a token outside the vocabulary.
+    /// No segment, no token to predict in a micro-batch, or a token outside the vocabulary.
     pub fn from_segments(
         backbone: &Backbone,
         layout: &LoraLayout,
         segments: &[Sequence],
         options: &InnerOptions,
     ) -> Result<Self> {
-        let width = longest(segments)?;
-        let decoder = &backbone.decoder;
-        let batches = segments
-            .chunks(options.micro_batch_segments.max(1))
-            .map(|part| LabelledBatch::from_sequences(part, longest(part)?, &decoder.config, &decoder.device))
-            .collect::<Result<Vec<_>>>()?;
-        let positions = segments.len() * (width - 1);
-        Self::new(backbone, layout, batches, positions, options)
+        let positions = segments.len() * (longest(segments)? - 1);
+        let at_once = options.micro_batch_segments.max(1);
+        segments.iter().try_for_each(|segment| backbone.decoder.config.check_tokens(&segment.tokens))?;
+        for part in segments.chunks(at_once) {
+            if part.iter().all(|segment| segment.predicted() == 0) {
+                return Err(Error::Invalid(
+                    "a batch has no token to predict: every token is masked out".into(),
+                ));
+            }
+        }
+        let parts = Parts::Segments { segments: segments.to_vec(), at_once };
+        Self::from_parts(backbone, layout, parts, positions, options)
     }
 
     /// The inner loss of batches made elsewhere; `positions` is B × (S − 1) over all of them.
+    ///
+    /// # Errors
+    /// What tensor operations refuse.
     pub fn new(
         backbone: &Backbone,
         layout: &LoraLayout,
@@ -52,77 +87,209 @@ impl Support {
         positions: usize,
         options: &InnerOptions,
     ) -> Result<Self> {
+        Self::from_parts(backbone, layout, Parts::Batches(batches), positions, options)
+    }
+
+    fn from_parts(
+        backbone: &Backbone,
+        layout: &LoraLayout,
+        parts: Parts,
+        positions: usize,
+        options: &InnerOptions,
+    ) -> Result<Self> {
+        let predicted = parts.predicted() as f64;
         let divisor = match options.reduction {
             // Without weights the authors' code falls back to the ordinary mean over labelled tokens.
             Reduction::Positions if options.weighted => positions as f64,
-            Reduction::Positions | Reduction::LabelledTokens => labelled(&batches),
+            Reduction::Positions | Reduction::LabelledTokens => predicted,
             Reduction::Constant(divisor) => divisor,
         };
         let mut support = Self {
-            batches,
+            parts,
             prefixes: None,
+            first_layer: layout.first_layer().unwrap_or(0),
             factor: 1.0 / divisor,
+            per_token: 1.0 / predicted,
             normalize_weights: options.normalize_weights,
             activations: options.activations,
         };
-        support.cache_prefixes(backbone, layout)?;
+        support.keep_prefixes(backbone)?;
         Ok(support)
     }
 
     /// The outer loss: the mean over the labelled tokens of the questions' answers.
+    ///
+    /// # Errors
+    /// What tensor operations refuse.
     pub fn queries(
         backbone: &Backbone,
         layout: &LoraLayout,
         batch: LabelledBatch,
         activations: Activations,
     ) -> Result<Self> {
-        let batches = vec![batch];
-        let factor = 1.0 / labelled(&batches);
-        let mut queries = Self { batches, prefixes: None, factor, normalize_weights: false, activations };
-        queries.cache_prefixes(backbone, layout)?;
+        let parts = Parts::Batches(vec![batch]);
+        let per_token = 1.0 / parts.predicted() as f64;
+        let mut queries = Self {
+            parts,
+            prefixes: None,
+            first_layer: layout.first_layer().unwrap_or(0),
+            factor: per_token,
+            per_token,
+            normalize_weights: false,
+            activations,
+        };
+        queries.keep_prefixes(backbone)?;
         Ok(queries)
     }
 
-    /// The layers below the first adapted one give the same at every step: run them once. Their outputs
-    /// take `context tokens × D` numbers; with every layer adapted nothing is kept.
-    fn cache_prefixes(&mut self, backbone: &Backbone, layout: &LoraLayout) -> Result<()> {
-        if let Some(first) = layout.first_layer().filter(|&first| first > 0) {
-            let run = |batch: &LabelledBatch| backbone.prefix(&batch.tokens, first);
-            self.prefixes = Some(self.batches.iter().map(run).collect::<Result<_>>()?);
+    /// The layers below the first adapted one give the same at every step: runs them once, where their
+    /// outputs, `context tokens × D` numbers, are few enough to be kept.
+    fn keep_prefixes(&mut self, backbone: &Backbone) -> Result<()> {
+        let decoder = &backbone.decoder;
+        let token_bytes = decoder.config.hidden_size * decoder.dtype.size_in_bytes();
+        if self.first_layer > 0 && self.parts.tokens().saturating_mul(token_bytes) <= PREFIX_BYTES {
+            let run = |index| backbone.prefix(&self.parts.batch(index, backbone)?.tokens, self.first_layer);
+            self.prefixes = Some((0..self.parts.len()).map(run).collect::<Result<_>>()?);
         }
         Ok(())
     }
 
-    /// The loss and its gradients at `phi`, summed over the micro-batches.
+    /// As for a context that is too long for them to be kept.
+    #[cfg(test)]
+    pub(super) fn forget_prefixes(&mut self) {
+        assert!(self.prefixes.take().is_some());
+    }
+
+    /// Number of micro-batches.
+    pub fn micro_batches(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// The loss and its gradients at `phi`, summed over the micro-batches; `done(n)` is called after the
+    /// n-th of them, from 1.
     pub(super) fn gradient<V: Ops>(
         &self,
         backbone: &Backbone,
         layout: &LoraLayout,
         phi: &[V],
         head: Option<&Head<V>>,
-    ) -> Result<LossGrad<V>> {
-        let mut sum: Option<LossGrad<V>> = None;
-        for (index, batch) in self.batches.iter().enumerate() {
+        done: &mut dyn FnMut(usize),
+    ) -> Result<(SupportLoss, LossGrad<V>)> {
+        let (mut loss, mut sum) = (SupportLoss { loss: 0.0, cross_entropy: 0.0 }, None);
+        self.each(
+            backbone,
+            layout,
+            |objective| {
+                let (part, grad) = objective.gradient(phi, head)?;
+                loss.add(part, self.per_token);
+                sum = Some(match sum.take() {
+                    Some(sum) => LossGrad::add(sum, grad)?,
+                    None => grad,
+                });
+                Ok(())
+            },
+            done,
+        )?;
+        let grad = sum.ok_or_else(|| Error::Invalid("a context needs at least one segment".into()))?;
+        Ok((loss, grad))
+    }
+
+    /// The loss at `phi` alone; `done` as for [`gradient`](Self::gradient).
+    pub(super) fn loss(
+        &self,
+        backbone: &Backbone,
+        layout: &LoraLayout,
+        phi: &[Tensor],
+        head: Option<&Head<Tensor>>,
+        done: &mut dyn FnMut(usize),
+    ) -> Result<SupportLoss> {
+        let mut loss = SupportLoss { loss: 0.0, cross_entropy: 0.0 };
+        self.each(
+            backbone,
+            layout,
+            |objective| {
+                loss.add(objective.loss(phi, head)?, self.per_token);
+                Ok(())
+            },
+            done,
+        )?;
+        Ok(loss)
+    }
+
+    /// Calls `work` on the objective of one micro-batch after another.
+    fn each(
+        &self,
+        backbone: &Backbone,
+        layout: &LoraLayout,
+        mut work: impl FnMut(&Objective<'_>) -> Result<()>,
+        done: &mut dyn FnMut(usize),
+    ) -> Result<()> {
+        for index in 0..self.parts.len() {
+            let batch = self.parts.batch(index, backbone)?;
             let prefix = match &self.prefixes {
                 Some(prefixes) => prefixes[index].clone(),
-                None => backbone.prefix(&batch.tokens, 0)?,
+                None => backbone.prefix(&batch.tokens, self.first_layer)?,
             };
-            let objective = Objective {
+            work(&Objective {
                 backbone,
                 layout,
-                batch,
+                batch: &batch,
                 prefix: &prefix,
                 factor: self.factor,
                 normalize_weights: self.normalize_weights,
                 activations: self.activations,
-            };
-            let part = objective.gradient(phi, head)?;
-            sum = Some(match sum {
-                Some(sum) => sum.add(part)?,
-                None => part,
-            });
+            })?;
+            done(index + 1);
         }
-        sum.ok_or_else(|| Error::Invalid("a context needs at least one segment".into()))
+        Ok(())
+    }
+}
+
+impl SupportLoss {
+    fn add(&mut self, part: PartLoss, per_token: f64) {
+        self.loss += part.loss;
+        self.cross_entropy += part.cross_entropy_sum * per_token;
+    }
+}
+
+impl Parts {
+    fn len(&self) -> usize {
+        match self {
+            Self::Batches(batches) => batches.len(),
+            Self::Segments { segments, at_once } => segments.len().div_ceil(*at_once),
+        }
+    }
+
+    /// Tokens with their padding, at most.
+    fn tokens(&self) -> usize {
+        match self {
+            Self::Batches(batches) => batches.iter().map(|b| b.tokens.size() * b.tokens.tokens()).sum(),
+            Self::Segments { segments, .. } => {
+                segments.len() * segments.iter().map(|s| s.tokens.len()).max().unwrap_or(0)
+            }
+        }
+    }
+
+    /// Tokens that are predicted.
+    fn predicted(&self) -> usize {
+        match self {
+            Self::Batches(batches) => batches.iter().map(|batch| batch.targets.len()).sum(),
+            Self::Segments { segments, .. } => segments.iter().map(Sequence::predicted).sum(),
+        }
+    }
+
+    fn batch(&self, index: usize, backbone: &Backbone) -> Result<Cow<'_, LabelledBatch>> {
+        match self {
+            Self::Batches(batches) => Ok(Cow::Borrowed(&batches[index])),
+            Self::Segments { segments, at_once } => {
+                let first = index * at_once;
+                let part = &segments[first..segments.len().min(first + at_once)];
+                let decoder = &backbone.decoder;
+                let batch =
+                    LabelledBatch::from_sequences(part, longest(part)?, &decoder.config, &decoder.device)?;
+                Ok(Cow::Owned(batch))
+            }
+        }
     }
 }
 
@@ -135,12 +302,8 @@ impl<V: Ops> LossGrad<V> {
             (Some(a), Some(b)) => Some(a.zip(&b, add)?),
             (head, _) => head,
         };
-        Ok(Self { loss: self.loss + other.loss, adapter, head })
+        Ok(Self { adapter, head })
     }
-}
-
-fn labelled(batches: &[LabelledBatch]) -> f64 {
-    batches.iter().map(|batch| batch.targets.len()).sum::<usize>() as f64
 }
 
 /// Length of the longest sequence; an error if there is none, or none to learn from.

@@ -157,7 +157,7 @@ fn outer_loss(case: &Case, params: &MetaParams, frozen: &[Vec<Tensor>]) -> f64 {
     }
     let queries = learner.queries(&case.queries).unwrap();
     let phi = inner::params(&states);
-    queries.gradient(&learner.backbone, &learner.layout, &phi, None).unwrap().loss
+    queries.loss(&learner.backbone, &learner.layout, &phi, None, &mut |_| {}).unwrap().loss
 }
 
 /// Gradients of the first steps from the start of `case`.
@@ -249,6 +249,56 @@ fn the_gradient_equals_the_tape() {
     }
 }
 
+#[test]
+fn the_loss_alone_is_the_loss_that_comes_with_the_gradient() {
+    for (weighted, normalize_weights) in [(false, false), (true, false), (true, true)] {
+        let case = case(InnerOptions { weighted, normalize_weights, ..options() });
+        let (learner, phi) = (&case.learner, &case.params.phi0);
+        let support = learner.support(&case.segments).unwrap();
+        let mut parts = vec![];
+        let alone = learner.support_loss(&case.params, &support, phi, &mut |n| parts.push(n)).unwrap();
+        let head = case.params.head.as_ref();
+        let with = support.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| {}).unwrap().0;
+        assert!((alone.loss - with.loss).abs() < 1e-12, "{alone:?}, {with:?}");
+        assert!((alone.cross_entropy - with.cross_entropy).abs() < 1e-12, "{alone:?}, {with:?}");
+        assert_eq!(weighted, (alone.loss - alone.cross_entropy).abs() > 1e-3, "{alone:?}");
+        assert_eq!(parts, [1, 2], "three segments, two at once");
+    }
+}
+
+#[test]
+fn adapting_tells_every_micro_batch_and_the_loss_before_every_step() {
+    let case = case(options());
+    let support = case.learner.support(&case.segments).unwrap();
+    let (mut batches, mut losses) = (vec![], vec![]);
+    let mut watch = |event| match event {
+        Adapting::MicroBatch { step, micro_batches } => batches.push((step, micro_batches)),
+        Adapting::Step { before, .. } => losses.push(before.loss),
+    };
+    let adapted = case.learner.adapt_to(&case.params, &support, &mut watch).unwrap();
+    assert_eq!(batches, [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]);
+    assert_eq!(losses, adapted.inner_losses);
+    let after = case.learner.support_loss(&case.params, &support, &adapted.phi, &mut |_| {}).unwrap();
+    assert!(after.loss < losses[0], "{losses:?}, then {after:?}");
+}
+
+#[test]
+fn a_context_whose_frozen_layers_are_too_large_to_keep_gives_the_same_gradient() {
+    let case = case_on(Layers::Top(1), options());
+    let learner = &case.learner;
+    let gradient = |support: &Support| {
+        let head = case.params.head.as_ref();
+        let phi = &case.params.phi0;
+        support.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| {}).unwrap().1.adapter
+    };
+    let mut support = learner.support(&case.segments).unwrap();
+    let kept = gradient(&support);
+    support.forget_prefixes();
+    for (kept, again) in kept.iter().zip(gradient(&support)) {
+        assert_eq!(squared(&(kept - again).unwrap()), 0.0);
+    }
+}
+
 /// Hessian-vector product of the inner loss at the start, and the tangent of the head's gradient.
 fn product(case: &Case, direction: &[Tensor]) -> Vec<Tensor> {
     let learner = &case.learner;
@@ -256,7 +306,8 @@ fn product(case: &Case, direction: &[Tensor]) -> Vec<Tensor> {
     let dual = |(x, d): (&Tensor, &Tensor)| Dual::new(x.clone(), Some(d.clone())).unwrap();
     let phi: Vec<_> = case.params.phi0.iter().zip(direction).map(dual).collect();
     let head = case.params.head.as_ref().map(|h| h.map(|t| Ok(crate::autodiff::Ops::constant(t))).unwrap());
-    let part = support.gradient(&learner.backbone, &learner.layout, &phi, head.as_ref()).unwrap();
+    let (backbone, layout) = (&learner.backbone, &learner.layout);
+    let part = support.gradient(backbone, layout, &phi, head.as_ref(), &mut |_| {}).unwrap().1;
     part.adapter.iter().map(|d| d.tangent_or_zeros().unwrap()).collect()
 }
 

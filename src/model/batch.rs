@@ -18,6 +18,22 @@ pub struct TokenBatch {
     pub rope: RopeTable,
 }
 
+impl DecoderConfig {
+    /// Refuses a token that the embedding has no row for.
+    ///
+    /// # Errors
+    /// The first such token.
+    pub fn check_tokens(&self, ids: &[u32]) -> Result<()> {
+        let vocab = self.vocab_size;
+        match ids.iter().find(|&&id| id as usize >= vocab) {
+            None => Ok(()),
+            Some(id) => Err(Error::Invalid(format!(
+                "token id {id} is not below the model's vocabulary of {vocab}: is this the base's own tokenizer?"
+            ))),
+        }
+    }
+}
+
 impl TokenBatch {
     /// Builds a batch from rows of equal length; `spans` says for each row the first and one past the last
     /// token that is not padding.
@@ -35,12 +51,7 @@ impl TokenBatch {
         if ids.len() != tokens * rows.len() {
             return Err(Error::Invalid("the rows of a batch must have one length".into()));
         }
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= config.vocab_size) {
-            let vocab = config.vocab_size;
-            return Err(Error::Invalid(format!(
-                "token id {id} is not below the model's vocabulary of {vocab}: is this the base's own tokenizer?"
-            )));
-        }
+        config.check_tokens(&ids)?;
         Ok(Self {
             ids: Tensor::new(ids, device)?,
             mask: AttentionMask { tokens, spans },

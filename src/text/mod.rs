@@ -16,3 +16,10 @@ pub struct Sequence {
     /// Index of the first predicted token.
     pub loss_from: usize,
 }
+
+impl Sequence {
+    /// Number of predicted tokens; the first token has nothing before it to be predicted from.
+    pub fn predicted(&self) -> usize {
+        self.tokens.len().saturating_sub(self.loss_from.max(1))
+    }
+}

@@ -289,7 +289,7 @@ impl Case {
 
     fn adapter_after(&mut self, steps: usize) -> Vec<Tensor> {
         let all = std::mem::replace(&mut self.learner.options.steps, steps);
-        let adapted = self.learner.adapt_to(&self.params, &self.context, |_, _| {}).unwrap();
+        let adapted = self.learner.adapt_to(&self.params, &self.context, &mut |_| {}).unwrap();
         self.learner.options.steps = all;
         adapted.phi
     }
@@ -305,7 +305,7 @@ impl Case {
             inner_lr: vec![vec![1.0]; phi.len()],
             head: self.params.head.clone(),
         };
-        let after = self.learner.adapt_to(&params, &self.context, |_, _| {}).unwrap().phi;
+        let after = self.learner.adapt_to(&params, &self.context, &mut |_| {}).unwrap().phi;
         self.learner.options = own;
         phi.iter().zip(&after).map(|(before, after)| (before - after).unwrap()).collect()
     }
