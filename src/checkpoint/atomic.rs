@@ -92,7 +92,7 @@ pub fn write_json(path: &Path, value: &Value) -> Result<()> {
     write_file(path, |writer| writeln!(writer, "{value:#}").map_err(|e| Error::io(path, e)))
 }
 
-fn parent(path: &Path) -> PathBuf {
+pub(super) fn parent(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
@@ -107,7 +107,7 @@ fn temporary_prefix(path: &Path) -> String {
     format!(".{}.tmp-", file_name(path))
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     parent(path).join(format!(".{}.{suffix}", file_name(path)))
 }
 

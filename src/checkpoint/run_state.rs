@@ -9,11 +9,13 @@ use std::{
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{write_folder, write_json, write_tensors};
+use super::{map_tensors, write_folder, write_json, write_tensors};
 use crate::error::{Error, Result};
 
-const TENSORS: &str = "meta.safetensors";
-const PROGRESS: &str = "state.json";
+/// Name of the file that holds what is learned and its optimiser.
+pub const TENSORS_FILE: &str = "meta.safetensors";
+/// Name of the file that says where the run was.
+pub const PROGRESS_FILE: &str = "state.json";
 
 /// Where a run is, beside its tensors. Everything random is a function of the seed and an index, so these
 /// numbers are the whole random state.
@@ -57,8 +59,8 @@ pub fn save_run(
     }
     write_folder(folder, |new| {
         write_adapter(new)?;
-        write_tensors(&new.join(TENSORS), tensors.to_vec())?;
-        write_json(&new.join(PROGRESS), &record)
+        write_tensors(&new.join(TENSORS_FILE), tensors.to_vec())?;
+        write_json(&new.join(PROGRESS_FILE), &record)
     })
 }
 
@@ -79,7 +81,7 @@ pub fn recover(folder: &Path) -> Result<()> {
 /// # Errors
 /// A file that is missing or damaged.
 pub fn load_progress(folder: &Path) -> Result<Progress> {
-    let path = folder.join(PROGRESS);
+    let path = folder.join(PROGRESS_FILE);
     let text = fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
     serde_json::from_str(&text).map_err(|fault| Error::file(&path, format!("not a run's progress: {fault}")))
 }
@@ -89,12 +91,33 @@ pub fn load_progress(folder: &Path) -> Result<Progress> {
 /// # Errors
 /// A file that is missing or damaged.
 pub fn load_tensors(folder: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
-    let path = folder.join(TENSORS);
+    load_where(folder, device, |_| true)
+}
+
+/// As [`load_tensors`], without the moments of the optimiser, which take twice the room of the rest.
+///
+/// # Errors
+/// As [`load_tensors`].
+pub fn load_parameters(folder: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
+    load_where(folder, device, |name| !name.starts_with("m.") && !name.starts_with("v."))
+}
+
+fn load_where(
+    folder: &Path,
+    device: &Device,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<HashMap<String, Tensor>> {
+    let path = folder.join(TENSORS_FILE);
     if !path.is_file() {
         return Err(Error::file(&path, "missing: is this a checkpoint of perk meta-train?"));
     }
-    candle_core::safetensors::load(&path, device)
-        .map_err(|fault| Error::file(&path, format!("not a readable safetensors file: {fault}")))
+    let file = map_tensors(&path)?;
+    let names = file.tensors().into_iter().map(|(name, _)| name).filter(|name| wanted(name));
+    let load = |name: String| {
+        let tensor = file.load(&name, device).map_err(|e| Error::tensor(&path, &name, e.to_string()))?;
+        Ok((name, tensor))
+    };
+    names.map(load).collect()
 }
 
 fn require_finite(folder: &Path, name: &str, tensor: &Tensor) -> Result<()> {

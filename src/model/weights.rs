@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
 
-use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Init, VarBuilder};
 use serde::Deserialize;
 
 use super::{Decoder, DecoderConfig, Family, Layer, Linear, Projection};
+use crate::checkpoint::map_tensors;
 use crate::{Error, Result};
 
 /// Name of the weights in a checkpoint that has one file.
@@ -115,7 +115,7 @@ impl<'a> Source<'a> {
 
     /// Reads the header of one file.
     fn add(&mut self, path: PathBuf) -> Result<()> {
-        let file = map(&path)?;
+        let file = map_tensors(&path)?;
         let shard = self.shards.len();
         for (name, view) in file.tensors() {
             let entry =
@@ -164,35 +164,13 @@ impl Shard {
         let builder = match &self.open {
             Some(builder) => builder,
             None => {
-                let file = map(&self.path)?;
+                let file = map_tensors(&self.path)?;
                 self.open.insert(VarBuilder::from_backend(Box::new(file), dtype, device.clone()))
             }
         };
         builder
             .get_with_hints_dtype(shape, name, Init::Const(0.0), dtype)
             .map_err(|e| Error::tensor(&self.path, name, e.to_string()))
-    }
-}
-
-/// Maps a safetensors file and checks its header: lengths, types and offsets, down to the last byte.
-#[allow(unsafe_code)]
-fn map(path: &Path) -> Result<MmapedSafetensors> {
-    let found = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
-    if !found.is_file() {
-        return Err(Error::file(path, "is not a file"));
-    }
-    // SAFETY: the map is only read. As for every reader of mapped files, another process must not cut the
-    // file short meanwhile; this one never writes to a checkpoint in place (see checkpoint::atomic).
-    let file = unsafe { MmapedSafetensors::new(path) };
-    file.map_err(|e| Error::file(path, format!("is not a whole safetensors file: {}", innermost(&e))))
-}
-
-/// The cause under Candle's wrappers, which repeat the path.
-fn innermost(error: &candle_core::Error) -> String {
-    use candle_core::Error as E;
-    match error {
-        E::WithPath { inner, .. } | E::WithBacktrace { inner, .. } => innermost(inner),
-        other => other.to_string(),
     }
 }
 
