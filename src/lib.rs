@@ -18,6 +18,7 @@ pub mod meta;
 pub mod model;
 pub mod optim;
 pub mod report;
+pub mod store;
 pub mod tasks;
 pub mod text;
 

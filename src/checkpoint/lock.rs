@@ -33,7 +33,8 @@ impl Lock {
                 Ok(()) if is_at(&file, &path) => return Ok(Self { file, path }),
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    let reason = "another process is writing here: wait for it to end, or name another folder";
+                    let reason =
+                        "another process is writing here: wait for it to end, or name another folder";
                     return Err(Error::file(target, reason));
                 }
                 Err(TryLockError::Error(e)) => return Err(Error::io(&path, e)),

@@ -9,6 +9,7 @@ mod learner;
 mod objective;
 mod options;
 mod outer;
+mod params;
 mod support;
 mod workers;
 

@@ -61,7 +61,7 @@ pub struct OuterState {
 }
 
 /// Name under which the learning rates are kept.
-const LR_NAME: &str = "inner_lr";
+pub(super) const LR_NAME: &str = "inner_lr";
 
 impl OuterState {
     /// The start of meta-training: adapter as `options.init` says, learning rates all equal, the head's
@@ -128,10 +128,7 @@ impl OuterState {
     /// Only what tensor operations refuse.
     pub fn params(&self) -> Result<MetaParams> {
         let raw: Vec<Vec<f64>> = self.params[self.adapter_tensors].param.to_dtype(DType::F64)?.to_vec2()?;
-        let rate = |raw: f64| match self.parameterization {
-            LrParameterization::Log => raw.exp(),
-            LrParameterization::Linear => raw,
-        };
+        let rate = |raw| self.parameterization.rate(raw);
         let inner_lr = raw.into_iter().map(|row| row.into_iter().map(rate).collect()).collect();
         let head: Vec<Tensor> =
             self.params[self.adapter_tensors + 1..].iter().map(|s| s.param.clone()).collect();

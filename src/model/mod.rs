@@ -26,4 +26,4 @@ pub use generate::{Generation, Session, greedy};
 pub use projection::Projection;
 pub use save::GENERATION_CONFIG_FILE;
 pub use source::{HubSettings, resolve};
-pub use weights::{INDEX_FILE, WEIGHTS_FILE};
+pub use weights::{INDEX_FILE, WEIGHTS_FILE, weight_files};

@@ -183,7 +183,7 @@ struct ShardIndex {
 ///
 /// # Errors
 /// Neither form of checkpoint is in the folder, or the index is malformed or leads out of the folder.
-pub(super) fn weight_files(folder: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
+pub fn weight_files(folder: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
     let (single, index) = (folder.join(WEIGHTS_FILE), folder.join(INDEX_FILE));
     if single.exists() {
         return Ok((single.clone(), vec![single]));

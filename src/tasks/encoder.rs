@@ -94,6 +94,14 @@ impl Encoder {
         Ok(EncodedEpisode { name: episode.name.clone(), index, segments, queries, context_tokens })
     }
 
+    /// The segments of a context that comes without questions, numbered in order from 0.
+    ///
+    /// # Errors
+    /// No document, a blank one, or one that cannot be encoded.
+    pub fn context(&self, documents: &[String]) -> Result<Vec<Sequence>> {
+        self.segments(documents, 0, Split::HeldOut)
+    }
+
     fn segments(&self, documents: &[String], index: u64, split: Split) -> Result<Vec<Sequence>> {
         let mut texts = self.segmenter.cut(documents, &self.tokenizer)?;
         let mut first = 0;

@@ -7,6 +7,7 @@
 pub mod babi;
 pub mod background;
 mod built_in;
+mod context;
 pub mod corpus;
 mod encoder;
 pub mod hide;
@@ -16,6 +17,7 @@ mod source;
 mod stream;
 pub mod world;
 
+pub use context::{Context, ContextFormat};
 pub use encoder::{EncodedEpisode, EncodedQuery, Encoder};
 pub use source::open;
 

@@ -1,10 +1,12 @@
 //! Text and tokens: tokenizers, sentences, and token sequences of which a part is predicted.
 
+mod answer;
 pub mod sentences;
 pub mod template;
 pub mod tokenizer;
 pub mod word_level;
 
+pub use answer::Answer;
 pub use template::Template;
 pub use tokenizer::Tokenizer;
 

@@ -1,0 +1,150 @@
+//! A folder of encoded contexts, by name.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
+
+use crate::checkpoint::Lock;
+use crate::error::{Error, Result};
+
+use super::{RECORD_FILE, StoredAdapter};
+
+/// A folder whose subfolders are encoded contexts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+impl Store {
+    /// The store in `dir`, which need not exist yet.
+    pub fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The adapters by name, each as it opens; other folders are left out. A store that is not there is empty.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn list(&self) -> Result<Vec<(String, Result<StoredAdapter>)>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|e| Error::io(&self.dir, e))?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|e| Error::io(&self.dir, e))?.file_name();
+            let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else { continue };
+            if self.dir.join(name).join(RECORD_FILE).is_file() {
+                found.push((name.to_owned(), self.open(name)));
+            }
+        }
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(found)
+    }
+
+    /// The adapter called `name`.
+    ///
+    /// # Errors
+    /// A name that leads out of the store, or as [`StoredAdapter::open`].
+    pub fn open(&self, name: &str) -> Result<StoredAdapter> {
+        StoredAdapter::open(&self.path(name)?)
+    }
+
+    /// Removes the adapter called `name`; returns the folder that is gone.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but a damaged adapter can be removed; a folder that is no adapter cannot,
+    /// nor one that is being written.
+    pub fn remove(&self, name: &str) -> Result<PathBuf> {
+        let path = self.path(name)?;
+        if !path.is_dir() {
+            return Err(Error::file(&path, "there is no such adapter"));
+        }
+        if !path.join(RECORD_FILE).is_file() {
+            let reason = format!("holds no {RECORD_FILE}, so it is not removed: it may be something else");
+            return Err(Error::file(&path, reason));
+        }
+        let _lock = Lock::take(&path)?;
+        // Under another name first, so that nobody opens half an adapter.
+        let doomed = self.dir.join(format!(".{name}.removed"));
+        fs::rename(&path, &doomed).map_err(|e| Error::io(&path, e))?;
+        fs::remove_dir_all(&doomed).map_err(|e| Error::io(&doomed, e))?;
+        Ok(path)
+    }
+
+    /// The folder of `name`, which must be a plain name that stays in the store.
+    fn path(&self, name: &str) -> Result<PathBuf> {
+        let mut parts = Path::new(name).components();
+        let plain = matches!(
+            (parts.next(), parts.next()),
+            (Some(Component::Normal(part)), None) if part == OsStr::new(name) && !name.starts_with('.')
+        );
+        let leaves = || Error::Invalid(format!("`{name}` leads out of the store {}", self.dir.display()));
+        if !plain || name.contains('\\') {
+            return Err(leaves());
+        }
+        let path = self.dir.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(data) if data.is_symlink() => Err(leaves()),
+            _ => Ok(path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_leaves_the_store_is_refused() {
+        let room = tempfile::tempdir().unwrap();
+        let store = Store::new(&room.path().join("store"));
+        fs::create_dir_all(store.dir().join("fine")).unwrap();
+        fs::create_dir(room.path().join("outside")).unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(room.path().join("outside"), store.dir().join("link")).unwrap();
+        for name in ["..", "../outside", "/etc", "a/b", "", ".", ".hidden", "fine/", "a\\b", "link"] {
+            for message in [store.open(name).map(drop), store.remove(name).map(drop)] {
+                let message = message.unwrap_err().to_string();
+                assert!(message.contains("leads out of the store"), "{name}: {message}");
+            }
+        }
+        assert!(room.path().join("outside").is_dir());
+    }
+
+    #[test]
+    fn a_folder_that_is_no_adapter_is_neither_listed_nor_removed() {
+        let room = tempfile::tempdir().unwrap();
+        let store = Store::new(room.path());
+        fs::create_dir(room.path().join("thesis")).unwrap();
+        assert!(store.list().unwrap().is_empty());
+        assert!(store.remove("thesis").unwrap_err().to_string().contains("perk.json"));
+        assert!(store.remove("nothing").unwrap_err().to_string().contains("no such adapter"));
+        assert!(Store::new(&room.path().join("missing")).list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_damaged_record_is_listed_as_damaged_and_can_be_removed() {
+        let room = tempfile::tempdir().unwrap();
+        let store = Store::new(room.path());
+        let write = |text: &str| {
+            fs::create_dir_all(room.path().join("story")).unwrap();
+            fs::write(room.path().join("story").join(RECORD_FILE), text).unwrap();
+            store.list().unwrap().remove(0).1.unwrap_err().to_string()
+        };
+        for (text, expected) in
+            [("{", "perk.json:1"), ("{}", "no `format`"), ("{\"format\": 99}", "format 99")]
+        {
+            let message = write(text);
+            assert!(message.contains(expected), "{message}");
+        }
+        store.remove("story").unwrap();
+        assert_eq!(fs::read_dir(room.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,190 @@
+//! `perk.json`: what an adapter was made from and how.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::Digest;
+use crate::config::{Activations, InnerConfig, LoraConfig, ModelConfig};
+use crate::error::{Error, Result};
+use crate::model::{CONFIG_FILE, weight_files};
+
+/// Name of the record in an adapter's folder.
+pub const RECORD_FILE: &str = "perk.json";
+
+/// Version of the record's form; a file of another one is refused.
+const FORMAT: u32 = 1;
+
+/// Where an adapter came from, and how it was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Version of this form.
+    pub format: u32,
+    /// Version of perk that wrote it.
+    pub perk_version: String,
+    /// Digest of base, checkpoint, context and recipe: adapters of one key are the same.
+    pub key: Digest,
+    /// The frozen base.
+    pub base: BaseIdentity,
+    /// The meta-trained start.
+    pub checkpoint: CheckpointIdentity,
+    /// What was memorised.
+    pub context: ContextIdentity,
+    /// How.
+    pub recipe: Recipe,
+    /// How well.
+    pub losses: Losses,
+    /// The adapter's files.
+    pub adapter: Artifact,
+    /// What it cost.
+    pub cost: Cost,
+}
+
+/// The frozen base that an adapter belongs to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BaseIdentity {
+    /// Where it was found, and in which number type it was held.
+    pub model: ModelConfig,
+    /// Digest of its shape, tokenizer and weights, as [`base_digest`] has it.
+    pub digest: Digest,
+}
+
+/// The start of the inner loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckpointIdentity {
+    /// The checkpoint's folder; `None` where the start was not meta-trained.
+    pub path: Option<PathBuf>,
+    /// Outer steps that it was trained for.
+    pub outer_steps: usize,
+    /// Digest of what was learned.
+    pub digest: Digest,
+}
+
+/// What was memorised.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContextIdentity {
+    /// Names of the files that it came from.
+    pub sources: Vec<String>,
+    /// Digest of the documents.
+    pub digest: Digest,
+    /// Number of documents.
+    pub documents: usize,
+    /// Length of the documents, in bytes.
+    pub bytes: usize,
+    /// Length of the segments, in tokens, prefixes included.
+    pub tokens: usize,
+    /// Number of segments; the prompt of a question tells it to the model.
+    pub segments: usize,
+}
+
+/// How a context becomes an adapter and a question becomes a prompt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// Form of the meta-trained adapter.
+    pub lora: LoraConfig,
+    /// The inner loop.
+    pub inner: InnerConfig,
+    /// Most tokens of a segment's text.
+    pub segment_tokens: usize,
+    /// Whether a segment may hold sentences of several documents.
+    pub pack_documents: bool,
+    /// Template of a question's prompt.
+    pub prompt: String,
+    /// Longest answer that was asked for in training, in tokens.
+    pub max_new_tokens: usize,
+}
+
+/// Losses before every inner step, and after the last.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Losses {
+    /// The inner loss, token weights and all.
+    pub inner: Vec<f64>,
+    /// The plain next-token loss, in nats a token.
+    pub cross_entropy: Vec<f64>,
+}
+
+/// Files of an adapter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Digest of PEFT's two files.
+    pub digest: Digest,
+    /// Their length, in bytes.
+    pub bytes: u64,
+}
+
+/// What an encoding cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Seconds of the inner steps.
+    pub inner_secs: f64,
+    /// Context tokens over these seconds.
+    pub tokens_per_sec: f64,
+    /// The most memory held, in bytes.
+    pub peak_bytes: Option<u64>,
+}
+
+impl Record {
+    /// Key of an adapter: what its numbers and its prompts depend on.
+    ///
+    /// # Errors
+    /// A recipe that cannot be written as JSON, as one with an infinite number.
+    pub fn key(base: &Digest, checkpoint: &Digest, context: &Digest, recipe: &Recipe) -> Result<Digest> {
+        let mut recipe = recipe.clone();
+        // How work is laid out, and what only training uses, does not change the adapter.
+        recipe.inner.micro_batch_segments = 1;
+        recipe.inner.activations = Activations::Keep;
+        recipe.inner.differentiated = 0;
+        recipe.max_new_tokens = 0;
+        let recipe = serde_json::to_string(&recipe)
+            .map_err(|fault| Error::Invalid(format!("the recipe cannot be written: {fault}")))?;
+        let parts = [
+            ("base", base.clone()),
+            ("checkpoint", checkpoint.clone()),
+            ("context", context.clone()),
+            ("recipe", Digest::of_texts(&[recipe])),
+        ];
+        Ok(Digest::of_parts(parts))
+    }
+
+    /// This version's form.
+    pub fn current_format() -> u32 {
+        FORMAT
+    }
+
+    /// Reads the record of the adapter in `folder`.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged, or of another version.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let path = folder.join(RECORD_FILE);
+        if !path.is_file() {
+            let reason = format!("holds no {RECORD_FILE}: is this an adapter of perk encode?");
+            return Err(Error::file(folder, reason));
+        }
+        let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+        let damaged = |fault: serde_json::Error| {
+            Error::data(&path, fault.line().max(1), format!("not a record of perk encode: {fault}"))
+        };
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(damaged)?;
+        match value.get("format").and_then(serde_json::Value::as_u64) {
+            Some(found) if found == u64::from(FORMAT) => serde_json::from_str(&text).map_err(damaged),
+            Some(found) => {
+                let reason = format!("has format {found}, and this version of perk reads {FORMAT}");
+                Err(Error::file(&path, reason))
+            }
+            None => Err(Error::file(&path, "has no `format`: is this a record of perk encode?")),
+        }
+    }
+}
+
+/// Digest of the base in `folder`: its shape, its tokenizer and its weights.
+///
+/// # Errors
+/// A file that is missing or cannot be read.
+pub fn base_digest(folder: &Path) -> Result<Digest> {
+    let mut files = vec![folder.join(CONFIG_FILE), folder.join("tokenizer.json")];
+    files.extend(weight_files(folder)?.1);
+    let digests = files.iter().map(|path| Digest::of_file(path)).collect::<Result<Vec<_>>>()?;
+    let names = files.iter().map(|path| path.file_name().and_then(|name| name.to_str()).unwrap_or_default());
+    Ok(Digest::of_parts(names.zip(digests)))
+}

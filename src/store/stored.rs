@@ -1,0 +1,103 @@
+//! One encoded context on disk.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device};
+
+use crate::checkpoint::{Digest, recover, write_folder, write_json};
+use crate::error::{Error, Result};
+use crate::lora::{ADAPTER_CONFIG_FILE, ADAPTER_FILE, Adapter};
+use crate::model::DecoderConfig;
+
+use super::record::{Artifact, Record};
+
+/// A folder with PEFT's two files and the record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredAdapter {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Where the adapter came from.
+    pub record: Record,
+}
+
+impl StoredAdapter {
+    /// The adapter in folder `dir`; of its files only the record is read.
+    ///
+    /// # Errors
+    /// No such folder, or a record that is missing, damaged or of another version.
+    pub fn open(dir: &Path) -> Result<Self> {
+        recover(dir)?;
+        if !dir.is_dir() {
+            return Err(Error::file(dir, "there is no such adapter: perk encode makes one"));
+        }
+        Ok(Self { dir: dir.to_owned(), record: Record::load(dir)? })
+    }
+
+    /// Writes the folder whole, in place of an older one. `record.adapter` is filled in here.
+    ///
+    /// # Errors
+    /// A folder or disk that refuses; then what was there before is still there.
+    pub fn write(dir: &Path, adapter: &Adapter, mut record: Record) -> Result<Self> {
+        write_folder(dir, |new| {
+            adapter.save(new, &record.base.model.base)?;
+            record.adapter = artifact(new)?;
+            let value = serde_json::to_value(&record)
+                .map_err(|fault| Error::file(dir, format!("the record cannot be written: {fault}")))?;
+            write_json(&new.join(super::RECORD_FILE), &value)
+        })?;
+        Ok(Self { dir: dir.to_owned(), record })
+    }
+
+    /// The adapter for a decoder of shape `config`.
+    ///
+    /// # Errors
+    /// Files that are missing or damaged, or an adapter of another shape.
+    pub fn load(&self, config: &DecoderConfig, dtype: DType, device: &Device) -> Result<Adapter> {
+        Adapter::load(&self.dir, config, dtype, device)
+    }
+
+    /// Checks that the files are those that were written.
+    ///
+    /// # Errors
+    /// A file that is missing, or whose bytes have changed.
+    pub fn verify(&self) -> Result<()> {
+        let found = artifact(&self.dir)?;
+        if found == self.record.adapter {
+            return Ok(());
+        }
+        let reason = format!(
+            "{ADAPTER_FILE} or {ADAPTER_CONFIG_FILE} is not what perk encode wrote: encode the context again \
+             with --force"
+        );
+        Err(Error::file(&self.dir, reason))
+    }
+
+    /// Refuses a base other than the one that the adapter was made for.
+    ///
+    /// # Errors
+    /// `found` is the digest of another base; `folder` is for the message.
+    pub fn require_base(&self, folder: &Path, found: &Digest) -> Result<()> {
+        if *found == self.record.base.digest {
+            return Ok(());
+        }
+        let reason = format!(
+            "belongs to another base: it was encoded on `{}` ({}…), and {} is {}…",
+            self.record.base.model.base,
+            self.record.base.digest.short(),
+            folder.display(),
+            found.short(),
+        );
+        Err(Error::file(&self.dir, reason))
+    }
+}
+
+/// Digest and length of PEFT's two files.
+fn artifact(dir: &Path) -> Result<Artifact> {
+    let (mut parts, mut bytes) = (Vec::new(), 0);
+    for name in [ADAPTER_CONFIG_FILE, ADAPTER_FILE] {
+        let path = dir.join(name);
+        bytes += std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
+        parts.push((name, Digest::of_file(&path)?));
+    }
+    Ok(Artifact { digest: Digest::of_parts(parts), bytes })
+}
