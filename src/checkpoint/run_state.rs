@@ -9,7 +9,7 @@ use std::{
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{map_tensors, write_folder, write_json, write_tensors};
+use super::{Digest, map_tensors, write_folder, write_json, write_tensors};
 use crate::error::{Error, Result};
 
 /// Name of the file that holds what is learned and its optimiser.
@@ -37,6 +37,9 @@ pub struct Progress {
     pub last_eval_step: usize,
     /// The resolved configuration, as TOML: its numbers are read back exactly.
     pub config: String,
+    /// Digest of the base; `None` in checkpoints of older versions.
+    #[serde(default)]
+    pub base: Option<Digest>,
 }
 
 /// Writes checkpoint `folder`: `tensors`, `progress`, and what `write_adapter` puts beside them.
@@ -150,6 +153,7 @@ mod tests {
             eval_secs: 0.0,
             last_eval_step: 0,
             config: "c".to_owned(),
+            base: Some(Digest::of_texts(&["base"])),
         }
     }
 

@@ -13,7 +13,9 @@ use perk::{
     report::{RunFolder, RunResult, table},
 };
 
-use super::{args::MetaTrain, hub_env::hub_settings, progress::Progress, signals, terminal};
+use super::{
+    args::MetaTrain, hub_env::hub_settings, progress::Progress, signals, terminal, units::gigabytes,
+};
 
 /// Runs the command.
 pub fn run(args: &MetaTrain) -> Result<ExitCode> {
@@ -104,9 +106,4 @@ fn print_plan(plan: &Plan) -> Result<()> {
     ];
     let lines = numbers.map(|(name, number)| format!("{name:<22}{number}"));
     terminal::print(&format!("{}\n{}", plan.config, lines.join("\n")))
-}
-
-fn gigabytes(bytes: u64) -> String {
-    let megabytes = bytes as f64 / 1e6;
-    if megabytes < 1000.0 { format!("{megabytes:.0} MB") } else { format!("{:.2} GB", megabytes / 1e3) }
 }

@@ -1,12 +1,15 @@
 //! The command line: parses, prints, shows progress, and turns errors into exit codes.
 
 mod args;
+mod context;
+mod encode;
 mod hub_env;
 mod meta_train;
 mod pretrain;
 mod progress;
 mod signals;
 mod terminal;
+mod units;
 
 use std::process::ExitCode;
 
@@ -22,6 +25,7 @@ const USAGE: u8 = 2;
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::MetaTrain(args) => meta_train::run(&args),
+        Command::Encode(args) => encode::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
     };
     match outcome {

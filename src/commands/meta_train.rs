@@ -10,10 +10,11 @@ use crate::{
     meta::{GradientMean, MetaGradient, MetaParams, OuterState, gradient_norm},
     model::HubSettings,
     report::{Metrics, RunFolder, RunResult, StepRecord, peak_bytes},
+    store::base_digest,
     tasks::{self, EncodedEpisode, EpisodeSource, Split},
 };
 
-use super::{Event, Observer, Session, scores};
+use super::{Event, Observer, Session, scores, trained::require_base};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -51,6 +52,7 @@ pub fn start(
         eval_secs: 0.0,
         last_eval_step: 0,
         config: text,
+        base: Some(base_digest(&session.base)?),
     };
     Run::new(session, folder, state, progress, observer)?.run_to_the_end()
 }
@@ -82,6 +84,7 @@ pub fn resume(
         return Err(Error::file(folder.last(), reason));
     }
     let session = Session::open(&config, hub)?;
+    require_base(folder.dir(), progress.base.as_ref(), &base_digest(&session.base)?, &session.base)?;
     let mut state = OuterState::new(&session.learner, &session.outer, config.run.seed)?;
     let tensors = load_tensors(&folder.last(), &session.decoder().device)?;
     state.load_named(&folder.last(), tensors)?;

@@ -1,15 +1,18 @@
 //! The recipes behind the commands: each reads as the algorithm it runs.
 
 mod base;
+pub mod encode;
 pub mod meta_train;
 mod observer;
 mod plan;
 mod pretrain;
 mod scores;
 mod session;
+mod trained;
 
 pub use base::make_base;
 pub use observer::{Event, Observer, Silent};
 pub use plan::{Plan, plan};
 pub use pretrain::{Documents, PretrainObserver, PretrainStep, pretrain};
 pub use session::Session;
+pub use trained::Trained;

@@ -24,6 +24,8 @@ const SMALL_BASE: usize = 20_000_000;
 pub struct Session {
     /// The resolved configuration.
     pub config: Config,
+    /// Where the base's files are.
+    pub base: PathBuf,
     /// Base, adapter layout and inner loop.
     pub learner: Learner,
     /// The outer loop.
@@ -53,6 +55,7 @@ impl Session {
             learner: Learner::new(decoder, layout, inner_options(&config.inner))?,
             outer: outer_options(&config.outer, &config.inner, &config.lora),
             config: config.clone(),
+            base: folder,
             tokenizer,
             encoder,
             workers,

@@ -20,6 +20,13 @@ impl Adapter {
     pub fn parts(&self) -> (&LoraLayout, &[Tensor]) {
         (&self.layout, &self.tensors)
     }
+
+    /// The same adapter with rsLoRA folded into alpha, for tools that ignore `use_rslora`.
+    pub fn plain(&self) -> Self {
+        let mut layout = self.layout.clone();
+        layout.spec = layout.spec.plain();
+        Self { layout, tensors: self.tensors.clone() }
+    }
 }
 
 /// The decoder with the adapter added to its weights: W + s B A, in the storage type of each W.

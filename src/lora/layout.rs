@@ -24,6 +24,11 @@ impl LoraSpec {
         let rank = self.rank as f64;
         self.alpha / if self.use_rslora { rank.sqrt() } else { rank }
     }
+
+    /// The same function without rsLoRA: its root is folded into alpha, s = alpha' / r.
+    pub fn plain(&self) -> Self {
+        Self { alpha: self.scale() * self.rank as f64, use_rslora: false, ..self.clone() }
+    }
 }
 
 /// One adapted matrix.

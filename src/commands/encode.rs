@@ -1,0 +1,335 @@
+//! Encoding: the inner loop of PERK (section 3.1) writes a context into an adapter, which is stored.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use crate::{
+    checkpoint::{Digest, Lock},
+    config::Config,
+    error::{Error, Result},
+    lora::Adapter,
+    meta::{Adapting, MetaParams, Support, SupportLoss},
+    model::HubSettings,
+    report::peak_bytes,
+    store::{
+        Artifact, BaseIdentity, CheckpointIdentity, ContextIdentity, Cost, Losses, Recipe, Record,
+        StoredAdapter, base_digest,
+    },
+    tasks::Context,
+    text::Sequence,
+};
+
+use super::{Session, Trained, session::base_folder, trained::require_base};
+
+/// What a person may change of a checkpoint's settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Inner steps.
+    pub steps: Option<usize>,
+    /// Segments computed at once.
+    pub micro_batch: Option<usize>,
+    /// Most tokens of a segment's text.
+    pub segment_tokens: Option<usize>,
+    /// Where the checkpoint's base is, if not where it was.
+    pub base: Option<String>,
+}
+
+/// Where an adapter goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// Its folder; without one, a name in `store` that is made of the context's name and the key.
+    pub out: Option<PathBuf>,
+    /// The folder of encoded contexts.
+    pub store: PathBuf,
+    /// Whether an adapter that is there already is made again, or replaced.
+    pub force: bool,
+}
+
+/// How an encoding goes on.
+#[derive(Debug)]
+pub enum EncodeEvent<'a> {
+    /// The context is cut and the inner loop begins.
+    Begun {
+        /// The start of the inner loop.
+        checkpoint: &'a CheckpointIdentity,
+        /// Length of the segments, in tokens, prefixes included.
+        tokens: usize,
+        /// Number of segments.
+        segments: usize,
+        /// Inner steps to take.
+        steps: usize,
+    },
+    /// Part of a step is done, or of the last loss where `step` is the number of steps.
+    Progress {
+        /// The step, from 0.
+        step: usize,
+        /// Share of it that is done, 0 to 1.
+        share: f64,
+    },
+    /// An inner step is done.
+    Step {
+        /// The step, from 0.
+        step: usize,
+        /// The loss before it.
+        before: SupportLoss,
+        /// Context tokens over the seconds that it took.
+        tokens_per_sec: f64,
+    },
+    /// Anything else a person may want to know.
+    Note(String),
+}
+
+/// Told how an encoding goes on.
+pub type Watch<'a> = &'a mut dyn FnMut(&EncodeEvent<'_>);
+
+/// An encoded context.
+#[derive(Debug)]
+pub struct Encoded {
+    /// Where it is.
+    pub stored: StoredAdapter,
+    /// Whether it was there already.
+    pub reused: bool,
+    /// The base, if it was loaded.
+    pub session: Option<Session>,
+}
+
+/// Writes `context` into an adapter and stores it, unless the same adapter is there already.
+///
+/// Memory is bounded by the base and one micro-batch, whatever the length of the context.
+///
+/// # Errors
+/// A checkpoint, base or context that cannot be used; a folder that holds something else, or that another
+/// process is writing; a disk that refuses. Nothing is written then.
+pub fn encode(
+    start: &Trained,
+    changes: &Changes,
+    context: &Context,
+    to: &Destination,
+    hub: &HubSettings,
+    watch: Watch<'_>,
+) -> Result<Encoded> {
+    let job = Job::new(start, changes, context, hub)?;
+    let dir = to.out.clone().unwrap_or_else(|| to.store.join(job.name(context)));
+    let _lock = Lock::take(&dir)?;
+    if let Some(stored) = reusable(&dir, &job.key, to.force, watch)? {
+        return Ok(Encoded { stored, reused: true, session: None });
+    }
+    let session = Session::open(&job.config, hub)?;
+    let params = job.start.params(&session)?;
+    let segments = job.segments(&session, context)?;
+    let (adapter, learned) = learn(&session, &params, &segments, &job.start.identity, watch)?;
+    let record = job.record(context, &segments, learned);
+    let stored = StoredAdapter::write(&dir, &adapter, record)?;
+    Ok(Encoded { stored, reused: false, session: Some(session) })
+}
+
+/// Everything that is known before the base is loaded.
+struct Job<'a> {
+    start: &'a Trained,
+    /// The checkpoint's, with changes.
+    config: Config,
+    recipe: Recipe,
+    base: Digest,
+    context: Digest,
+    key: Digest,
+}
+
+impl<'a> Job<'a> {
+    fn new(start: &'a Trained, changes: &Changes, context: &Context, hub: &HubSettings) -> Result<Self> {
+        let config = changed(start, changes)?;
+        let folder = base_folder(&config, hub)?;
+        let base = base_digest(&folder)?;
+        let checkpoint = start.identity.path.as_deref().unwrap_or(Path::new("the start"));
+        require_base(checkpoint, start.base.as_ref(), &base, &folder)?;
+        let recipe = Recipe {
+            lora: config.lora.clone(),
+            inner: config.inner.clone(),
+            segment_tokens: config.data.segment_tokens,
+            pack_documents: config.data.pack_documents,
+            prompt: config.data.prompt.clone(),
+            max_new_tokens: config.eval.max_new_tokens,
+        };
+        let context = Digest::of_texts(&context.documents);
+        let key = Record::key(&base, &start.identity.digest, &context, &recipe)?;
+        Ok(Self { start, config, recipe, base, context, key })
+    }
+
+    /// `story-6437b3ac3846`
+    fn name(&self, context: &Context) -> String {
+        let source = context.sources.first().map_or(Path::new("context"), Path::new);
+        let stem = source.file_stem().unwrap_or_default().to_string_lossy();
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '-' };
+        let stem: String = stem.chars().map(plain).collect();
+        let stem = stem.trim_matches('-');
+        format!("{}-{}", if stem.is_empty() { "context" } else { stem }, self.key.short())
+    }
+
+    fn segments(&self, session: &Session, context: &Context) -> Result<Vec<Sequence>> {
+        let segments = session.encoder.context(&context.documents)?;
+        let wanted = self.config.data.segment_tokens;
+        let found: usize = segments.iter().map(Sequence::predicted).sum();
+        if found < wanted {
+            return Err(Error::Invalid(format!(
+                "the context has {found} tokens, fewer than one segment ({wanted}): a text this short fits in the \
+                 prompt (perk ask --in-context); to encode it all the same, give --segment-tokens {}",
+                found.max(1)
+            )));
+        }
+        Ok(segments)
+    }
+
+    fn record(&self, context: &Context, segments: &[Sequence], learned: Learned) -> Record {
+        let tokens = count(segments);
+        Record {
+            format: Record::current_format(),
+            perk_version: env!("CARGO_PKG_VERSION").to_owned(),
+            key: self.key.clone(),
+            base: BaseIdentity { model: self.config.model.clone(), digest: self.base.clone() },
+            checkpoint: self.start.identity.clone(),
+            context: ContextIdentity {
+                sources: context.sources.clone(),
+                digest: self.context.clone(),
+                documents: context.documents.len(),
+                bytes: context.bytes(),
+                tokens,
+                segments: segments.len(),
+            },
+            recipe: self.recipe.clone(),
+            losses: learned.losses,
+            // Filled in when the files are there.
+            adapter: Artifact { digest: self.key.clone(), bytes: 0 },
+            cost: Cost {
+                inner_secs: learned.inner_secs,
+                tokens_per_sec: tokens as f64 / learned.inner_secs,
+                peak_bytes: peak_bytes(),
+            },
+        }
+    }
+}
+
+/// The checkpoint's configuration with what was asked for.
+fn changed(start: &Trained, changes: &Changes) -> Result<Config> {
+    let mut config = start.config.clone();
+    if let Some(steps) = changes.steps {
+        config.inner.steps = steps;
+        config.inner.differentiated = config.inner.differentiated.min(steps);
+    }
+    if let Some(segments) = changes.micro_batch {
+        config.inner.micro_batch_segments = segments;
+    }
+    if let Some(tokens) = changes.segment_tokens {
+        config.data.segment_tokens = tokens;
+    }
+    if let Some(base) = &changes.base {
+        config.model.base.clone_from(base);
+    }
+    let mut faults = Vec::new();
+    config.validate(&mut faults);
+    let path = start.identity.path.clone().unwrap_or_default();
+    if faults.is_empty() { Ok(config) } else { Err(Error::Config { path, faults }) }
+}
+
+/// The adapter in `dir`, if it is the one that would be made; an error if something else is in the way.
+fn reusable(dir: &Path, key: &Digest, force: bool, watch: Watch<'_>) -> Result<Option<StoredAdapter>> {
+    let is_empty = std::fs::read_dir(dir).map_or(!dir.exists(), |mut entries| entries.next().is_none());
+    if is_empty {
+        return Ok(None);
+    }
+    if !dir.join(crate::store::RECORD_FILE).is_file() {
+        return Err(Error::file(dir, "exists and is no adapter of perk encode: name another folder"));
+    }
+    if force {
+        return Ok(None);
+    }
+    let hint = "name another folder, or replace it with --force";
+    let stored = StoredAdapter::open(dir).map_err(|fault| Error::Invalid(format!("{fault}; {hint}")))?;
+    if stored.record.key != *key {
+        let reason = format!("holds another adapter (other context, checkpoint, base or settings): {hint}");
+        return Err(Error::file(dir, reason));
+    }
+    match stored.verify() {
+        Ok(()) => Ok(Some(stored)),
+        Err(fault) => {
+            watch(&EncodeEvent::Note(format!("encoding again: {fault}")));
+            Ok(None)
+        }
+    }
+}
+
+/// What the inner loop leaves beside the adapter.
+struct Learned {
+    losses: Losses,
+    inner_secs: f64,
+}
+
+/// The inner loop, and the loss after its last step.
+fn learn(
+    session: &Session,
+    params: &MetaParams,
+    segments: &[Sequence],
+    checkpoint: &CheckpointIdentity,
+    watch: Watch<'_>,
+) -> Result<(Adapter, Learned)> {
+    let (learner, tokens) = (&session.learner, count(segments));
+    let steps = learner.options.steps;
+    watch(&EncodeEvent::Begun { checkpoint, tokens, segments: segments.len(), steps });
+    let began = Instant::now();
+    let support = learner.support(segments)?;
+    let (mut losses, mut step_began) = (Losses::default(), Instant::now());
+    let parts = support.micro_batches() as f64;
+    let adapted = learner.adapt_to(params, &support, &mut |event| match event {
+        Adapting::MicroBatch { step, micro_batches } => {
+            watch(&EncodeEvent::Progress { step, share: micro_batches as f64 / parts });
+        }
+        Adapting::Step { step, before } => {
+            losses.add(before);
+            let tokens_per_sec = tokens as f64 / step_began.elapsed().as_secs_f64();
+            watch(&EncodeEvent::Step { step, before, tokens_per_sec });
+            step_began = Instant::now();
+        }
+    })?;
+    let inner_secs = began.elapsed().as_secs_f64();
+    losses.add(loss_after(session, params, &support, &adapted.phi, watch)?);
+    losses.require_finite()?;
+    let adapter = Adapter { layout: learner.layout.clone(), tensors: adapted.phi };
+    // Many tools ignore rsLoRA's flag, so the scale is written as plain alpha / rank.
+    Ok((adapter.plain(), Learned { losses, inner_secs }))
+}
+
+fn loss_after(
+    session: &Session,
+    params: &MetaParams,
+    support: &Support,
+    phi: &[candle_core::Tensor],
+    watch: Watch<'_>,
+) -> Result<SupportLoss> {
+    let (step, parts) = (session.learner.options.steps, support.micro_batches() as f64);
+    session.learner.support_loss(params, support, phi, &mut |done| {
+        watch(&EncodeEvent::Progress { step, share: done as f64 / parts });
+    })
+}
+
+impl Losses {
+    fn add(&mut self, loss: SupportLoss) {
+        self.inner.push(loss.loss);
+        self.cross_entropy.push(loss.cross_entropy);
+    }
+
+    /// A loss that is no number means an adapter of no use.
+    fn require_finite(&self) -> Result<()> {
+        match self.inner.iter().position(|loss| !loss.is_finite()) {
+            None => Ok(()),
+            Some(step) => Err(Error::Invalid(format!(
+                "the inner loss is {} after {step} inner steps: the adapter has diverged. Take fewer steps \
+                 (--steps), or meta-train longer or with lower inner rates",
+                self.inner[step]
+            ))),
+        }
+    }
+}
+
+fn count(segments: &[Sequence]) -> usize {
+    segments.iter().map(|segment| segment.tokens.len()).sum()
+}

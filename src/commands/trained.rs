@@ -1,0 +1,130 @@
+//! The start of the inner loop: a meta-trained checkpoint, or a configuration that was never trained.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use crate::{
+    checkpoint::{Digest, PROGRESS_FILE, TENSORS_FILE, load_parameters, load_progress, recover},
+    config::Config,
+    error::{Error, Result},
+    meta::{MetaParams, OuterState},
+    report::RunFolder,
+    store::CheckpointIdentity,
+};
+
+use super::Session;
+
+const HOW_TO_GET_ONE: &str =
+    "make one in a minute or two with `perk meta-train --config configs/quickstart.toml`";
+
+/// What the inner loop starts from.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// The run's resolved configuration.
+    pub config: Config,
+    /// Where the numbers are, and which they are.
+    pub identity: CheckpointIdentity,
+    /// Digest of the base that it was trained on, where that is known.
+    pub base: Option<Digest>,
+}
+
+impl Trained {
+    /// The checkpoint in `path`, a run folder or one of its checkpoints.
+    ///
+    /// # Errors
+    /// A folder that is neither, or a damaged checkpoint.
+    pub fn open(path: &Path) -> Result<Self> {
+        let folder = checkpoint_folder(path)?;
+        let progress = load_progress(&folder)?;
+        let config = Config::from_toml(&folder.join(PROGRESS_FILE), &progress.config)?;
+        let digest = Digest::of_file(&folder.join(TENSORS_FILE))?;
+        let identity = CheckpointIdentity { path: Some(folder), outer_steps: progress.step, digest };
+        Ok(Self { config, identity, base: progress.base })
+    }
+
+    /// The checkpoint of the run in `runs` that was saved last.
+    ///
+    /// # Errors
+    /// No run with a checkpoint there, or as [`Trained::open`].
+    pub fn open_newest(runs: &Path) -> Result<Self> {
+        let saved_at = |run: &Path| -> Option<SystemTime> {
+            fs::metadata(RunFolder::open(run).ok()?.last().join(PROGRESS_FILE)).ok()?.modified().ok()
+        };
+        let entries = fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
+        let newest = entries.filter_map(|run| Some((saved_at(&run)?, run))).max();
+        match newest {
+            Some((_, run)) => Self::open(&run),
+            None => {
+                let reason =
+                    format!("holds no meta-trained run: {HOW_TO_GET_ONE}, or name one with --checkpoint");
+                Err(Error::file(runs, reason))
+            }
+        }
+    }
+
+    /// The start that meta-training with `config` would have: an adapter that has learned nothing yet.
+    ///
+    /// # Errors
+    /// None for a configuration that was read from a file.
+    pub fn untrained(config: Config) -> Result<Self> {
+        let digest = Digest::of_texts(&["untrained".to_owned(), config.to_toml()?]);
+        let identity = CheckpointIdentity { path: None, outer_steps: 0, digest };
+        Ok(Self { config, identity, base: None })
+    }
+
+    /// The parameters, for the base that `session` has loaded.
+    ///
+    /// # Errors
+    /// A checkpoint that does not fit the base or the configuration.
+    pub fn params(&self, session: &Session) -> Result<MetaParams> {
+        let Some(folder) = &self.identity.path else {
+            return OuterState::new(&session.learner, &session.outer, self.config.run.seed)?.params();
+        };
+        let tensors = load_parameters(folder, &session.decoder().device)?;
+        let parameterization = session.outer.lr_parameterization;
+        MetaParams::from_named(&folder.join(TENSORS_FILE), tensors, &session.learner, parameterization)
+    }
+}
+
+/// Refuses to go on with `checkpoint` on another base than it was trained on, where that is known.
+///
+/// # Errors
+/// `found`, the digest of the base in `folder`, is another one.
+pub(super) fn require_base(
+    checkpoint: &Path,
+    trained_on: Option<&Digest>,
+    found: &Digest,
+    folder: &Path,
+) -> Result<()> {
+    match trained_on {
+        Some(expected) if expected != found => {
+            let reason = format!(
+                "was trained on another base: it knows {}…, and {} is {}…",
+                expected.short(),
+                folder.display(),
+                found.short()
+            );
+            Err(Error::file(checkpoint, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `path` itself, or the last checkpoint of the run in it.
+fn checkpoint_folder(path: &Path) -> Result<PathBuf> {
+    recover(path)?;
+    if path.join(PROGRESS_FILE).is_file() {
+        return Ok(path.to_owned());
+    }
+    match RunFolder::open(path) {
+        Ok(run) => Ok(run.last()),
+        Err(_) => {
+            let reason =
+                format!("is neither a run of perk meta-train nor one of its checkpoints: {HOW_TO_GET_ONE}");
+            Err(Error::file(path, reason))
+        }
+    }
+}
