@@ -20,6 +20,13 @@ impl Adapter {
     pub fn parts(&self) -> (&LoraLayout, &[Tensor]) {
         (&self.layout, &self.tensors)
     }
+
+    /// The same function in the form of [`LoraSpec::plain`]; the tensors are shared.
+    pub fn plain(&self) -> Self {
+        let mut plain = self.clone();
+        plain.layout.spec = plain.layout.spec.plain();
+        plain
+    }
 }
 
 /// The decoder with the adapter added to its weights: W + s B A, in the storage type of each W.
