@@ -255,21 +255,3 @@ fn an_adapter_that_computes_something_else_is_refused() {
     std::fs::write(&path, "{\n,").unwrap();
     assert!(load(folder.path()).unwrap_err().to_string().contains("adapter_config.json:2:"));
 }
-
-/// Writes what `scripts/check_peft.py` compares with transformers and PEFT into `PERK_PEFT_DIR`.
-#[test]
-#[ignore = "writes files for scripts/check_peft.py"]
-fn a_base_and_an_adapter_are_written_for_peft_to_open() {
-    let folder = std::env::var_os("PERK_PEFT_DIR").map(PathBuf::from).expect("PERK_PEFT_DIR names a folder");
-    let decoder = Decoder::random_trained(&shape(), 1, DType::F32, DType::F32, &Device::Cpu).unwrap();
-    let adapter = adapter(spec(Layers::Top(2)), LoraInit::SmallB { std: 0.1 }, DType::F32);
-    decoder.save(&folder.join("base"), 0).unwrap();
-    adapter.save(&folder.join("adapter"), "").unwrap();
-    let ids = Tensor::new(&[[1u32, 8, 3, 22, 5], [9, 2, 39, 0, 17]], &Device::Cpu).unwrap();
-    let expected = vec![
-        ("ids".to_owned(), ids.to_dtype(DType::I64).unwrap()),
-        ("base_logits".to_owned(), logits(&decoder, None)),
-        ("logits".to_owned(), logits(&decoder, Some(&adapter))),
-    ];
-    safetensors::serialize_to_file(expected, None, &folder.join("expected.safetensors")).unwrap();
-}

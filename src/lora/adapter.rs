@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::{LoraLayout, LoraSpec};
-use crate::model::{Decoder, Linear, Projection};
+use crate::model::{Decoder, DecoderConfig, Linear, Projection};
 use crate::{Error, Result};
 
 /// A LoRA adapter.
@@ -21,11 +21,11 @@ impl Adapter {
         (&self.layout, &self.tensors)
     }
 
-    /// The same adapter with rsLoRA folded into alpha, for tools that ignore `use_rslora`.
+    /// The same function in the form of [`LoraSpec::plain`]; the tensors are shared.
     pub fn plain(&self) -> Self {
-        let mut layout = self.layout.clone();
-        layout.spec = layout.spec.plain();
-        Self { layout, tensors: self.tensors.clone() }
+        let mut plain = self.clone();
+        plain.layout.spec = plain.layout.spec.plain();
+        plain
     }
 }
 
@@ -36,7 +36,7 @@ impl Adapter {
 /// # Errors
 /// An adapter of another shape than `model` takes, or a device out of memory.
 pub fn merge(model: &Decoder, layout: &LoraLayout, tensors: &[Tensor]) -> Result<Decoder> {
-    check(model, layout, tensors)?;
+    check(&model.config, layout, tensors)?;
     let mut merged = model.clone();
     for (site, pair) in layout.sites.iter().zip(tensors.chunks_exact(2)) {
         let linear: &mut Linear = &mut merged.layers[site.layer].projections[site.projection as usize];
@@ -49,8 +49,8 @@ pub fn merge(model: &Decoder, layout: &LoraLayout, tensors: &[Tensor]) -> Result
 }
 
 /// An adapter fits a decoder if every site is one of its matrices and every tensor has the site's shape.
-fn check(model: &Decoder, layout: &LoraLayout, tensors: &[Tensor]) -> Result<()> {
-    if *layout != LoraLayout::new(layout.spec.clone(), &model.config) {
+pub(super) fn check(base: &DecoderConfig, layout: &LoraLayout, tensors: &[Tensor]) -> Result<()> {
+    if *layout != LoraLayout::new(layout.spec.clone(), base) {
         return Err(Error::Invalid("the adapter was made for a decoder of another shape".to_owned()));
     }
     if tensors.len() != layout.num_tensors() {

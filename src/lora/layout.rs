@@ -25,9 +25,11 @@ impl LoraSpec {
         self.alpha / if self.use_rslora { rank.sqrt() } else { rank }
     }
 
-    /// The same function without rsLoRA: its root is folded into alpha, s = alpha' / r.
+    /// The same scale without rsLoRA: alpha √r in the place of alpha, so that programs that divide by r
+    /// whatever `use_rslora` says compute the same function. A form without rsLoRA is returned as it is.
     pub fn plain(&self) -> Self {
-        Self { alpha: self.scale() * self.rank as f64, use_rslora: false, ..self.clone() }
+        let alpha = if self.use_rslora { self.alpha * (self.rank as f64).sqrt() } else { self.alpha };
+        Self { alpha, use_rslora: false, ..self.clone() }
     }
 }
 

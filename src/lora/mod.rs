@@ -1,6 +1,7 @@
-//! The adapter: which matrices, its initialisation, and PEFT's files.
+//! The adapter: which matrices, its initialisation, merging, and the files of PEFT and llama.cpp.
 
 mod adapter;
+mod gguf;
 mod init;
 mod layout;
 mod peft;
