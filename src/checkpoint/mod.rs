@@ -10,6 +10,7 @@ pub use atomic::{write_at, write_file, write_folder, write_json, write_tensors};
 pub use digest::Digest;
 pub use lock::Lock;
 pub use run_state::{
-    PROGRESS_FILE, Progress, TENSORS_FILE, load_parameters, load_progress, load_tensors, recover, save_run,
+    PROGRESS_FILE, Progress, TENSORS_FILE, load_parameters, load_progress, load_tensors, recover,
+    require_finite, save_run,
 };
 pub use tensors::map_tensors;

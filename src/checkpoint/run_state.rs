@@ -123,14 +123,14 @@ fn load_where(
     names.map(load).collect()
 }
 
-fn require_finite(folder: &Path, name: &str, tensor: &Tensor) -> Result<()> {
+/// Refuses a tensor with a number that is none; `folder` and `name` are for the message.
+///
+/// # Errors
+/// A NaN or an infinity in it.
+pub fn require_finite(folder: &Path, name: &str, tensor: &Tensor) -> Result<()> {
     // 0 · x is 0 for every finite x and NaN for the others.
     let sum = (tensor * 0.0)?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-    if sum == 0.0 {
-        Ok(())
-    } else {
-        Err(Error::tensor(folder, name, "holds a NaN or an infinity: not saved"))
-    }
+    if sum == 0.0 { Ok(()) } else { Err(Error::tensor(folder, name, "holds a NaN or an infinity")) }
 }
 
 /// The name that [`write_folder`] gives the old folder for a moment.

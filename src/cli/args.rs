@@ -20,6 +20,12 @@ pub enum Command {
     MetaTrain(MetaTrain),
     /// Write a context into an adapter, by gradient steps on its text
     Encode(Encode),
+    /// Ask an encoded context: the answer comes from the adapter alone
+    Ask(Ask),
+    /// List, show, check and remove encoded contexts
+    Adapters(Adapters),
+    /// Write an encoded context in the form that another tool loads
+    Export(Export),
     /// Train a small base from nothing, by next-token prediction
     Pretrain(Pretrain),
 }
@@ -89,6 +95,132 @@ pub struct HowToEncode {
     /// Folder or hub id of the base, if it is not where it was
     #[arg(long, value_name = "BASE")]
     pub base: Option<String>,
+}
+
+/// `perk ask`.
+#[derive(Debug, Args)]
+pub struct Ask {
+    /// The question; without one, questions are read from standard input
+    pub question: Option<String>,
+    /// Adapter of perk encode: its folder, or its name in the store
+    #[arg(long, value_name = "DIR", required_unless_present = "context", conflicts_with = "context")]
+    pub adapter: Option<PathBuf>,
+    /// Encode this context first, unless that was done before; may be repeated; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub context: Vec<PathBuf>,
+    /// How to encode it
+    #[command(flatten)]
+    pub how: HowToEncode,
+    /// Questions, a JSON object with `question` a line; needs --out
+    #[arg(long, value_name = "FILE", requires = "out", conflicts_with = "question")]
+    pub questions: Option<PathBuf>,
+    /// Answers to --questions, a JSON object a line; what is there already is not asked again
+    #[arg(long, value_name = "FILE", requires = "questions")]
+    pub out: Option<PathBuf>,
+    /// Also ask the base without the adapter
+    #[arg(long)]
+    pub compare_base: bool,
+    /// Also ask the base with this context in its prompt; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub in_context: Vec<PathBuf>,
+    /// How to choose tokens
+    #[command(flatten)]
+    pub choice: Choice,
+    /// Print a JSON object a question, with the answer taken apart, its tokens and its times
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How tokens are chosen.
+#[derive(Debug, Args)]
+pub struct Choice {
+    /// Longest answer, in tokens; as in meta-training if not given
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<usize>,
+    /// Draw tokens at this temperature, instead of taking the likeliest
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f64>,
+    /// Draw only from the likeliest tokens that make up this probability
+    #[arg(long, value_name = "P", requires = "temperature")]
+    pub top_p: Option<f64>,
+    /// Seed of the draw
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// `perk adapters`.
+#[derive(Debug, Args)]
+pub struct Adapters {
+    /// What to do
+    #[command(subcommand)]
+    pub action: AdaptersAction,
+}
+
+/// What `perk adapters` does.
+#[derive(Debug, Subcommand)]
+pub enum AdaptersAction {
+    /// One line for each
+    List {
+        /// Folder of encoded contexts
+        #[arg(long, value_name = "DIR", default_value = STORE)]
+        store: PathBuf,
+    },
+    /// The record of one
+    Show(Named),
+    /// Check that the files of the named ones, or of all, are those that were written, and fit their base
+    Verify {
+        /// Names in the store; all if none is given
+        names: Vec<String>,
+        /// Folder of encoded contexts
+        #[arg(long, value_name = "DIR", default_value = STORE)]
+        store: PathBuf,
+        /// Folder or hub id of the base, if it is not where it was
+        #[arg(long, value_name = "BASE")]
+        base: Option<String>,
+    },
+    /// Remove one
+    Rm(Named),
+}
+
+/// One adapter of a store.
+#[derive(Debug, Args)]
+pub struct Named {
+    /// Its name in the store
+    pub name: String,
+    /// Folder of encoded contexts
+    #[arg(long, value_name = "DIR", default_value = STORE)]
+    pub store: PathBuf,
+}
+
+/// `perk export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Adapter of perk encode: its folder, or its name in the store
+    #[arg(long, value_name = "DIR")]
+    pub adapter: PathBuf,
+    /// Form of the export
+    #[arg(long, value_enum, default_value_t = ExportForm::Peft)]
+    pub format: ExportForm,
+    /// What to write: a folder, or for gguf-lora a file; must not exist
+    #[arg(long, value_name = "PATH")]
+    pub out: PathBuf,
+    /// Folder of encoded contexts
+    #[arg(long, value_name = "DIR", default_value = STORE)]
+    pub store: PathBuf,
+    /// Folder or hub id of the base, if it is not where it was
+    #[arg(long, value_name = "BASE")]
+    pub base: Option<String>,
+}
+
+/// Form of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportForm {
+    /// PEFT's two files, for PEFT, transformers and vLLM
+    Peft,
+    /// The base with the adapter added to its weights, as a model folder
+    Merged,
+    /// llama.cpp's adapter file
+    GgufLora,
 }
 
 /// Where encoded contexts are kept.

@@ -149,7 +149,8 @@ impl Progress {
     }
 }
 
-fn bar(parts: u64) -> ProgressBar {
+/// A bar of so many parts; hidden where stderr is not a terminal.
+pub fn bar(parts: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:24} {percent}%  eta {eta}");
     ProgressBar::new(parts).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

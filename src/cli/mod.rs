@@ -1,8 +1,11 @@
 //! The command line: parses, prints, shows progress, and turns errors into exit codes.
 
+mod adapters;
 mod args;
+mod ask;
 mod context;
 mod encode;
+mod export;
 mod hub_env;
 mod meta_train;
 mod pretrain;
@@ -26,6 +29,9 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::MetaTrain(args) => meta_train::run(&args),
         Command::Encode(args) => encode::run(&args),
+        Command::Ask(args) => ask::run(&args),
+        Command::Adapters(args) => adapters::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
     };
     match outcome {

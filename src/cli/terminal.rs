@@ -9,8 +9,16 @@ use perk::{Error, Result};
 /// # Errors
 /// Where it cannot be written, for instance to a full disk; a closed pipe is no error.
 pub fn print(text: &str) -> Result<()> {
+    write(&format!("{text}\n"))
+}
+
+/// Text on standard output, at once and with no line break of its own.
+///
+/// # Errors
+/// As [`print`].
+pub fn write(text: &str) -> Result<()> {
     let mut out = stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(fault) if fault.kind() != ErrorKind::BrokenPipe => Err(Error::io("standard output", fault)),
         _ => Ok(()),
     }

@@ -1,11 +1,14 @@
 //! The recipes behind the commands: each reads as the algorithm it runs.
 
+pub mod ask;
 mod base;
 pub mod encode;
+pub mod export;
 pub mod meta_train;
 mod observer;
 mod plan;
 mod pretrain;
+pub mod questions;
 mod scores;
 mod session;
 mod trained;

@@ -89,7 +89,7 @@ pub(super) fn dtypes(storage: Storage) -> (DType, DType) {
     }
 }
 
-fn device(name: &str) -> Result<Device> {
+pub(super) fn device(name: &str) -> Result<Device> {
     let (kind, index) = name.split_once(':').unwrap_or((name, "0"));
     let index = index.parse().map_err(|_| Error::Invalid(format!("device `{name}`: no such number")))?;
     let device = match kind {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 
-use crate::checkpoint::{Digest, recover, write_folder, write_json};
+use crate::checkpoint::{Digest, recover, require_finite, write_folder, write_json};
 use crate::error::{Error, Result};
 use crate::lora::{ADAPTER_CONFIG_FILE, ADAPTER_FILE, Adapter};
 use crate::model::DecoderConfig;
@@ -54,6 +54,18 @@ impl StoredAdapter {
     /// Files that are missing or damaged, or an adapter of another shape.
     pub fn load(&self, config: &DecoderConfig, dtype: DType, device: &Device) -> Result<Adapter> {
         Adapter::load(&self.dir, config, dtype, device)
+    }
+
+    /// Checks that the tensors are those of an adapter for `shape`, and numbers.
+    ///
+    /// # Errors
+    /// A tensor that is missing, extra, of another shape, or holds a NaN or an infinity.
+    pub fn check_tensors(&self, shape: &DecoderConfig) -> Result<()> {
+        let adapter = self.load(shape, DType::F32, &Device::Cpu)?;
+        for (index, tensor) in adapter.tensors.iter().enumerate() {
+            require_finite(&self.dir.join(ADAPTER_FILE), &adapter.layout.name(index), tensor)?;
+        }
+        Ok(())
     }
 
     /// Checks that the files are those that were written.

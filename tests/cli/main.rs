@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod adapters;
+mod ask;
+mod encode;
 mod room;
 
 use std::fs;

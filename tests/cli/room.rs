@@ -49,6 +49,11 @@ dir = "runs/tiny"
 checkpoint_every = 2
 "#;
 
+/// Three segments of the tokenizer's words.
+pub const STORY: &str = "Mary Event 0: Mary went to the garden. The old farmer repaired the wagon in spring.\n\
+    John Event 0: John moved to the office. A sailor calmly described the small boat.\n\
+    Mary Event 1: Mary went back to the kitchen. The mist drifted over the quiet harbour.\n";
+
 /// A folder with a base of a few thousand random weights and a configuration.
 pub struct Room {
     dir: TempDir,
@@ -81,14 +86,46 @@ impl Room {
         room
     }
 
+    /// Puts a base of other weights in the place of the old one.
+    pub fn change_base(&self) {
+        let base = self.path("base");
+        let shape = DecoderConfig::from_folder(&base).unwrap();
+        let decoder = Decoder::random(&shape, 2, DType::F32, DType::F32, &Device::Cpu).unwrap();
+        decoder.save(&base, 1).unwrap();
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    /// A room with a run of a few outer steps in `runs/tiny`, and a story to memorise.
+    pub fn trained() -> Self {
+        let room = Self::new();
+        room.succeed(&["--config", "c.toml", "--set", "eval.multiples=[1]", "--set", "eval.episodes=1"]);
+        fs::write(room.path("story.txt"), STORY).unwrap();
+        room
+    }
+
+    /// `perk` with any arguments.
+    pub fn perk(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_perk"));
-        command.current_dir(self.dir.path()).arg("meta-train").args(arguments).stdin(Stdio::null());
+        command.current_dir(self.dir.path()).args(arguments).stdin(Stdio::null());
         command
+    }
+
+    /// Runs `perk`, expects success, returns what was printed.
+    pub fn prints(&self, arguments: &[&str]) -> String {
+        printed(self.perk(arguments).output().unwrap())
+    }
+
+    /// Runs `perk`, expects exit code 1 and one error, returns the message.
+    pub fn refuses(&self, arguments: &[&str]) -> String {
+        message(&self.perk(arguments).output().unwrap(), 1)
+    }
+
+    /// `perk meta-train` with these arguments.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        self.perk(&[&["meta-train"], arguments].concat())
     }
 
     pub fn run(&self, arguments: &[&str]) -> Output {
@@ -97,19 +134,17 @@ impl Room {
 
     /// Runs, expects success, returns what was printed.
     pub fn succeed(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{}", stderr(&output));
-        String::from_utf8(output.stdout).unwrap()
+        printed(self.run(arguments))
     }
 
     /// Runs, expects `code`, returns the message, which must begin with `error: ` and come once.
     pub fn fail(&self, arguments: &[&str], code: i32) -> String {
-        let output = self.run(arguments);
-        let message = stderr(&output);
-        assert_eq!(output.status.code(), Some(code), "{message}");
-        assert_eq!(message.matches("error: ").count(), 1, "{message}");
-        assert!(!message.contains("panicked"), "{message}");
-        message
+        message(&self.run(arguments), code)
+    }
+
+    /// A JSON file.
+    pub fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&fs::read_to_string(self.path(path)).unwrap()).unwrap()
     }
 
     /// The metrics of a run without its times.
@@ -124,7 +159,7 @@ impl Room {
     }
 
     pub fn result(&self, run: &str) -> Value {
-        serde_json::from_str(&fs::read_to_string(self.path(run).join("result.json")).unwrap()).unwrap()
+        self.json(&format!("{run}/result.json"))
     }
 
     /// Starts a run that would take long and sends it `signal` once it has done a few steps.
@@ -140,6 +175,21 @@ impl Room {
         assert!(sent.success());
         child.wait_with_output().unwrap()
     }
+}
+
+/// What a command printed that must have succeeded.
+pub fn printed(output: Output) -> String {
+    assert!(output.status.success(), "{}", stderr(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The one error of a command that must have failed with `code`.
+pub fn message(output: &Output, code: i32) -> String {
+    let message = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    assert_eq!(message.matches("error: ").count(), 1, "{message}");
+    assert!(!message.contains("panicked"), "{message}");
+    message
 }
 
 pub fn stderr(output: &Output) -> String {

@@ -1,0 +1,103 @@
+//! `perk adapters`.
+
+use std::{collections::HashMap, path::PathBuf, process::ExitCode};
+
+use perk::{
+    Error, Result,
+    checkpoint::Digest,
+    model::{DecoderConfig, resolve},
+    store::{Store, StoredAdapter, base_digest},
+};
+
+use super::{
+    args::{Adapters, AdaptersAction},
+    hub_env::hub_settings,
+    terminal,
+    units::gigabytes,
+};
+
+/// Runs the command.
+pub fn run(args: &Adapters) -> Result<ExitCode> {
+    match &args.action {
+        AdaptersAction::List { store } => list(&Store::new(store))?,
+        AdaptersAction::Show(named) => {
+            let stored = Store::new(&named.store).open(&named.name)?;
+            let record = serde_json::to_string_pretty(&stored.record);
+            terminal::print(&record.map_err(|e| Error::Invalid(format!("the record is no JSON: {e}")))?)?;
+        }
+        AdaptersAction::Rm(named) => {
+            let gone = Store::new(&named.store).remove(&named.name)?;
+            terminal::print(&format!("removed {}", gone.display()))?;
+        }
+        AdaptersAction::Verify { names, store, base } => {
+            return verify(&Store::new(store), names, base.as_deref());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(store: &Store) -> Result<()> {
+    let found = store.list()?;
+    if found.is_empty() {
+        terminal::note(&format!("{} holds no adapter: perk encode makes one", store.dir().display()));
+        return Ok(());
+    }
+    let width = found.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, stored) in &found {
+        let line = match stored {
+            Ok(stored) => describe(stored),
+            Err(fault) => format!("damaged: {fault}"),
+        };
+        terminal::print(&format!("{name:<width$}  {line}"))?;
+    }
+    Ok(())
+}
+
+fn describe(stored: &StoredAdapter) -> String {
+    let record = &stored.record;
+    format!(
+        "{:>8} tokens  {:>7}  on {}  from {}",
+        record.context.tokens,
+        gigabytes(record.adapter.bytes),
+        record.base.model.base,
+        record.context.sources.join(", "),
+    )
+}
+
+/// Checks files and base of each, and says of each how it is; the exit code is 1 if one is not well.
+fn verify(store: &Store, names: &[String], base: Option<&str>) -> Result<ExitCode> {
+    let chosen = match names {
+        [] => store.list()?,
+        names => names.iter().map(|name| (name.clone(), store.open(name))).collect(),
+    };
+    let (mut bases, mut damaged) = (HashMap::new(), 0);
+    for (name, stored) in chosen {
+        match stored.and_then(|stored| check(&stored, base, &mut bases)) {
+            Ok(()) => terminal::print(&format!("{name}: ok"))?,
+            Err(fault) => {
+                damaged += 1;
+                terminal::note(&format!("error: {name}: {fault}"));
+            }
+        }
+    }
+    Ok(if damaged == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Tensors, files and base of one; a base is read once for all its adapters.
+fn check(
+    stored: &StoredAdapter,
+    base: Option<&str>,
+    bases: &mut HashMap<PathBuf, (DecoderConfig, Digest)>,
+) -> Result<()> {
+    let model = &stored.record.base.model;
+    let folder =
+        resolve(base.unwrap_or(&model.base), model.revision.as_deref(), model.offline, &hub_settings())?;
+    if !bases.contains_key(&folder) {
+        let known = (DecoderConfig::from_folder(&folder)?, base_digest(&folder)?);
+        bases.insert(folder.clone(), known);
+    }
+    let (shape, digest) = &bases[&folder];
+    stored.require_base(&folder, digest)?;
+    stored.check_tensors(shape)?;
+    stored.verify()
+}

@@ -1,0 +1,200 @@
+//! `perk ask`.
+
+use std::{
+    io::{BufRead, IsTerminal},
+    process::ExitCode,
+};
+
+use perk::{
+    Error, Result,
+    commands::{
+        ask::{self, Access, Answerer, Memory, Reply},
+        questions::{self, Answers},
+    },
+    model::{Decoding, Sampling},
+};
+use rustyline::{DefaultEditor, error::ReadlineError};
+use serde_json::{Value, json};
+
+use super::{
+    args::{Ask, Choice},
+    context, encode,
+    hub_env::hub_settings,
+    terminal,
+};
+
+/// Stands before a question that is typed.
+const PROMPT: &str = "? ";
+
+/// Runs the command.
+pub fn run(args: &Ask) -> Result<ExitCode> {
+    // What cannot be used is said before the base is loaded.
+    let in_context = match args.in_context.as_slice() {
+        [] => None,
+        paths => Some(context::read(paths, args.how.format)?.joined()),
+    };
+    let questions = args.questions.as_ref().map(|path| questions::read(path)).transpose()?;
+    sampling(&args.choice).check()?;
+    let memory = open(args)?;
+    let mut panel = Panel::new(args, &memory, in_context.as_deref())?;
+    match (&args.question, questions) {
+        (Some(question), _) => panel.answer(question)?,
+        (None, Some(questions)) => batch(args, &mut panel, &questions)?,
+        (None, None) if std::io::stdin().is_terminal() => panel.converse()?,
+        (None, None) => {
+            for line in std::io::stdin().lock().lines() {
+                let line = line.map_err(|e| Error::io("standard input", e))?;
+                if !line.trim().is_empty() {
+                    panel.answer(&line)?;
+                }
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The adapter that was named, or that of the context.
+fn open(args: &Ask) -> Result<Memory> {
+    let (hub, base) = (hub_settings(), args.how.base.as_deref());
+    if let Some(name) = &args.adapter {
+        return Memory::open(ask::find(name, &args.how.store)?, base, &hub);
+    }
+    let context = context::read(&args.context, args.how.format)?;
+    let encoded = encode::encode(&args.how, None, &context)?;
+    match &encoded.session {
+        Some(session) => Memory::of_session(encoded.stored, session),
+        None => Memory::open(encoded.stored, base, &hub),
+    }
+}
+
+fn sampling(choice: &Choice) -> Sampling {
+    match choice.temperature {
+        None => Sampling::Greedy,
+        Some(temperature) => Sampling::Random { temperature, top_p: choice.top_p, seed: choice.seed },
+    }
+}
+
+/// Everybody who is asked, and how.
+struct Panel<'m> {
+    /// With a name where there are several.
+    members: Vec<(&'static str, Answerer<'m>)>,
+    decoding: Decoding,
+    json: bool,
+    settings: Value,
+}
+
+impl<'m> Panel<'m> {
+    fn new(args: &Ask, memory: &'m Memory, in_context: Option<&'m str>) -> Result<Self> {
+        let record = &memory.stored.record;
+        let mut members = vec![("adapter", memory.answerer(Access::Adapter)?)];
+        if args.compare_base {
+            members.push(("base", memory.answerer(Access::Base)?));
+        }
+        if let Some(context) = in_context {
+            members.push(("in_context", memory.answerer(Access::InContext(context))?));
+        }
+        let max_new_tokens = args.choice.max_tokens.unwrap_or(record.recipe.max_new_tokens);
+        let decoding =
+            Decoding { stops: memory.stops().to_vec(), max_new_tokens, sampling: sampling(&args.choice) };
+        let asked: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
+        let settings = json!({
+            "key": record.key, "max_tokens": max_new_tokens, "temperature": args.choice.temperature,
+            "top_p": args.choice.top_p, "seed": args.choice.temperature.map(|_| args.choice.seed),
+            "asked": asked,
+        });
+        Ok(Self { members, decoding, json: args.json, settings })
+    }
+
+    /// Prints the answers to one question as they come.
+    fn answer(&mut self, question: &str) -> Result<()> {
+        if self.json {
+            let mut line = json!({ "question": question });
+            extend(&mut line, self.reply(question)?);
+            return terminal::print(&line.to_string());
+        }
+        let several = self.members.len() > 1;
+        for (name, member) in &mut self.members {
+            if several {
+                terminal::write(&format!("{name:<12}"))?;
+            }
+            let mut begun = false;
+            member.ask(question, &self.decoding, &mut |text| {
+                // The space between prompt and answer is no part of the answer.
+                let text = if begun { text } else { text.trim_start() };
+                begun |= !text.is_empty();
+                terminal::write(text)
+            })?;
+            terminal::print("")?;
+        }
+        Ok(())
+    }
+
+    /// The adapter's reply, with those of the others under their names.
+    fn reply(&mut self, question: &str) -> Result<Value> {
+        let mut line = json!({});
+        for (name, member) in &mut self.members {
+            let reply = to_json(&member.ask(question, &self.decoding, &mut |_| Ok(()))?)?;
+            match *name {
+                "adapter" => extend(&mut line, reply),
+                other => line[other] = reply,
+            }
+        }
+        Ok(line)
+    }
+
+    /// Questions at the terminal, with a history of them.
+    fn converse(&mut self) -> Result<()> {
+        let failed = |fault: ReadlineError| Error::Invalid(format!("cannot read from the terminal: {fault}"));
+        let mut editor = DefaultEditor::new().map_err(failed)?;
+        terminal::note("every question is answered from the adapter alone; Ctrl-D ends");
+        loop {
+            match editor.readline(PROMPT) {
+                Ok(line) if line.trim().is_empty() => {}
+                Ok(line) => {
+                    editor.add_history_entry(&line).map_err(failed)?;
+                    // A question that cannot be asked does not end the conversation.
+                    if let Err(fault) = self.answer(&line) {
+                        terminal::note(&format!("error: {fault}"));
+                    }
+                }
+                Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(()),
+                Err(fault) => return Err(failed(fault)),
+            }
+        }
+    }
+}
+
+fn batch(args: &Ask, panel: &mut Panel<'_>, questions: &[questions::Question]) -> Result<()> {
+    let Some(path) = &args.out else { return Ok(()) };
+    let mut answers = Answers::open(path, questions, panel.settings.clone())?;
+    if answers.done() > 0 {
+        terminal::note(&format!("{} of {} questions were answered before", answers.done(), questions.len()));
+    }
+    let progress = encode::bar(questions.len() as u64);
+    progress.set_position(answers.done() as u64);
+    for question in &questions[answers.done()..] {
+        let reply = panel.reply(&question.text).map_err(|fault| in_line(args, question.line, fault))?;
+        answers.add(question, reply)?;
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    terminal::print(&path.display().to_string())
+}
+
+/// A fault of one question names its line.
+fn in_line(args: &Ask, line: usize, fault: Error) -> Error {
+    match (&args.questions, fault) {
+        (Some(path), Error::Invalid(reason)) => Error::data(path, line, reason),
+        (_, other) => other,
+    }
+}
+
+fn to_json(reply: &Reply) -> Result<Value> {
+    serde_json::to_value(reply).map_err(|fault| Error::Invalid(format!("the answer is no JSON: {fault}")))
+}
+
+fn extend(line: &mut Value, more: Value) {
+    if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
+        line.extend(more);
+    }
+}

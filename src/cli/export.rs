@@ -1,0 +1,30 @@
+//! `perk export`.
+
+use std::process::ExitCode;
+
+use perk::{
+    Result,
+    commands::{
+        ask,
+        export::{self, Form},
+    },
+};
+
+use super::{
+    args::{Export, ExportForm},
+    hub_env::hub_settings,
+    terminal,
+};
+
+/// Runs the command.
+pub fn run(args: &Export) -> Result<ExitCode> {
+    let form = match args.format {
+        ExportForm::Peft => Form::Peft,
+        ExportForm::Merged => Form::Merged,
+        ExportForm::GgufLora => Form::GgufLora,
+    };
+    let stored = ask::find(&args.adapter, &args.store)?;
+    export::export(&stored, form, &args.out, args.base.as_deref(), &hub_settings())?;
+    terminal::print(&args.out.display().to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
