@@ -97,6 +97,16 @@ impl Error {
         Self::Io { path: path.as_ref().to_owned(), source }
     }
 
+    /// The same fault where the folder `from` is called `to`: people know nothing of temporary names.
+    pub(crate) fn moved(mut self, from: &Path, to: &Path) -> Self {
+        if let Self::Io { path, .. } | Self::File { path, .. } | Self::Tensor { path, .. } = &mut self
+            && let Ok(rest) = path.strip_prefix(from)
+        {
+            *path = to.join(rest);
+        }
+        self
+    }
+
     /// A file that is not what it should be.
     pub fn file(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
         Self::File { path: path.as_ref().to_owned(), reason: reason.into() }

@@ -6,6 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
+use safetensors::SafeTensorError;
 use serde_json::Value;
 use tempfile::Builder;
 
@@ -51,7 +52,7 @@ pub fn write_folder(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Res
     let folder = parent(path);
     let temporary = Builder::new().prefix(&temporary_prefix(path)).tempdir_in(&folder);
     let temporary = temporary.map_err(|e| Error::io(path, e))?;
-    write(temporary.path())?;
+    write(temporary.path()).map_err(|fault| fault.moved(temporary.path(), path))?;
     readable_by_all(temporary.path())?;
     sync_tree(temporary.path())?;
     let aside = with_suffix(path, "old");
@@ -79,8 +80,10 @@ pub fn write_tensors(path: &Path, tensors: Vec<(String, Tensor)>) -> Result<()> 
     // transformers refuses a file that does not say which framework's layout its tensors have.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     write_at(path, |temporary| {
-        safetensors::serialize_to_file(tensors, Some(metadata), temporary)
-            .map_err(|e| Error::file(path, format!("cannot be written: {e}")))
+        safetensors::serialize_to_file(tensors, Some(metadata), temporary).map_err(|e| match e {
+            SafeTensorError::IoError(e) => Error::io(path, e),
+            other => Error::file(path, format!("cannot be written: {other}")),
+        })
     })
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::PathBuf, process::ExitCode};
 use perk::{
     Error, Result,
     checkpoint::Digest,
-    model::{DecoderConfig, resolve},
+    model::DecoderConfig,
     store::{Store, StoredAdapter, base_digest},
 };
 
@@ -89,9 +89,7 @@ fn check(
     base: Option<&str>,
     bases: &mut HashMap<PathBuf, (DecoderConfig, Digest)>,
 ) -> Result<()> {
-    let model = &stored.record.base.model;
-    let folder =
-        resolve(base.unwrap_or(&model.base), model.revision.as_deref(), model.offline, &hub_settings())?;
+    let folder = stored.base_folder(base, &hub_settings())?;
     if !bases.contains_key(&folder) {
         let known = (DecoderConfig::from_folder(&folder)?, base_digest(&folder)?);
         bases.insert(folder.clone(), known);

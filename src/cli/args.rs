@@ -74,6 +74,9 @@ pub struct HowToEncode {
     /// Configuration of meta-train whose adapter starts as it is, never meta-trained
     #[arg(long, value_name = "FILE")]
     pub untrained: Option<PathBuf>,
+    /// Override a key of that configuration; may be repeated
+    #[arg(long = "set", value_name = "BLOCK.KEY=VALUE", requires = "untrained")]
+    pub overrides: Vec<String>,
     /// Inner steps, if not as many as in meta-training
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,

@@ -70,7 +70,9 @@ fn open(args: &Ask) -> Result<Memory> {
 fn sampling(choice: &Choice) -> Sampling {
     match choice.temperature {
         None => Sampling::Greedy,
-        Some(temperature) => Sampling::Random { temperature, top_p: choice.top_p, seed: choice.seed },
+        Some(temperature) => {
+            Sampling::Random { temperature, top_p: choice.top_p.unwrap_or(1.0), seed: choice.seed }
+        }
     }
 }
 

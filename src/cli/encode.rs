@@ -46,7 +46,7 @@ pub fn run(args: &Encode) -> Result<ExitCode> {
 pub fn encode(how: &HowToEncode, out: Option<PathBuf>, context: &Context) -> Result<Encoded> {
     let start = match (&how.checkpoint, &how.untrained) {
         (Some(path), _) => Trained::open(path)?,
-        (None, Some(config)) => Trained::untrained(Config::load(config, &[])?)?,
+        (None, Some(config)) => Trained::untrained(Config::load(config, &how.overrides)?)?,
         (None, None) => Trained::open_newest(Path::new(RUNS))?,
     };
     let changes = Changes {

@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::{
     error::{Error, Result},
     lora::Adapter,
-    model::{self, Decoder, Decoding, Generation, HubSettings, resolve},
-    store::{RECORD_FILE, StoredAdapter, base_digest},
+    model::{self, Decoder, Decoding, Ended, Generation, HubSettings},
+    store::{RECORD_FILE, StoredAdapter},
     text::{Answer, Template, Tokenizer},
 };
 
@@ -69,8 +69,7 @@ impl Memory {
     /// A base that cannot be found or is another one, an adapter that is damaged.
     pub fn open(stored: StoredAdapter, base: Option<&str>, hub: &HubSettings) -> Result<Self> {
         let model = &stored.record.base.model;
-        let folder = resolve(base.unwrap_or(&model.base), model.revision.as_deref(), model.offline, hub)?;
-        stored.require_base(&folder, &base_digest(&folder)?)?;
+        let folder = stored.own_base(base, hub)?;
         let (storage, compute) = dtypes(model.storage);
         let tokenizer = Tokenizer::from_folder(&folder, model.end_token.as_deref())?;
         let decoder = Decoder::load(&folder, storage, compute, &device("cpu")?)?;
@@ -134,23 +133,21 @@ impl Answerer<'_> {
         self.require_room(prompt.len() + decoding.max_new_tokens)?;
         self.session.clear();
         let (mut stream, mut first_token_secs) = (tokenizer.stream(), None);
-        let Generation { tokens, stopped } = self.session.generate(&prompt, decoding, &mut |token| {
+        let Generation { tokens, ended } = self.session.generate(&prompt, decoding, &mut |token| {
             first_token_secs.get_or_insert_with(|| began.elapsed().as_secs_f64());
             if let Some(text) = stream.push(token)? {
                 on_text(&text)?;
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        if let Some(text) = stream.finish()? {
-            on_text(&text)?;
-        }
+        on_text(&stream.finish()?)?;
         let (text, secs) = (tokenizer.decode(&tokens)?, began.elapsed().as_secs_f64());
         Ok(Reply {
             parsed: Answer::parse(&text),
             text: text.trim().to_owned(),
             tokens: tokens.len(),
             token_ids: tokens,
-            ended: stopped,
+            ended: ended == Ended::StopToken,
             prompt_tokens: prompt.len(),
             first_token_secs: first_token_secs.unwrap_or(secs),
             secs,

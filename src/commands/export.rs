@@ -8,8 +8,8 @@ use crate::{
     checkpoint::{Lock, write_folder},
     error::{Error, Result},
     lora::merge,
-    model::{Decoder, DecoderConfig, HubSettings, resolve},
-    store::{StoredAdapter, base_digest},
+    model::{Decoder, DecoderConfig, HubSettings},
+    store::StoredAdapter,
     text::Tokenizer,
 };
 
@@ -54,8 +54,7 @@ pub fn export(
         return Err(Error::file(out, "exists: name a new file or folder"));
     }
     let model = &stored.record.base.model;
-    let folder = resolve(base.unwrap_or(&model.base), model.revision.as_deref(), model.offline, hub)?;
-    stored.require_base(&folder, &base_digest(&folder)?)?;
+    let folder = stored.own_base(base, hub)?;
     let shape = DecoderConfig::from_folder(&folder)?;
     let _lock = Lock::take(out)?;
     match form {

@@ -7,9 +7,9 @@ use candle_core::{DType, Device};
 use crate::checkpoint::{Digest, recover, require_finite, write_folder, write_json};
 use crate::error::{Error, Result};
 use crate::lora::{ADAPTER_CONFIG_FILE, ADAPTER_FILE, Adapter};
-use crate::model::DecoderConfig;
+use crate::model::{DecoderConfig, HubSettings, resolve};
 
-use super::record::{Artifact, Record};
+use super::record::{Artifact, Record, base_digest};
 
 /// A folder with PEFT's two files and the record.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,6 +82,25 @@ impl StoredAdapter {
              with --force"
         );
         Err(Error::file(&self.dir, reason))
+    }
+
+    /// Where the base is; `elsewhere` says so, if it is not where it was.
+    ///
+    /// # Errors
+    /// A base that cannot be found or fetched.
+    pub fn base_folder(&self, elsewhere: Option<&str>, hub: &HubSettings) -> Result<PathBuf> {
+        let model = &self.record.base.model;
+        resolve(elsewhere.unwrap_or(&model.base), model.revision.as_deref(), model.offline, hub)
+    }
+
+    /// As [`base_folder`](Self::base_folder), and checks that it is the base that the adapter was made for.
+    ///
+    /// # Errors
+    /// A base that cannot be found or read, or is another one.
+    pub fn own_base(&self, elsewhere: Option<&str>, hub: &HubSettings) -> Result<PathBuf> {
+        let folder = self.base_folder(elsewhere, hub)?;
+        self.require_base(&folder, &base_digest(&folder)?)?;
+        Ok(folder)
     }
 
     /// Refuses a base other than the one that the adapter was made for.
