@@ -8,10 +8,11 @@ use std::{
 use perk::{
     Error, Result,
     commands::{
-        ask::{self, Access, Answerer, Memory, Reply},
+        ask::{Access, Answerer, Memory, Reply},
         questions::{self, Answers},
     },
     model::{Decoding, Sampling},
+    store::Store,
 };
 use rustyline::{DefaultEditor, error::ReadlineError};
 use serde_json::{Value, json};
@@ -57,7 +58,7 @@ pub fn run(args: &Ask) -> Result<ExitCode> {
 fn open(args: &Ask) -> Result<Memory> {
     let (hub, base) = (hub_settings(), args.how.base.as_deref());
     if let Some(name) = &args.adapter {
-        return Memory::open(ask::find(name, &args.how.store)?, base, &hub);
+        return Memory::open(Store::new(&args.how.store).find(name)?, base, &hub);
     }
     let context = context::read(&args.context, args.how.format)?;
     let encoded = encode::encode(&args.how, None, &context)?;

@@ -4,10 +4,8 @@ use std::process::ExitCode;
 
 use perk::{
     Result,
-    commands::{
-        ask,
-        export::{self, Form},
-    },
+    commands::export::{self, Form},
+    store::Store,
 };
 
 use super::{
@@ -23,7 +21,7 @@ pub fn run(args: &Export) -> Result<ExitCode> {
         ExportForm::Merged => Form::Merged,
         ExportForm::GgufLora => Form::GgufLora,
     };
-    let stored = ask::find(&args.adapter, &args.store)?;
+    let stored = Store::new(&args.store).find(&args.adapter)?;
     export::export(&stored, form, &args.out, args.base.as_deref(), &hub_settings())?;
     terminal::print(&args.out.display().to_string())?;
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 //! Asking: the model answers a question from its adapter, without the context in its prompt.
 
-use std::{ops::ControlFlow, path::Path, time::Instant};
+use std::{ops::ControlFlow, time::Instant};
 
 use serde::Serialize;
 
@@ -179,14 +179,4 @@ impl Answerer<'_> {
             "question and answer need {needed} positions, the model has {room}: {hint}"
         )))
     }
-}
-
-/// The adapter that a person means by `name`: a folder, or a name in the store.
-///
-/// # Errors
-/// Neither is there, or as [`StoredAdapter::open`].
-pub fn find(name: &Path, store: &Path) -> Result<StoredAdapter> {
-    let plain = name.components().count() == 1 && name.is_relative();
-    let stored = store.join(name);
-    StoredAdapter::open(if plain && !name.exists() && stored.exists() { &stored } else { name })
 }

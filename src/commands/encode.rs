@@ -14,7 +14,7 @@ use crate::{
     model::HubSettings,
     report::peak_bytes,
     store::{
-        Artifact, BaseIdentity, CheckpointIdentity, ContextIdentity, Cost, Losses, Recipe, Record,
+        Artifact, BaseIdentity, CheckpointIdentity, ContextIdentity, Cost, Losses, Recipe, Record, Store,
         StoredAdapter, base_digest,
     },
     tasks::Context,
@@ -39,7 +39,7 @@ pub struct Changes {
 /// Where an adapter goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
-    /// Its folder; without one, a name in `store` that is made of the context's name and the key.
+    /// Its folder; without one, the same adapter's in `store`, or a name there of the context's name and key.
     pub out: Option<PathBuf>,
     /// The folder of encoded contexts.
     pub store: PathBuf,
@@ -111,7 +111,7 @@ pub fn encode(
     watch: Watch<'_>,
 ) -> Result<Encoded> {
     let job = Job::new(start, changes, context, hub)?;
-    let dir = to.out.clone().unwrap_or_else(|| to.store.join(job.name(context)));
+    let dir = job.folder(context, to)?;
     let _lock = Lock::take(&dir)?;
     if let Some(stored) = reusable(&dir, &job.key, to.force, watch)? {
         return Ok(Encoded { stored, reused: true, session: None });
@@ -154,6 +154,16 @@ impl<'a> Job<'a> {
         let context = Digest::of_texts(&context.documents);
         let key = Record::key(&base, &start.identity.digest, &context, &recipe)?;
         Ok(Self { start, config, recipe, base, context, key })
+    }
+
+    /// Where the adapter goes: as asked for, or where the store has the same one, or a new name there.
+    fn folder(&self, context: &Context, to: &Destination) -> Result<PathBuf> {
+        if let Some(out) = &to.out {
+            return Ok(out.clone());
+        }
+        let stored = Store::new(&to.store).list()?.into_iter().filter_map(|(_, stored)| stored.ok());
+        let same = stored.into_iter().find(|stored| stored.record.key == self.key);
+        Ok(same.map_or_else(|| to.store.join(self.name(context)), |stored| stored.dir))
     }
 
     /// `story-6437b3ac3846`

@@ -56,6 +56,19 @@ impl Store {
         StoredAdapter::open(&self.path(name)?)
     }
 
+    /// The adapter that a person means by `name`: a folder anywhere, or else a name in the store.
+    ///
+    /// # Errors
+    /// Neither is there, or as [`StoredAdapter::open`].
+    pub fn find(&self, name: &Path) -> Result<StoredAdapter> {
+        match name.to_str() {
+            Some(plain) if !name.exists() && self.path(plain).is_ok_and(|path| path.exists()) => {
+                self.open(plain)
+            }
+            _ => StoredAdapter::open(name),
+        }
+    }
+
     /// Removes the adapter called `name`; returns the folder that is gone.
     ///
     /// # Errors

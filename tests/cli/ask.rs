@@ -81,6 +81,10 @@ fn a_context_is_encoded_and_asked_in_one_go_and_only_once() {
     let stored = names(&room.path("adapters"));
     assert_eq!(stored.len(), 1);
     room.prints(&["ask", "--adapter", &stored[0], QUESTION]);
+    // Under whatever name it is in the store.
+    fs::rename(room.path("adapters").join(&stored[0]), room.path("adapters/story")).unwrap();
+    room.prints(&arguments);
+    assert_eq!(names(&room.path("adapters")), ["story"]);
 }
 
 #[test]
