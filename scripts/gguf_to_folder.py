@@ -3,9 +3,9 @@
 
     gguf_to_folder.py model.gguf FOLDER [--tokenizer FOLDER] [--dtype float32]
 
-transformers' own reader dequantises the weights and undoes llama.cpp's order of Llama's query and key rows.
-A GGUF may hold the matrix that the base ties twice, with different precision: where both copies say nearly the
-same, FOLDER holds it once, in the copy with more bits. Without --tokenizer the tokenizer of the GGUF is taken.
+transformers' own reader dequantises the weights and undoes llama.cpp's order of Llama's query and key rows. A
+GGUF may hold the matrix that the base ties twice, with different precision: where both copies say nearly the
+same, FOLDER holds it once, in the copy with more bits. Without --tokenizer the GGUF's own one is taken.
 """
 
 import argparse

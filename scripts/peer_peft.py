@@ -5,14 +5,14 @@
     peer_peft.py ask --prompt-tokens 32 --new-tokens 64
     peer_peft.py --check                     compares with peer/learner.py in f64 on a tiny base
 
-Shapes of Qwen2.5-0.5B with random weights in f32, LoRA on all seven projections. `encode` writes a context into
-the adapter by a few steps of AdamW with a rate for every tensor and step, the loss weighted token by token;
-`ask` decodes greedily with the cache of keys and values and the adapter unmerged.
+Shapes of Qwen2.5-0.5B with random weights in f32, LoRA on all seven projections. `encode` writes a context
+into the adapter by a few steps of AdamW with a rate for every tensor and step, the loss weighted token by
+token; `ask` decodes greedily with the cache of keys and values and the adapter unmerged.
 
-What makes it a fair opponent: the libraries as their users have them, with scaled_dot_product_attention and the
-fused AdamW; logits only where they are used; gradients summed over micro-batches, with no layer computed twice.
-`--micro-batch all` is one batch of all segments with every layer recomputed. OpenMP's threads wait by spinning:
-on a busy machine the time says nothing.
+What makes it a fair opponent: the libraries as their users have them, with scaled_dot_product_attention and
+the fused AdamW; logits only where they are used; gradients summed over micro-batches, with no layer computed
+twice; freed memory is kept. `--micro-batch all` is one batch of all segments with every layer recomputed, as
+the authors' code has it. OpenMP's threads wait by spinning: on a busy machine the time says nothing.
 """
 
 import argparse
