@@ -14,19 +14,16 @@ by spinning: on a busy machine the time says nothing.
 """
 
 import argparse
-import ctypes
 import math
-import resource
 import statistics
 import sys
 import time
 from pathlib import Path
 
 import torch
-from peer.decoder import PROJECTIONS, Decoder, Sequence, Shape
+from peer.bench import keep_freed_pages, made_up, peak_gb, random_start
+from peer.decoder import PROJECTIONS, Decoder, Shape
 from peer.learner import Learner
-
-HEAD_HIDDEN = 128
 
 
 def random_decoder(shape, lora_scale):
@@ -51,35 +48,6 @@ def random_decoder(shape, lora_scale):
     return Decoder(shape, weights, lora_scale)
 
 
-def random_start(shape, rank, steps):
-    """φ₀ with A uniform in ±1/√in and B small, rates of 5e-5, a head whose second layer is zero."""
-    phi0 = []
-    for projection in PROJECTIONS * shape.num_hidden_layers:
-        rows, columns = shape.matrix(projection)
-        bound = 1 / math.sqrt(columns)
-        phi0 += [torch.empty(rank, columns).uniform_(-bound, bound), torch.empty(rows, rank).normal_(0, 0.01)]
-    bound = 1 / math.sqrt(shape.hidden_size)
-    fc1 = torch.empty(HEAD_HIDDEN, shape.hidden_size).uniform_(-bound, bound)
-    bias = torch.empty(HEAD_HIDDEN).uniform_(-bound, bound)
-    return phi0, [[5e-5] * steps for _ in phi0], [fc1, bias, torch.zeros(1, HEAD_HIDDEN), torch.zeros(1)]
-
-
-def made_up(length, loss_from, seed):
-    tokens = [(i * 7919 + seed * 104_729 + 17) % 150_000 for i in range(length)]
-    return Sequence(torch.tensor(tokens), loss_from)
-
-
-def keep_freed_pages():
-    """Has glibc reuse freed memory; the page faults of fresh memory cost about 4% of a product."""
-    trim_threshold, mmap_threshold, large = -1, -3, 1 << 30
-    try:
-        libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_threshold, large)
-        libc.mallopt(trim_threshold, large)
-    except (OSError, AttributeError, TypeError):
-        pass  # Another C library: its own settings stand.
-
-
 def bench(arguments):
     keep_freed_pages()
     shape = Shape(num_hidden_layers=arguments.layers)
@@ -97,11 +65,10 @@ def bench(arguments):
             learner.meta_gradient(phi0, lrs, head, segments, queries)
         seconds.append(time.perf_counter() - began)
     what = "encode" if arguments.encode else "meta"
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     print(f"{'tokens':>7} {'N':>3} {'T':>3} {'what':>8} {'seconds':>9} {'peak GB':>10}")
     print(
         f"{arguments.tokens:>7} {arguments.steps:>3} {arguments.differentiated:>3} {what:>8} "
-        f"{statistics.median(seconds):>9.1f} {peak_gb:>10.2f}"
+        f"{statistics.median(seconds):>9.1f} {peak_gb():>10.2f}"
     )
 
 
