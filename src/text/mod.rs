@@ -1,10 +1,12 @@
 //! Text and tokens: tokenizers, sentences, and token sequences of which a part is predicted.
 
 pub mod sentences;
+pub mod stream;
 pub mod template;
 pub mod tokenizer;
 pub mod word_level;
 
+pub use stream::TextStream;
 pub use template::Template;
 pub use tokenizer::Tokenizer;
 
