@@ -6,16 +6,16 @@
 use std::process::Command;
 use std::time::Instant;
 
-use candle_core::{DType, Device};
 use clap::Parser;
-use perk::lora::{Layers, LoraLayout, LoraSpec};
 use perk::meta::{InnerOptimizer, InnerOptions, Learner, Reduction};
-use perk::model::{Activations, Decoder, DecoderConfig, Projection};
+use perk::model::Activations;
 use perk::optim::AdamW;
 use perk::text::Sequence;
 
 #[path = "shared/params.rs"]
 mod params;
+#[path = "shared/qwen.rs"]
+mod qwen;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -95,7 +95,7 @@ fn row(arguments: &Arguments, tokens: usize) {
     let segments: Vec<_> =
         (0..tokens / arguments.segment).map(|s| sequence(arguments.segment, 4, s)).collect();
     let queries = [sequence(24, 20, 99)];
-    let mut seconds: Vec<f64> = (0..arguments.repeat)
+    let seconds: Vec<f64> = (0..arguments.repeat)
         .map(|_| {
             let start = Instant::now();
             if arguments.encode {
@@ -106,29 +106,18 @@ fn row(arguments: &Arguments, tokens: usize) {
             start.elapsed().as_secs_f64()
         })
         .collect();
-    seconds.sort_by(f64::total_cmp);
-    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).expect("own usage");
     println!(
         "{tokens:>7} {:>3} {:>3} {:>8} {:>9.1} {:>10.2}",
         arguments.steps,
         arguments.differentiated,
         if arguments.encode { "encode" } else { "meta" },
-        seconds[seconds.len() / 2],
-        usage.max_rss() as f64 * 1024.0 / 1e9,
+        qwen::median(seconds),
+        qwen::peak_gb(),
     );
 }
 
 fn learner(arguments: &Arguments) -> Learner {
-    let config = DecoderConfig::qwen2_5_0_5b();
-    let decoder =
-        Decoder::random(&config, 7, DType::F32, DType::F32, &Device::Cpu).expect("memory for the base");
-    let spec = LoraSpec {
-        rank: arguments.rank,
-        alpha: 16.0,
-        use_rslora: true,
-        targets: Projection::ALL.to_vec(),
-        layers: Layers::All,
-    };
+    let (decoder, layout) = qwen::base(24, arguments.rank);
     let options = InnerOptions {
         steps: arguments.steps,
         differentiated: arguments.differentiated,
@@ -141,12 +130,9 @@ fn learner(arguments: &Arguments) -> Learner {
         micro_batch_segments: arguments.micro_batch,
         activations: if arguments.recompute { Activations::Recompute } else { Activations::Keep },
     };
-    let layout = LoraLayout::new(spec, &decoder.config);
     Learner::new(decoder, layout, options).expect("settings fit")
 }
 
-/// Made-up token ids, below every vocabulary in use.
 fn sequence(length: usize, loss_from: usize, seed: usize) -> Sequence {
-    let tokens = (0..length).map(|i| ((i * 7919 + seed * 104_729 + 17) % 150_000) as u32).collect();
-    Sequence { tokens, loss_from }
+    Sequence { tokens: qwen::tokens(length, seed), loss_from }
 }

@@ -6,6 +6,7 @@
 mod base;
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use base::saved;
@@ -14,7 +15,8 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, qwen2};
 use perk::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
 use perk::model::{
-    CONFIG_FILE, Decoder, DecoderConfig, Family, Projection, RopeScaling, Session, WEIGHTS_FILE, greedy, tape,
+    CONFIG_FILE, Decoder, DecoderConfig, Decoding, Ended, Family, Generation, Projection, RopeScaling,
+    Sampling, Session, WEIGHTS_FILE, greedy, keep_going, tape,
 };
 
 fn shape(family: Family, tied: bool) -> DecoderConfig {
@@ -163,6 +165,82 @@ fn generation_with_a_cache_equals_the_forward_pass_without() {
     }
 }
 
+fn generate(decoder: &Decoder, prompt: &[u32], decoding: &Decoding) -> Generation {
+    Session::new(decoder, None, 1).unwrap().generate(prompt, decoding, &mut keep_going).unwrap()
+}
+
+fn decoding(stops: &[u32], max_new_tokens: usize, sampling: Sampling) -> Decoding {
+    Decoding { stops: stops.to_vec(), max_new_tokens, sampling }
+}
+
+#[test]
+fn a_stream_yields_the_tokens_that_greedy_decoding_yields_one_by_one() {
+    let decoder = random(&shape(Family::Qwen2, false), DType::F32);
+    let prompt = tokens(9);
+    let expected = greedy(&decoder, None, &prompt, 999, 12).unwrap();
+    assert_eq!(expected.len(), 12);
+    let mut session = Session::new(&decoder, None, 30).unwrap();
+    let mut seen = Vec::new();
+    let mut on_token = |token| {
+        seen.push(token);
+        Ok(ControlFlow::Continue(()))
+    };
+    let found = session.generate(&prompt, &decoding(&[], 12, Sampling::Greedy), &mut on_token).unwrap();
+    assert_eq!(found, Generation { tokens: expected.clone(), ended: Ended::Limit });
+    assert_eq!(seen, expected);
+    assert_eq!(session.len(), 9 + 11, "the last token is not read");
+}
+
+#[test]
+fn a_generation_ends_before_the_first_stop_token() {
+    let decoder = random(&shape(Family::Qwen2, false), DType::F32);
+    let all = greedy(&decoder, None, &tokens(9), 999, 12).unwrap();
+    // A token in the middle that did not come before, listed among others.
+    let middle = (2..12).find(|&i| !all[..i].contains(&all[i])).unwrap();
+    let found = generate(&decoder, &tokens(9), &decoding(&[999, all[middle]], 12, Sampling::Greedy));
+    assert_eq!(found, Generation { tokens: all[..middle].to_vec(), ended: Ended::StopToken });
+    // The stop token needs room too.
+    let found = generate(&decoder, &tokens(9), &decoding(&[all[middle]], middle, Sampling::Greedy));
+    assert_eq!(found.ended, Ended::Limit);
+}
+
+#[test]
+fn the_caller_can_break_off_or_fail_and_no_tokens_are_read_for_nothing() {
+    let decoder = random(&shape(Family::Qwen2, false), DType::F32);
+    let mut session = Session::new(&decoder, None, 1).unwrap();
+    let mut left = 3;
+    let mut on_token = |_| {
+        left -= 1;
+        Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    };
+    let greedy = |max_new_tokens| decoding(&[], max_new_tokens, Sampling::Greedy);
+    let found = session.generate(&tokens(9), &greedy(12), &mut on_token).unwrap();
+    assert_eq!((found.tokens.len(), found.ended), (3, Ended::Caller));
+    let mut fail = |_| Err(perk::Error::Invalid("the pipe is closed".to_owned()));
+    let error = session.generate(&tokens(9), &greedy(12), &mut fail).unwrap_err().to_string();
+    assert!(error.contains("pipe"), "{error}");
+    session.clear();
+    let found = session.generate(&tokens(9), &greedy(0), &mut keep_going).unwrap();
+    assert_eq!(found, Generation { tokens: vec![], ended: Ended::Limit });
+    assert!(session.is_empty());
+}
+
+#[test]
+fn sampling_follows_its_seed_and_a_tiny_nucleus_is_greedy() {
+    let decoder = random(&shape(Family::Qwen2, false), DType::F32);
+    let sampled = |top_p, seed| {
+        let sampling = Sampling::Random { temperature: 1.5, top_p, seed };
+        generate(&decoder, &tokens(9), &decoding(&[], 20, sampling)).tokens
+    };
+    assert_eq!(sampled(0.95, 1), sampled(0.95, 1));
+    assert_ne!(sampled(0.95, 1), sampled(0.95, 2));
+    assert_eq!(sampled(1e-6, 3), greedy(&decoder, None, &tokens(9), 999, 20).unwrap());
+    let out_of_range = Sampling::Random { temperature: 0.0, top_p: 1.0, seed: 1 };
+    let mut session = Session::new(&decoder, None, 1).unwrap();
+    let found = session.generate(&tokens(9), &decoding(&[], 4, out_of_range), &mut keep_going);
+    assert!(found.unwrap_err().to_string().contains("temperature"));
+}
+
 #[test]
 fn a_session_read_in_pieces_gives_the_logits_of_one_pass() {
     let decoder = random(&shape(Family::Qwen2, false), DType::F64);
@@ -185,13 +263,18 @@ fn a_session_read_in_pieces_gives_the_logits_of_one_pass() {
 }
 
 #[test]
-fn weights_stored_in_bf16_generate_what_the_forward_pass_computes() {
+fn weights_stored_in_half_precision_generate_what_the_forward_pass_computes() {
     let config = shape(Family::Qwen2, false);
-    let decoder = Decoder::random_trained(&config, 7, DType::BF16, DType::F32, &Device::Cpu).unwrap();
-    let mut session = Session::new(&decoder, None, 20).unwrap();
-    let logits = session.feed(&tokens(20)).unwrap();
-    let expected = last_logits(&decoder, &row(&tokens(20))).flatten_all().unwrap();
-    assert!(largest_difference(&logits, &expected) < 1e-4);
+    for stored in [DType::BF16, DType::F16] {
+        let decoder = Decoder::random_trained(&config, 7, stored, DType::F32, &Device::Cpu).unwrap();
+        let mut session = Session::new(&decoder, None, 20).unwrap();
+        // The last alone: one token and many are multiplied differently.
+        session.feed(&tokens(20)[..19]).unwrap();
+        let logits = session.feed(&tokens(20)[19..]).unwrap();
+        let expected = last_logits(&decoder, &row(&tokens(20))).flatten_all().unwrap();
+        let difference = largest_difference(&logits, &expected);
+        assert!(difference < 1e-4, "{stored:?}: {difference}");
+    }
 }
 
 #[test]

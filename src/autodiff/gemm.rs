@@ -7,7 +7,11 @@
 use candle_core::{CpuStorage, DType, Device, Layout, Storage, Tensor};
 
 use super::Real;
+use super::gemv::{self, Rows};
 use crate::{Error, Result};
+
+/// Most rows of a product that is cheaper without packing its right factor.
+const THIN_ROWS: usize = 64;
 
 /// Which half of a result `(2, …)` a term is added to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,19 +162,68 @@ fn product<R: Real>(
         let right = right.rows;
         return Err(Error::Invalid(format!("no product of matrices ({m}, {k}) and ({right}, {n})")));
     }
-    let one = R::of(1.0);
-    let alpha = if fresh { R::default() } else { one };
-    // SAFETY: the strides and sizes of all three matrices were just checked to stay within their slices,
-    // and the target is borrowed mutably, so that it overlaps neither factor.
+    if m == 1 && k > 0 && left.column_stride == 1 && right.row_stride == 1 {
+        // One row by a transposed matrix: a fresh target holds zeros, so adding to it is right either way.
+        let rows = Rows { numbers: right.numbers, stride: right.column_stride };
+        gemv::accumulate(target, &left.numbers[..k], rows, None);
+        return Ok(());
+    }
+    if (2..=THIN_ROWS).contains(&m) && right.row_stride == 1 {
+        thin_product(target, left, right);
+        return Ok(());
+    }
+    // SAFETY: the target is m × n and row-major; that both factors fit was just checked.
     #[allow(unsafe_code)]
     unsafe {
+        multiply(target, (n, 1), left, right, fresh);
+    }
+    Ok(())
+}
+
+/// `target += left · right` for few rows and a right factor whose columns are contiguous.
+///
+/// `gemm` turns a product with a row-major target around and packs the right factor, which for few rows costs
+/// more than the product. With a column-major target it reads such a factor from its place.
+fn thin_product<R: Real>(target: &mut [R], left: &Matrix<'_, R>, right: &Matrix<'_, R>) {
+    let (m, n) = (left.rows, right.columns);
+    let mut columns = vec![R::default(); m * n];
+    // SAFETY: the target is m × n and column-major; the caller has checked that both factors fit.
+    #[allow(unsafe_code)]
+    unsafe {
+        multiply(&mut columns, (1, m), left, right, true);
+    }
+    for (j, column) in columns.chunks_exact(m).enumerate() {
+        for (i, &value) in column.iter().enumerate() {
+            target[i * n + j] += value;
+        }
+    }
+}
+
+/// `target = left · right`, or `+=` unless `fresh`; `strides` are the target's, from row to row and from column
+/// to column.
+///
+/// # Safety
+/// Both factors must fit their numbers and each other, and every element of the target its slice.
+#[allow(unsafe_code)]
+unsafe fn multiply<R: Real>(
+    target: &mut [R],
+    strides: (usize, usize),
+    left: &Matrix<'_, R>,
+    right: &Matrix<'_, R>,
+    fresh: bool,
+) {
+    let one = R::of(1.0);
+    let alpha = if fresh { R::default() } else { one };
+    // SAFETY: by the caller's word all strides and sizes stay within their slices; the target is borrowed
+    // mutably, so that it overlaps neither factor.
+    unsafe {
         gemm::gemm(
-            m,
-            n,
-            k,
+            left.rows,
+            right.columns,
+            left.columns,
             target.as_mut_ptr(),
-            1,
-            n as isize,
+            strides.1 as isize,
+            strides.0 as isize,
             !fresh,
             left.numbers.as_ptr(),
             left.column_stride as isize,
@@ -186,7 +239,6 @@ fn product<R: Real>(
             gemm::Parallelism::Rayon(0),
         );
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -240,6 +292,21 @@ mod tests {
         let b = ramp(&[2, 3, 8, 4], 2).transpose(2, 3).unwrap();
         let found = sum_of_products(false, None, &[Term { half: Half::First, left: &a, right: &b }]).unwrap();
         same(&found, &a.contiguous().unwrap().matmul(&b.contiguous().unwrap()).unwrap());
+    }
+
+    #[test]
+    fn products_of_any_number_of_rows_add_to_the_bias_alike() {
+        let (w, bias) = (ramp(&[37, 29], 2), ramp(&[37], 3));
+        let wt = w.t().unwrap();
+        // One row, few rows and many take different ways.
+        for rows in [1, 2, 5, THIN_ROWS, THIN_ROWS + 1] {
+            let x = ramp(&[rows, 29], rows);
+            let term = || [Term { half: Half::First, left: &x, right: &wt }];
+            let plain = x.matmul(&wt).unwrap();
+            same(&sum_of_products(false, None, &term()).unwrap(), &plain);
+            let biased = plain.broadcast_add(&bias).unwrap();
+            same(&sum_of_products(false, Some(&bias), &term()).unwrap(), &biased);
+        }
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::{Pair, Real, Scalar};
+use super::{Pair, Scalar};
 use crate::{Error, Result};
 
 /// Work of fewer output numbers than this is not worth a second thread.
@@ -207,10 +207,15 @@ fn contiguous<S: Scalar>((primal, tangent): &Input<'_>) -> Result<(Tensor, Optio
     Ok((primal.contiguous()?, tangent))
 }
 
-fn numbers<'a, R: Real>(storage: &'a Storage, start: usize, shape: &Shape) -> Result<&'a [R]> {
+/// The numbers of a contiguous tensor that begins at `start` in its storage.
+pub(super) fn numbers<'a, T: WithDType>(
+    storage: &'a Storage,
+    start: usize,
+    shape: &Shape,
+) -> Result<&'a [T]> {
     let Storage::Cpu(storage) = storage else {
         return Err(Error::Invalid("this build runs its kernels on the CPU; the tensor is elsewhere".into()));
     };
-    let all = CpuStorage::as_slice::<R>(storage)?;
+    let all = CpuStorage::as_slice::<T>(storage)?;
     Ok(&all[start..start + shape.elem_count()])
 }

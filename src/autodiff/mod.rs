@@ -10,6 +10,7 @@
 mod dual;
 mod exp;
 mod gemm;
+mod gemv;
 mod kernel;
 mod ops;
 mod pointwise;

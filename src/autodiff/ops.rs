@@ -3,6 +3,7 @@
 use candle_core::{D, Shape, Tensor};
 
 use super::gemm::{Half, Term, sum_of_products};
+use super::gemv;
 use super::kernel::{self, Kernel};
 use crate::Result;
 
@@ -84,6 +85,9 @@ impl Ops for Tensor {
     }
 
     fn affine(&self, weight: &Tensor, bias: Option<&Tensor>, low: Option<(&Self, &Self)>) -> Result<Self> {
+        if self.dim(0)? == 1 {
+            return gemv::affine(self, weight, bias, low);
+        }
         let weight = weight.to_dtype(self.dtype())?.t()?;
         let low = low.map(|(z, b)| Ok::<_, crate::Error>((z, Tensor::t(b)?))).transpose()?;
         let mut terms = vec![Term { half: Half::First, left: self, right: &weight }];

@@ -3,7 +3,7 @@
 use crate::{
     error::Result,
     meta::{Learner, MetaParams, Workers},
-    model::Session,
+    model::{Decoding, Ended, Sampling, Session, keep_going},
     tasks::{EncodedEpisode, EncodedQuery},
     text::Tokenizer,
 };
@@ -77,13 +77,18 @@ impl Scorer<'_> {
         let model = &self.learner.backbone.decoder;
         let longest = episode.queries.iter().map(|query| prompt(method, query).len()).max().unwrap_or(0);
         let mut session = Session::new(model, adapter, longest + self.max_new_tokens)?;
+        let decoding = Decoding {
+            stops: vec![self.tokenizer.end_id()],
+            max_new_tokens: self.max_new_tokens,
+            sampling: Sampling::Greedy,
+        };
         let mut tally = Tally::default();
         for query in &episode.queries {
             session.clear();
-            let given =
-                session.generate(prompt(method, query), self.tokenizer.end_id(), self.max_new_tokens)?;
+            let given = session.generate(prompt(method, query), &decoding, &mut keep_going)?;
             // An answer must also be ended.
-            let right = given.stopped && is_right(&self.tokenizer.decode(&given.tokens)?, &query.answer);
+            let right = given.ended == Ended::StopToken
+                && is_right(&self.tokenizer.decode(&given.tokens)?, &query.answer);
             tally.right += usize::from(right);
             tally.asked += 1;
         }

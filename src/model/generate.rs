@@ -1,25 +1,45 @@
-//! Greedy decoding with a cache of keys and values, with or without an adapter. Inference only: it uses
-//! Candle's fused operations, which have no gradient.
+//! Decoding with a cache of keys and values, with or without an adapter. Inference only: it uses Candle's
+//! fused operations, which have no gradient.
 
-use candle_core::{D, DType, Tensor};
+use std::ops::ControlFlow;
+
+use candle_core::{DType, Tensor};
 use candle_nn::{ops, rotary_emb};
 
+use super::adapted::{self, LowRank};
+use super::block::LayerAdapters;
+use super::sampling::{Decoding, Sampler, Sampling};
 use super::tape::{self, AdapterRef};
-use super::{Decoder, Linear, Projection};
+use super::{Decoder, Projection};
+use crate::autodiff::{Ops, kernels};
 use crate::{Error, Result};
 
 /// Longest piece of a prompt that is read at once, in tokens: bounds the attention scores that are held.
 const PREFILL_TOKENS: usize = 512;
-/// Rows of the output matrix converted at once where it is not stored in the compute type.
-const HEAD_ROWS: usize = 1 << 14;
 
 /// Result of [`Session::generate`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generation {
     /// The new tokens, without the stop token.
     pub tokens: Vec<u32>,
-    /// Whether the stop token ended it, not the limit.
-    pub stopped: bool,
+    /// What ended it.
+    pub ended: Ended,
+}
+
+/// What ended a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The model chose a stop token.
+    StopToken,
+    /// The limit of new tokens was reached.
+    Limit,
+    /// The caller broke it off.
+    Caller,
+}
+
+/// For callers of [`Session::generate`] who want its result alone: lets every token pass, and never fails.
+pub fn keep_going(_token: u32) -> Result<ControlFlow<()>> {
+    Ok(ControlFlow::Continue(()))
 }
 
 /// Continues `prompt` with the likeliest token at every step, until `stop` or `max_new_tokens`.
@@ -27,8 +47,7 @@ pub struct Generation {
 /// Returns the new tokens without `stop`.
 ///
 /// # Errors
-/// An empty prompt, a token outside the vocabulary, an adapter that does not fit, logits that are not
-/// numbers, or a device out of memory.
+/// As [`Session::generate`], and an adapter that does not fit.
 pub fn greedy(
     model: &Decoder,
     adapter: Option<AdapterRef<'_>>,
@@ -36,8 +55,9 @@ pub fn greedy(
     stop: u32,
     max_new_tokens: usize,
 ) -> Result<Vec<u32>> {
+    let decoding = Decoding { stops: vec![stop], max_new_tokens, sampling: Sampling::Greedy };
     let mut session = Session::new(model, adapter, prompt.len() + max_new_tokens)?;
-    Ok(session.generate(prompt, stop, max_new_tokens)?.tokens)
+    Ok(session.generate(prompt, &decoding, &mut keep_going)?.tokens)
 }
 
 /// A decoder that remembers the tokens it has read.
@@ -52,8 +72,8 @@ pub struct Session<'a> {
 
 /// What a session keeps of one layer.
 struct LayerState {
-    /// Aᵀ `(in, r)` and s Bᵀ `(r, out)` of each adapted projection.
-    adapters: [Option<(Tensor, Tensor)>; 7],
+    /// In the compute type.
+    adapters: LayerAdapters<Tensor>,
     /// Keys, `(kv_heads, capacity, head_dim)`; values alike.
     keys: Tensor,
     values: Tensor,
@@ -93,40 +113,66 @@ impl<'a> Session<'a> {
     /// # Errors
     /// No tokens, one outside the vocabulary, or a device out of memory.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<Tensor> {
-        let Some(last_piece) = tokens.chunks(PREFILL_TOKENS).last() else {
-            return Err(Error::Invalid("the prompt is empty".to_owned()));
-        };
-        let vocab = self.model.config.vocab_size;
-        if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab) {
-            return Err(Error::Invalid(format!("token {token} is outside the vocabulary of {vocab}")));
-        }
-        self.reserve(self.len + tokens.len())?;
-        let mut hidden = None;
-        for piece in tokens.chunks(PREFILL_TOKENS) {
-            hidden = Some(self.forward(piece)?);
-        }
-        let hidden = hidden.expect("there was a last piece, so the loop ran");
-        self.head(&hidden.narrow(0, last_piece.len() - 1, 1)?)
+        self.check(tokens)?;
+        // On a thread of the pool: from outside, each of the many products would wake it and wait.
+        rayon::scope(|_| self.read(tokens))
     }
 
-    /// Reads `prompt`, then its own likeliest continuation, until `stop` or `max_new_tokens`.
+    /// Reads `prompt`, then its own continuation, until a stop token, the limit, or the caller's break.
+    ///
+    /// `on_token` gets every new token but the stop token, as soon as it is chosen. The last of them has not
+    /// been read yet: a later call continues from the token before it, or from nothing after
+    /// [`clear`](Self::clear). Without any tokens to generate, the prompt is not read either.
     ///
     /// # Errors
-    /// As [`greedy`].
-    pub fn generate(&mut self, prompt: &[u32], stop: u32, max_new_tokens: usize) -> Result<Generation> {
-        let mut logits = self.feed(prompt)?;
+    /// An empty prompt, a token outside the vocabulary, sampling out of range, logits that are not numbers, a
+    /// device out of memory, or what `on_token` fails with.
+    pub fn generate(
+        &mut self,
+        prompt: &[u32],
+        decoding: &Decoding,
+        on_token: &mut dyn FnMut(u32) -> Result<ControlFlow<()>>,
+    ) -> Result<Generation> {
+        self.check(prompt)?;
+        let mut sampler = Sampler::new(decoding.sampling)?;
         let mut tokens = Vec::new();
-        while tokens.len() < max_new_tokens {
-            let next = likeliest(&logits)?;
-            if next == stop {
-                return Ok(Generation { tokens, stopped: true });
+        let mut next = None;
+        while tokens.len() < decoding.max_new_tokens {
+            let logits = self.feed(next.as_ref().map_or(prompt, std::slice::from_ref))?;
+            let token = sampler.choose(&logits)?;
+            if decoding.stops.contains(&token) {
+                return Ok(Generation { tokens, ended: Ended::StopToken });
             }
-            tokens.push(next);
-            if tokens.len() < max_new_tokens {
-                logits = self.feed(&[next])?;
+            tokens.push(token);
+            if on_token(token)?.is_break() {
+                return Ok(Generation { tokens, ended: Ended::Caller });
             }
+            next = Some(token);
         }
-        Ok(Generation { tokens, stopped: false })
+        Ok(Generation { tokens, ended: Ended::Limit })
+    }
+
+    /// Whether `tokens` can be read.
+    fn check(&self, tokens: &[u32]) -> Result<()> {
+        if tokens.is_empty() {
+            return Err(Error::Invalid("the prompt is empty".to_owned()));
+        }
+        let vocab = self.model.config.vocab_size;
+        match tokens.iter().find(|&&token| token as usize >= vocab) {
+            Some(token) => Err(Error::Invalid(format!("token {token} is outside the vocabulary of {vocab}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads at least one token, piece by piece; the logits that follow the last, `(V)`.
+    fn read(&mut self, tokens: &[u32]) -> Result<Tensor> {
+        self.reserve(self.len + tokens.len())?;
+        let mut last = None;
+        for piece in tokens.chunks(PREFILL_TOKENS) {
+            last = Some(self.forward(piece)?.narrow(0, piece.len() - 1, 1)?);
+        }
+        let last = last.expect("there are tokens, so the loop ran");
+        Ok(Ops::affine(&last, &self.model.lm_head, None, None)?.squeeze(0)?)
     }
 
     /// Makes room for `needed` tokens in all.
@@ -156,8 +202,8 @@ impl<'a> Session<'a> {
             let h = norm(&x, &layer.input_norm, eps)?;
             x = (x + self.attention(index, &h, mask.as_ref())?)?;
             let h = norm(&x, &layer.post_attention_norm, eps)?;
-            let gate = ops::silu(&self.linear(index, Projection::GateProj, &h)?)?;
-            let inner = (gate * self.linear(index, Projection::UpProj, &h)?)?;
+            let gate = self.linear(index, Projection::GateProj, &h)?;
+            let inner = kernels::swiglu(&gate, &self.linear(index, Projection::UpProj, &h)?)?;
             x = (x + self.linear(index, Projection::DownProj, &inner)?)?;
         }
         self.len += tokens.len();
@@ -177,7 +223,7 @@ impl<'a> Session<'a> {
         state.values.slice_set(&v.transpose(0, 1)?.contiguous()?, 1, self.len)?;
         let (keys, values) = (state.keys.narrow(1, 0, total)?, state.values.narrow(1, 0, total)?);
         let q = q.transpose(0, 1)?.contiguous()?.reshape((kv_heads, group * len, head_dim))?;
-        let scores = (q.matmul(&keys.t()?)? * (1.0 / (head_dim as f64).sqrt()))?;
+        let scores = (Ops::matmul(&q, &keys.t()?)? * (1.0 / (head_dim as f64).sqrt()))?;
         let weights = match mask {
             None => ops::softmax_last_dim(&scores)?,
             Some(mask) => {
@@ -185,7 +231,7 @@ impl<'a> Session<'a> {
                 ops::softmax_last_dim(&scores)?.reshape((kv_heads, group * len, total))?
             }
         };
-        let mixed = weights.matmul(&values)?.reshape((heads, len, head_dim))?;
+        let mixed = Ops::matmul(&weights, &values)?.reshape((heads, len, head_dim))?;
         let joined = mixed.transpose(0, 1)?.reshape((len, heads * head_dim))?;
         self.linear(index, Projection::OProj, &joined)
     }
@@ -198,31 +244,10 @@ impl<'a> Session<'a> {
         Ok(rotary_emb::rope_thd(&x, &cos, &sin)?.squeeze(0)?)
     }
 
-    /// y = x Wᵀ + b + (x Aᵀ) (s Bᵀ), x: `(S, in)`
+    /// y = x Wᵀ + b + s (x Aᵀ) Bᵀ, x: `(S, in)`
     fn linear(&self, index: usize, which: Projection, x: &Tensor) -> Result<Tensor> {
-        let Linear { weight, bias } = self.model.layers[index].projection(which);
-        let mut y = x.matmul(&weight.to_dtype(self.model.dtype)?.t()?)?;
-        if let Some(bias) = bias {
-            y = y.broadcast_add(bias)?;
-        }
-        match &self.layers[index].adapters[which as usize] {
-            None => Ok(y),
-            Some((a, b)) => Ok((y + x.matmul(a)?.matmul(b)?)?),
-        }
-    }
-
-    /// Logits of one hidden state, `(1, D)` → `(V)`.
-    fn head(&self, hidden: &Tensor) -> Result<Tensor> {
-        let (head, dtype) = (&self.model.lm_head, self.model.dtype);
-        if head.dtype() == dtype {
-            return Ok(hidden.matmul(&head.t()?)?.squeeze(0)?);
-        }
-        let vocab = head.dim(0)?;
-        let pieces = (0..vocab).step_by(HEAD_ROWS).map(|start| {
-            let rows = head.narrow(0, start, HEAD_ROWS.min(vocab - start))?.to_dtype(dtype)?;
-            hidden.matmul(&rows.t()?)?.squeeze(0)
-        });
-        Ok(Tensor::cat(&pieces.collect::<candle_core::Result<Vec<_>>>()?, 0)?)
+        let adapter = self.layers[index].adapters[which as usize].as_ref();
+        Ok(adapted::forward(self.model.layers[index].projection(which), adapter, x)?.0)
     }
 }
 
@@ -231,9 +256,8 @@ impl LayerState {
         let mut adapters = [const { None }; 7];
         for which in Projection::ALL {
             if let Some((a, b, scale)) = tape::adapter_at(adapter, index, which)? {
-                let a = a.to_dtype(model.dtype)?.t()?.contiguous()?;
-                let b = (b.to_dtype(model.dtype)?.t()?.contiguous()? * scale)?;
-                adapters[which as usize] = Some((a, b));
+                let (a, b) = (a.to_dtype(model.dtype)?, b.to_dtype(model.dtype)?);
+                adapters[which as usize] = Some(LowRank { a, b, scale });
             }
         }
         let shape = (model.config.num_kv_heads, capacity, model.config.head_dim);
@@ -271,13 +295,4 @@ fn norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
         DType::F64 => Ok(tape::rms_norm(x, gain, eps)?),
         _ => Ok(ops::rms_norm(x, gain, eps as f32)?),
     }
-}
-
-/// Index of the largest logit, the first of equals.
-fn likeliest(logits: &Tensor) -> Result<u32> {
-    let largest = logits.max(D::Minus1)?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-    if !largest.is_finite() {
-        return Err(Error::Invalid(format!("the largest logit is {largest}: the adapter has diverged")));
-    }
-    Ok(logits.argmax(D::Minus1)?.to_scalar::<u32>()?)
 }

@@ -2,11 +2,13 @@
 
 mod answer;
 pub mod sentences;
+pub mod stream;
 pub mod template;
 pub mod tokenizer;
 pub mod word_level;
 
 pub use answer::Answer;
+pub use stream::TextStream;
 pub use template::Template;
 pub use tokenizer::Tokenizer;
 

@@ -1,21 +1,24 @@
-//! The tokenizer of a base model's folder, and the token that ends its texts.
+//! The tokenizer of a base model's folder, and the tokens that end its texts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::TextStream;
 use crate::{Error, Result};
 
 /// What Qwen2.5, SmolLM2 and other base models were trained to stop on. Their `tokenizer_config.json` may
 /// name the chat token instead, even where the weights never saw it.
 const BASE_END: &str = "<|endoftext|>";
+const GENERATION_CONFIG: &str = "generation_config.json";
 
 /// Text to tokens and back, with the base's end token. Cloning is cheap.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     end_id: u32,
+    stop_ids: Vec<u32>,
     vocab_size: usize,
     path: PathBuf,
 }
@@ -38,7 +41,8 @@ impl Tokenizer {
         let highest = inner.get_vocab(true).into_values().max();
         let vocab_size = highest.map_or(0, |id| id as usize + 1);
         let end_id = end_id(&inner, folder, &path, end_token)?;
-        Ok(Self { inner: Arc::new(inner), end_id, vocab_size, path })
+        let stop_ids = stop_ids(end_id, folder)?;
+        Ok(Self { inner: Arc::new(inner), end_id, stop_ids, vocab_size, path })
     }
 
     /// Tokens of `text`, with nothing added before or after.
@@ -82,6 +86,22 @@ impl Tokenizer {
         self.end_id
     }
 
+    /// Tokens that end a generation: the end token first, then every other `eos_token_id` of
+    /// `generation_config.json`, which for chat models names the end of a turn too.
+    pub fn stop_ids(&self) -> &[u32] {
+        &self.stop_ids
+    }
+
+    /// Text of tokens that come one by one, without special tokens.
+    pub fn stream(&self) -> TextStream<'_> {
+        TextStream::new(self, self.inner.decode_stream(true))
+    }
+
+    /// The file it was read from, for messages.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The id of a token given by its exact spelling.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
@@ -122,20 +142,38 @@ fn end_id(inner: &tokenizers::Tokenizer, folder: &Path, path: &Path, wanted: Opt
     })
 }
 
-/// `eos_token_id` there is a number or a list, of which the first is taken.
+/// The first `eos_token_id` there, which must be a token.
 fn from_generation_config(inner: &tokenizers::Tokenizer, folder: &Path) -> Result<Option<u32>> {
-    let path = folder.join("generation_config.json");
-    let Some(config) = read_json(&path)? else { return Ok(None) };
-    let value = match config.get("eos_token_id") {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Array(ids)) => ids.first().cloned().unwrap_or(Value::Null),
-        Some(value) => value.clone(),
-    };
-    let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-    match id.filter(|&id| inner.id_to_token(id).is_some()) {
-        Some(id) => Ok(Some(id)),
-        None => Err(Error::file(&path, format!("eos_token_id {value} is no token of tokenizer.json"))),
+    let Some(&id) = generation_ends(folder)?.first() else { return Ok(None) };
+    let reason = || format!("eos_token_id {id} is no token of tokenizer.json");
+    match inner.id_to_token(id) {
+        Some(_) => Ok(Some(id)),
+        None => Err(Error::file(folder.join(GENERATION_CONFIG), reason())),
     }
+}
+
+fn stop_ids(end_id: u32, folder: &Path) -> Result<Vec<u32>> {
+    let mut ids = vec![end_id];
+    for id in generation_ends(folder)? {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+/// `eos_token_id` of `generation_config.json`, a number or a list; none where there is no such file.
+fn generation_ends(folder: &Path) -> Result<Vec<u32>> {
+    let path = folder.join(GENERATION_CONFIG);
+    let Some(config) = read_json(&path)? else { return Ok(Vec::new()) };
+    let values = match config.get("eos_token_id") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(values)) => values.clone(),
+        Some(value) => vec![value.clone()],
+    };
+    let id = |value: Value| value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or(value);
+    let ids = values.into_iter().map(id).collect::<std::result::Result<_, _>>();
+    ids.map_err(|value| Error::file(&path, format!("eos_token_id {value} is no token id")))
 }
 
 /// `eos_token` there is a string or an object with `content`.
@@ -209,6 +247,24 @@ mod tests {
         assert!(end(None).unwrap_err().to_string().contains("generation_config.json"));
         let error = end(Some("zebra")).unwrap_err().to_string();
         assert!(error.contains("tokenizer.json") && error.contains("zebra"), "{error}");
+    }
+
+    #[test]
+    fn a_generation_stops_at_the_end_token_and_at_every_other_that_the_base_names() {
+        let folder = tiny(&["a b </s>"]);
+        let stops = |token: Option<&str>| {
+            Tokenizer::from_folder(folder.path(), token).map(|tokenizer| tokenizer.stop_ids().to_vec())
+        };
+        let config = |text: &str| std::fs::write(folder.path().join("generation_config.json"), text).unwrap();
+        assert_eq!(stops(None).unwrap(), [1]);
+        config(r#"{"eos_token_id": 2}"#);
+        assert_eq!(stops(None).unwrap(), [2]);
+        config(r#"{"eos_token_id": [2, 1, 2, 0]}"#);
+        assert_eq!(stops(None).unwrap(), [2, 1, 0]);
+        assert_eq!(stops(Some("<eos>")).unwrap(), [1, 2, 0], "the configured end token comes first");
+        config(r#"{"eos_token_id": [1, "b"]}"#);
+        let error = stops(Some("a")).unwrap_err().to_string();
+        assert!(error.contains("generation_config.json") && error.contains("\"b\""), "{error}");
     }
 
     #[test]

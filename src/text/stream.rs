@@ -1,0 +1,149 @@
+//! Text of tokens that come one by one.
+
+use tokenizers::{
+    DecodeStream, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
+};
+
+use super::Tokenizer;
+use crate::{Error, Result};
+
+type Inner<'a> = DecodeStream<
+    'a,
+    ModelWrapper,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
+
+/// Turns tokens into text as they come. A character that is spread over several tokens is given whole, with
+/// the last of them. Made by [`Tokenizer::stream`].
+pub struct TextStream<'a> {
+    tokenizer: &'a Tokenizer,
+    inner: Inner<'a>,
+    ids: Vec<u32>,
+    given_bytes: usize,
+}
+
+impl<'a> TextStream<'a> {
+    pub(super) fn new(tokenizer: &'a Tokenizer, inner: Inner<'a>) -> Self {
+        Self { tokenizer, inner, ids: Vec::new(), given_bytes: 0 }
+    }
+
+    /// The text that token `id` adds; `None` while a character is not complete, or where it adds nothing.
+    ///
+    /// # Errors
+    /// If the tokenizer's decoder fails, or takes back text that was already given.
+    pub fn push(&mut self, id: u32) -> Result<Option<String>> {
+        self.ids.push(id);
+        let text = self.inner.step(id).map_err(|fault| self.fault(&fault))?;
+        self.given_bytes += text.as_ref().map_or(0, String::len);
+        Ok(text)
+    }
+
+    /// What was held back: an incomplete character, shown as `�`. All pieces together are what
+    /// [`Tokenizer::decode`] makes of all tokens.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn finish(self) -> Result<String> {
+        let mut text = self.tokenizer.decode(&self.ids)?;
+        if !text.is_char_boundary(self.given_bytes) {
+            return Err(self.fault(&"the decoder took back text that was given"));
+        }
+        Ok(text.split_off(self.given_bytes))
+    }
+
+    fn fault(&self, fault: &dyn std::fmt::Display) -> Error {
+        Error::file(self.tokenizer.path(), format!("cannot decode tokens one by one: {fault}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::text::word_level;
+
+    /// The pieces of the pushes, and the rest.
+    fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> (Vec<Option<String>>, String) {
+        let mut stream = tokenizer.stream();
+        let pieces = ids.iter().map(|&id| stream.push(id).unwrap()).collect();
+        (pieces, stream.finish().unwrap())
+    }
+
+    fn assert_joins(tokenizer: &Tokenizer, ids: &[u32]) {
+        let (pieces, rest) = streamed(tokenizer, ids);
+        let joined = pieces.into_iter().flatten().chain([rest]).collect::<String>();
+        assert_eq!(joined, tokenizer.decode(ids).unwrap(), "{ids:?}");
+    }
+
+    fn qwen() -> Option<Tokenizer> {
+        let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+        let shared = std::env::var_os("PERK_SHARED_DIR").map_or(default, PathBuf::from);
+        let folder = shared.join("tokenizers/qwen2_5");
+        if !folder.exists() {
+            println!("skipped: {} is missing", folder.display());
+            return None;
+        }
+        Some(Tokenizer::from_folder(&folder, None).unwrap())
+    }
+
+    #[test]
+    fn pieces_and_rest_join_to_the_decoded_text() {
+        let Some(tokenizer) = qwen() else { return };
+        for text in ["Mary moved to the bathroom.", "  two  spaces\n\nand é, ü, 漢字, 🦀🧑‍🚀, ꙮ.\t", "", "🦀"]
+        {
+            let mut ids = tokenizer.encode(text).unwrap();
+            assert_joins(&tokenizer, &ids);
+            for cut in 0..ids.len() {
+                assert_joins(&tokenizer, &ids[..cut]);
+                assert_joins(&tokenizer, &ids[cut..]);
+            }
+            ids.insert(ids.len() / 2, tokenizer.end_id());
+            assert_joins(&tokenizer, &ids);
+        }
+        // Bytes that are no text, in any order.
+        let mut state = 1u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // The first 256 tokens are the bytes.
+            if state >> 31 == 0 { (state >> 8) % 256 } else { (state >> 8) % 151_643 }
+        };
+        for _ in 0..200 {
+            let ids: Vec<u32> = (0..20).map(|_| next()).collect();
+            assert_joins(&tokenizer, &ids);
+        }
+    }
+
+    #[test]
+    fn a_character_of_several_tokens_comes_whole_with_the_last_of_them() {
+        let Some(tokenizer) = qwen() else { return };
+        let ids = tokenizer.encode("ꙮ").unwrap();
+        assert!(ids.len() > 1, "one token, so nothing is tested");
+        let (pieces, rest) = streamed(&tokenizer, &ids);
+        let (last, held) = pieces.split_last().unwrap();
+        assert!(held.iter().all(Option::is_none), "{held:?}");
+        assert_eq!((last.as_deref(), rest.as_str()), (Some("ꙮ"), ""));
+        let (pieces, rest) = streamed(&tokenizer, &ids[..1]);
+        assert_eq!((pieces, rest.as_str()), (vec![None], "\u{fffd}"));
+    }
+
+    #[test]
+    fn words_come_with_their_spaces_and_special_tokens_add_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        word_level::save(folder.path(), ["Mary moved to the kitchen. <support> Where, 42 ' t?"]).unwrap();
+        let tokenizer = Tokenizer::from_folder(folder.path(), None).unwrap();
+        let ids = tokenizer.encode("<eos> Mary moved <eos> to.").unwrap();
+        let (pieces, rest) = streamed(&tokenizer, &ids);
+        let pieces: Vec<_> = pieces.iter().map(Option::as_deref).collect();
+        assert_eq!(pieces, [None, Some("Mary"), Some(" moved"), None, Some(" to"), Some(".")]);
+        assert_eq!(rest, "");
+        for seed in 0..50 {
+            let ids: Vec<u32> =
+                (0..30).map(|i| (seed * 31 + i * i * 7 + i * seed) % tokenizer.vocab_size() as u32).collect();
+            assert_joins(&tokenizer, &ids);
+        }
+    }
+}
