@@ -173,8 +173,9 @@ fn a_damaged_adapter_is_refused_with_the_tensor_that_is_wrong() {
     let tensors = candle_core::safetensors::load(&path, &candle_core::Device::Cpu).unwrap();
     let name = "base_model.model.model.layers.0.self_attn.k_proj.lora_B.weight";
     let refused = || room.refuses(&["ask", "--adapter", "memory", QUESTION]);
-    let broken = |change: &dyn Fn(&mut Vec<(String, Tensor)>)| {
-        let mut named: Vec<(String, Tensor)> = tensors.clone().into_iter().collect();
+    type Named = Vec<(String, Tensor)>;
+    let broken = |change: &dyn Fn(&mut Named)| {
+        let mut named: Named = tensors.clone().into_iter().collect();
         change(&mut named);
         safetensors::serialize_to_file(named, None, &path).unwrap();
         refused()
