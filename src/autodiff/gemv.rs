@@ -150,26 +150,19 @@ fn add_rows<R: Real, W: Stored<R>>(
     );
 }
 
-/// `Σ wᵢ xᵢ` in `LANES` partial sums, which the compiler keeps in vectors.
+/// `Σ wᵢ xᵢ` in `LANES` partial sums, which the compiler keeps in vectors as wide as the processor has. They are
+/// added one after another: halved again and again, they would come out of the compiler two to a vector.
 #[inline(always)]
 fn dot<const LANES: usize, R: Real, W: Stored<R>>(w: &[W], x: &[R]) -> R {
+    let ((w, w_rest), (x, x_rest)) = (w.as_chunks::<LANES>(), x.as_chunks::<LANES>());
     let mut sums = [R::default(); LANES];
-    let (w, x) = (w.chunks_exact(LANES), x.chunks_exact(LANES));
-    let rest = w.remainder().iter().zip(x.remainder());
-    let rest = rest.fold(R::default(), |sum, (&w, &x)| sum + w.widen() * x);
-    for (w, x) in w.zip(x) {
-        for ((sum, &w), &x) in sums.iter_mut().zip(w).zip(x) {
-            *sum += w.widen() * x;
+    for (w, x) in w.iter().zip(x) {
+        for lane in 0..LANES {
+            sums[lane] += w[lane].widen() * x[lane];
         }
     }
-    let mut half = LANES;
-    while half > 1 {
-        half /= 2;
-        for lane in 0..half {
-            sums[lane] += sums[lane + half];
-        }
-    }
-    sums[0] + rest
+    let rest = w_rest.iter().zip(x_rest).fold(R::default(), |sum, (w, &x)| sum + w.widen() * x);
+    sums.into_iter().fold(rest, |sum, lane| sum + lane)
 }
 
 #[cfg(test)]
