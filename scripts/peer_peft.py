@@ -81,7 +81,8 @@ def parsed():
     parser.add_argument("--rank", type=int, default=16, help="LoRA rank")
     parser.add_argument("--layers", type=int, default=24, help="layers of the decoder")
     parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch")
-    parser.add_argument("--repeat", type=int, default=1, help="times to repeat; the median is printed")
+    repeat_help = "times to repeat, and print the median; default 1, `ask` 3, as perk's benches"
+    parser.add_argument("--repeat", type=int, help=repeat_help)
     parser.add_argument("--check", action="store_true", help="compare with peer/learner.py in f64")
     arguments = parser.parse_args()
     if not LOSS_FROM < arguments.segment <= arguments.tokens:
@@ -90,6 +91,7 @@ def parsed():
         parser.error("--micro-batch must be at least 1, or `all`")
     if arguments.prompt_tokens < 1 or arguments.new_tokens < 2:
         parser.error("--prompt-tokens must be at least 1 and --new-tokens at least 2")
+    arguments.repeat = arguments.repeat or (3 if arguments.what == "ask" else 1)
     return arguments
 
 
