@@ -8,8 +8,8 @@
 #   whole:TOKENS          the same, PyTorch with all segments in one batch and each layer recomputed
 #   ask:PROMPT:NEW        greedy tokens after a prompt: seconds to the first one, then tokens a second
 #
-# Default: encode:1024 encode:8192 whole:8192 ask:32:64. Every run is a process of its own. PyTorch may take
-# what memory is available at its start; where that is too little, its row says so. Leave the machine alone.
+# Default: encode:1024 encode:8192 whole:8192 ask:32:64. Every run is a process of its own. Where
+# PyTorch runs out of memory, its row says so. Leave the machine alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib/in_turn.sh
@@ -28,13 +28,13 @@ trap 'rm -f "$messages"' EXIT
 # perk BENCH ARGUMENTS
 perk() { cargo bench --quiet --bench "$1" -- "${@:2}"; }
 
-# The peer under a limit of the memory available now; `out of memory` and zeros where that is too little.
+# The peer; `out of memory` and zeros where there is too little. It is the first to be ended by the system then: a
+# limit of its memory (ulimit -d) makes its allocator ten times slower.
 pytorch() {
-  local available status=0
-  available=$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo)
+  local status=0
   (
-    ulimit -d "$available"
-    "$python" scripts/peer_peft.py --threads "$threads" "$@"
+    echo 1000 > /proc/self/oom_score_adj || true
+    exec "$python" scripts/peer_peft.py --threads "$threads" "$@"
   ) 2>"$messages" || status=$?
   ((status == 0)) && return
   if ((status == 137)) || grep -q "can't allocate memory\|MemoryError\|bad_alloc" "$messages"; then
