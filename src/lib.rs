@@ -4,7 +4,7 @@
 //! A frozen decoder gets LoRA adapters. The *inner loop* writes a long context into the adapter by a few
 //! gradient steps on its segments; the *outer loop* meta-trains the adapter's start, the inner learning
 //! rates and a token-weighting head through those steps. Modules depend downwards only:
-//! `commands` → `eval`, `report` → `tasks` → `meta` → `optim` → `lora` → `model` → `autodiff` → leaves.
+//! `commands` → `eval`, `report`, `store` → `tasks` → `meta` → `optim` → `lora` → `model` → `autodiff` → leaves.
 
 pub mod autodiff;
 pub mod checkpoint;
