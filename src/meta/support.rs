@@ -97,21 +97,31 @@ impl Support {
         positions: usize,
         options: &InnerOptions,
     ) -> Result<Self> {
-        let predicted = parts.predicted() as f64;
         let divisor = match options.reduction {
             // Without weights the authors' code falls back to the ordinary mean over labelled tokens.
             Reduction::Positions if options.weighted => positions as f64,
-            Reduction::Positions | Reduction::LabelledTokens => predicted,
+            Reduction::Positions | Reduction::LabelledTokens => parts.predicted() as f64,
             Reduction::Constant(divisor) => divisor,
         };
+        Self::assemble(backbone, layout, parts, divisor, options.normalize_weights, options.activations)
+    }
+
+    fn assemble(
+        backbone: &Backbone,
+        layout: &LoraLayout,
+        parts: Parts,
+        divisor: f64,
+        normalize_weights: bool,
+        activations: Activations,
+    ) -> Result<Self> {
         let mut support = Self {
-            parts,
             prefixes: None,
             first_layer: layout.first_layer().unwrap_or(0),
             factor: 1.0 / divisor,
-            per_token: 1.0 / predicted,
-            normalize_weights: options.normalize_weights,
-            activations: options.activations,
+            per_token: 1.0 / parts.predicted() as f64,
+            parts,
+            normalize_weights,
+            activations,
         };
         support.keep_prefixes(backbone)?;
         Ok(support)
@@ -128,18 +138,8 @@ impl Support {
         activations: Activations,
     ) -> Result<Self> {
         let parts = Parts::Batches(vec![batch]);
-        let per_token = 1.0 / parts.predicted() as f64;
-        let mut queries = Self {
-            parts,
-            prefixes: None,
-            first_layer: layout.first_layer().unwrap_or(0),
-            factor: per_token,
-            per_token,
-            normalize_weights: false,
-            activations,
-        };
-        queries.keep_prefixes(backbone)?;
-        Ok(queries)
+        let divisor = parts.predicted() as f64;
+        Self::assemble(backbone, layout, parts, divisor, false, activations)
     }
 
     /// The layers below the first adapted one give the same at every step: runs them once, where their
