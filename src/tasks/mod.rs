@@ -6,6 +6,7 @@
 
 pub mod babi;
 pub mod background;
+pub mod benchmark;
 mod built_in;
 mod context;
 pub mod corpus;
