@@ -18,6 +18,8 @@ pub struct Cli {
 pub enum Command {
     /// Meta-train an adapter that memorises contexts by gradient steps
     MetaTrain(MetaTrain),
+    /// Fine-tune the same adapter with the context in the prompt: the baseline of meta-training
+    Finetune(MetaTrain),
     /// Write a context into an adapter, by gradient steps on its text
     Encode(Encode),
     /// Ask an encoded context: the answer comes from the adapter alone
@@ -30,7 +32,7 @@ pub enum Command {
     Pretrain(Pretrain),
 }
 
-/// `perk meta-train`.
+/// `perk meta-train` and `perk finetune`.
 #[derive(Debug, Args)]
 pub struct MetaTrain {
     /// Configuration file; with --resume DIR, that run's own if not given
@@ -46,7 +48,7 @@ pub struct MetaTrain {
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
     #[expect(clippy::option_option, reason = "clap's form of an option whose value may be left out")]
     pub resume: Option<Option<PathBuf>>,
-    /// Run folder, instead of run.dir; must be new or empty
+    /// Run folder, instead of run.dir (finetune: run.dir with `-ft-icr`); must be new or empty
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `perk meta-train`.
+//! `perk meta-train` and `perk finetune`.
 
 use std::{path::Path, process::ExitCode};
 
@@ -9,7 +9,7 @@ use perk::{
         meta_train::{self, Outcome},
         plan,
     },
-    config::Config,
+    config::{Config, Objective},
     report::{RunFolder, RunResult, table},
 };
 
@@ -18,16 +18,16 @@ use super::{
 };
 
 /// Runs the command.
-pub fn run(args: &MetaTrain) -> Result<ExitCode> {
+pub fn run(args: &MetaTrain, objective: Objective) -> Result<ExitCode> {
     if args.dry_run {
-        print_plan(&plan(&load(args, args.config.as_deref())?, &hub_settings())?)?;
+        print_plan(&plan(&load(args, args.config.as_deref(), objective)?, &hub_settings())?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let stop = signals::listen(|| terminal::note("stopping after this step (Ctrl-C again to stop at once)"));
     let progress = Progress::new(stop);
     let (folder, outcome) = match &args.resume {
         None => {
-            let config = load(args, args.config.as_deref())?;
+            let config = load(args, args.config.as_deref(), objective)?;
             let folder = match &args.out {
                 Some(dir) => RunFolder::new(dir)?,
                 None => RunFolder::new_numbered(&config.run.dir)?,
@@ -36,34 +36,55 @@ pub fn run(args: &MetaTrain) -> Result<ExitCode> {
             (folder, outcome)
         }
         Some(dir) => {
-            let (config, folder) = open_run(args, dir.as_deref())?;
+            let (config, folder) = open_run(args, dir.as_deref(), objective)?;
             let outcome = meta_train::resume(&config, &folder, &hub_settings(), &progress)?;
             (folder, outcome)
         }
     };
     progress.close();
-    conclude(&folder, &outcome)
+    conclude(&folder, &outcome, objective)
 }
 
 /// The configuration and folder of the run to continue.
-fn open_run(args: &MetaTrain, dir: Option<&Path>) -> Result<(Config, RunFolder)> {
+fn open_run(args: &MetaTrain, dir: Option<&Path>, objective: Objective) -> Result<(Config, RunFolder)> {
     if let Some(dir) = dir {
         let folder = RunFolder::open(dir)?;
         let own = folder.config();
-        let config = load(args, Some(args.config.as_deref().unwrap_or(&own)))?;
+        let config = load(args, Some(args.config.as_deref().unwrap_or(&own)), objective)?;
         return Ok((config, folder));
     }
-    let config = load(args, args.config.as_deref())?;
+    let config = load(args, args.config.as_deref(), objective)?;
     let folder = RunFolder::open_newest(&config.run.dir)?;
     Ok((config, folder))
 }
 
-fn load(args: &MetaTrain, path: Option<&Path>) -> Result<Config> {
+/// The configuration in `path`. A saved run of the other command is refused; a configuration that says nothing
+/// serves both, and their runs have different folders.
+fn load(args: &MetaTrain, path: Option<&Path>, objective: Objective) -> Result<Config> {
     let path = path.ok_or_else(|| Error::Invalid("--config FILE is needed, or --resume DIR".to_owned()))?;
-    Config::load(path, &args.overrides)
+    let mut config = Config::load(path, &args.overrides)?;
+    match (config.outer.objective, objective) {
+        (Objective::InContext, Objective::Perk) => {
+            let reason = "outer.objective is \"in-context\": continue it with perk finetune";
+            return Err(Error::file(path, reason));
+        }
+        (Objective::Perk, Objective::InContext) => {
+            config.outer.objective = objective;
+            config.run.dir.as_mut_os_string().push("-ft-icr");
+        }
+        (Objective::Perk, Objective::Perk) | (Objective::InContext, Objective::InContext) => {}
+    }
+    Ok(config)
 }
 
-fn conclude(folder: &RunFolder, outcome: &Outcome) -> Result<ExitCode> {
+fn command(objective: Objective) -> &'static str {
+    match objective {
+        Objective::Perk => "meta-train",
+        Objective::InContext => "finetune",
+    }
+}
+
+fn conclude(folder: &RunFolder, outcome: &Outcome, objective: Objective) -> Result<ExitCode> {
     match outcome {
         Outcome::Finished(result) => {
             print_result(result, &folder.result())?;
@@ -71,8 +92,9 @@ fn conclude(folder: &RunFolder, outcome: &Outcome) -> Result<ExitCode> {
         }
         Outcome::Interrupted { step } => {
             let dir = folder.dir().display();
+            let command = command(objective);
             terminal::note(&format!(
-                "stopped and saved after {step} steps; continue with: perk meta-train --resume {dir}"
+                "stopped and saved after {step} steps; continue with: perk {command} --resume {dir}"
             ));
             Ok(ExitCode::from(signals::INTERRUPTED))
         }

@@ -17,7 +17,7 @@ mod units;
 use std::process::ExitCode;
 
 use clap::Parser;
-use perk::Error;
+use perk::{Error, config::Objective};
 
 use args::{Cli, Command};
 
@@ -27,7 +27,8 @@ const USAGE: u8 = 2;
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::MetaTrain(args) => meta_train::run(&args),
+        Command::MetaTrain(args) => meta_train::run(&args, Objective::Perk),
+        Command::Finetune(args) => meta_train::run(&args, Objective::InContext),
         Command::Encode(args) => encode::run(&args),
         Command::Ask(args) => ask::run(&args),
         Command::Adapters(args) => adapters::run(&args),

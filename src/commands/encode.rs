@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     checkpoint::{Digest, Lock},
-    config::Config,
+    config::{Config, Objective},
     error::{Error, Result},
     lora::Adapter,
     meta::{Adapting, MetaParams, Support, SupportLoss},
@@ -138,6 +138,7 @@ struct Job<'a> {
 
 impl<'a> Job<'a> {
     fn new(start: &'a Trained, changes: &Changes, context: &Context, hub: &HubSettings) -> Result<Self> {
+        start.require(Objective::Perk)?;
         let config = changed(start, changes)?;
         let folder = base_folder(&config, hub)?;
         let base = base_digest(&folder)?;

@@ -1,10 +1,11 @@
-//! Meta-training: the outer loop of PERK (section 3.2), with its scores and checkpoints.
+//! Meta-training: the outer loop of PERK (section 3.2), with its scores and checkpoints. Fine-tuning with the
+//! context in the prompt, its baseline, is the same loop with another gradient.
 
 use std::{path::Path, time::Instant};
 
 use crate::{
     checkpoint::{Progress, load_progress, load_tensors, save_run, write_file},
-    config::Config,
+    config::{Config, Objective},
     error::{Error, Result},
     lora::Adapter,
     meta::{GradientMean, MetaGradient, MetaParams, OuterState, gradient_norm},
@@ -240,8 +241,18 @@ impl<'a> Run<'a> {
     /// One episode's meta-gradient, and the tokens of its context.
     fn episode_gradient(&self, params: &MetaParams, index: u64) -> Result<(MetaGradient, usize)> {
         let episode = self.session.encoder.encode(&self.source.episode(index)?, index, Split::Train)?;
-        let queries: Vec<_> = episode.queries.into_iter().map(|query| query.training).collect();
-        let gradient = self.session.learner.meta_gradient(params, &episode.segments, &queries)?;
+        let learner = &self.session.learner;
+        let queries = episode.queries.into_iter();
+        let gradient = match self.session.config.outer.objective {
+            Objective::Perk => {
+                let queries: Vec<_> = queries.map(|query| query.training).collect();
+                learner.meta_gradient(params, &episode.segments, &queries)?
+            }
+            Objective::InContext => {
+                let queries: Vec<_> = queries.map(|query| query.in_context).collect();
+                learner.answer_gradient(params, &queries)?
+            }
+        };
         self.require_finite(&gradient, index)?;
         Ok((gradient, episode.context_tokens))
     }

@@ -1,13 +1,13 @@
 //! What a run would be: nothing is trained, the weights are not read.
 
 use crate::{
-    config::{Activations, Config, Task},
+    config::{Activations, Config, Objective, Task},
     error::Result,
     meta::{Estimate, Workload, base_parameters, trainable_parameters},
     model::{DecoderConfig, HubSettings},
 };
 
-use super::session::{base_folder, dtypes, lora_layout, parallel_episodes};
+use super::session::{base_folder, dtypes, inner_config, lora_layout, parallel_episodes};
 
 /// Tokens that `doc_12:` adds to a segment, at most.
 const PREFIX_TOKENS: usize = 8;
@@ -23,6 +23,15 @@ pub struct Plan {
     pub trainable: [usize; 3],
     /// Memory.
     pub estimate: Estimate,
+}
+
+/// Sequences computed at once, and their tokens.
+fn batch(config: &Config) -> (usize, usize) {
+    match config.outer.objective {
+        Objective::Perk => (segments_at_once(config), config.data.segment_tokens + PREFIX_TOKENS),
+        // One prompt with the whole context, and room for question and answer.
+        Objective::InContext => (1, config.data.context_tokens + config.data.segment_tokens),
+    }
 }
 
 /// Segments of one micro-batch: no more than a context has, as far as that is known.
@@ -43,14 +52,16 @@ pub fn plan(config: &Config, hub: &HubSettings) -> Result<Plan> {
     let shape = DecoderConfig::from_folder(&base_folder(config, hub)?)?;
     let layout = lora_layout(&config.lora, &shape)?;
     let (storage, compute) = dtypes(config.model.storage);
+    let inner = inner_config(config);
+    let (micro_batch_segments, segment_tokens) = batch(config);
     let work = Workload {
         storage_bytes: storage.size_in_bytes(),
         compute_bytes: compute.size_in_bytes(),
-        inner_steps: config.inner.steps,
-        learned_lr: config.inner.learned_lr,
-        head_hidden: config.inner.head.then_some(config.inner.head_hidden),
-        micro_batch_segments: segments_at_once(config),
-        segment_tokens: config.data.segment_tokens + PREFIX_TOKENS,
+        inner_steps: inner.steps,
+        learned_lr: inner.learned_lr,
+        head_hidden: inner.head.then_some(inner.head_hidden),
+        micro_batch_segments,
+        segment_tokens,
         keep_activations: config.inner.activations == Activations::Keep,
         parallel_episodes: parallel_episodes(config, &shape),
     };

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    config::{EvalConfig, Objective},
     error::Result,
     eval::{Method, Row, Scorer, chance},
     meta::MetaParams,
@@ -40,7 +41,11 @@ pub fn during(
 ) -> Result<Option<EvalRecord>> {
     let start = Instant::now();
     let scoring = Scoring::new("held-out score", episodes.len(), observer);
-    let tally = scorer(session).tally(params, Method::Perk, episodes, &|| scoring.done())?;
+    let method = match session.config.outer.objective {
+        Objective::Perk => Method::Perk,
+        Objective::InContext => Method::FtIcr,
+    };
+    let tally = scorer(session).tally(params, method, episodes, &|| scoring.done())?;
     if observer.stop_requested() {
         return Ok(None);
     }
@@ -58,15 +63,10 @@ pub fn at_the_end(
     observer: &dyn Observer,
 ) -> Result<Option<(Vec<Row>, f64)>> {
     let eval = &session.config.eval;
-    let asked = |method: &Method| match method {
-        Method::Perk => true,
-        Method::NoAdaptation => eval.no_adaptation,
-        Method::InContext => eval.in_context,
-    };
     let (mut rows, mut seen) = (Vec::new(), Vec::new());
     for &multiple in &eval.multiples {
         let episodes = held_out(session, multiple, eval.episodes)?;
-        for method in Method::ALL.into_iter().filter(asked) {
+        for method in methods(eval, session.config.outer.objective) {
             let what = format!("{} at {multiple}×", method.name());
             let scoring = Scoring::new(&what, episodes.len(), observer);
             rows.push(scorer(session).row(params, method, multiple, &episodes, &|| scoring.done())?);
@@ -77,6 +77,18 @@ pub fn at_the_end(
         seen.extend(episodes);
     }
     Ok(Some((rows, chance(&seen))))
+}
+
+/// The methods of the last table.
+fn methods(eval: &EvalConfig, objective: Objective) -> Vec<Method> {
+    let asked = |method: &Method| match method {
+        Method::Perk => objective == Objective::Perk,
+        Method::FtIcr => objective == Objective::InContext,
+        Method::NoAdaptation => objective == Objective::Perk && eval.no_adaptation,
+        Method::Icr => eval.in_context,
+        Method::Base => false,
+    };
+    Method::ALL.into_iter().filter(asked).collect()
 }
 
 fn scorer(session: &Session) -> Scorer<'_> {

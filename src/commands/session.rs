@@ -5,7 +5,7 @@ use std::{path::PathBuf, thread::available_parallelism};
 use candle_core::{DType, Device};
 
 use crate::{
-    config::{self, Config, InnerConfig, LoraConfig, OuterConfig, Storage},
+    config::{self, Config, InnerConfig, LoraConfig, Objective, OuterConfig, Storage},
     error::{Error, Result},
     lora::{Layers, LoraInit, LoraLayout, LoraSpec},
     meta::{InnerOptimizer, InnerOptions, Learner, OuterOptions, Reduction, Workers, base_parameters},
@@ -51,9 +51,10 @@ impl Session {
         let layout = lora_layout(&config.lora, &decoder.config)?;
         let workers = Workers::new(parallel_episodes(config, &decoder.config))?;
         let encoder = Encoder::new(&config.data, tokenizer.clone(), config.run.seed);
+        let inner = inner_config(config);
         Ok(Self {
-            learner: Learner::new(decoder, layout, inner_options(&config.inner))?,
-            outer: outer_options(&config.outer, &config.inner, &config.lora),
+            learner: Learner::new(decoder, layout, inner_options(&inner))?,
+            outer: outer_options(&config.outer, &inner, &config.lora),
             config: config.clone(),
             base: folder,
             tokenizer,
@@ -136,6 +137,21 @@ fn lora_spec(lora: &LoraConfig) -> Result<LoraSpec> {
 /// A limit of 0 is none.
 fn limit(clip_norm: f64) -> Option<f64> {
     (clip_norm > 0.0).then_some(clip_norm)
+}
+
+/// The inner loop that is trained: where there is none, there are no rates and no head to learn.
+pub(super) fn inner_config(config: &Config) -> InnerConfig {
+    match config.outer.objective {
+        Objective::Perk => config.inner.clone(),
+        Objective::InContext => InnerConfig {
+            steps: 1,
+            differentiated: 0,
+            learned_lr: false,
+            head: false,
+            normalize_weights: false,
+            ..config.inner.clone()
+        },
+    }
 }
 
 fn inner_options(inner: &InnerConfig) -> InnerOptions {

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     checkpoint::{Digest, PROGRESS_FILE, TENSORS_FILE, load_parameters, load_progress, recover},
-    config::Config,
+    config::{Config, Objective},
     error::{Error, Result},
     meta::{MetaParams, OuterState},
     report::RunFolder,
@@ -51,7 +51,14 @@ impl Trained {
     /// No run with a checkpoint there, or as [`Trained::open`].
     pub fn open_newest(runs: &Path) -> Result<Self> {
         let saved_at = |run: &Path| -> Option<SystemTime> {
-            fs::metadata(RunFolder::open(run).ok()?.last().join(PROGRESS_FILE)).ok()?.modified().ok()
+            let last = RunFolder::open(run).ok()?.last();
+            let own = load_progress(&last).ok()?.config;
+            let objective = Config::from_toml(&last, &own).ok()?.outer.objective;
+            // A fine-tuned adapter is no start of an inner loop.
+            if objective != Objective::Perk {
+                return None;
+            }
+            fs::metadata(last.join(PROGRESS_FILE)).ok()?.modified().ok()
         };
         let entries = fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
         let newest = entries.filter_map(|run| Some((saved_at(&run)?, run))).max();
@@ -63,6 +70,24 @@ impl Trained {
                 Err(Error::file(runs, reason))
             }
         }
+    }
+
+    /// Refuses a checkpoint that was trained for something else.
+    ///
+    /// # Errors
+    /// Another objective.
+    pub fn require(&self, objective: Objective) -> Result<()> {
+        if self.config.outer.objective == objective {
+            return Ok(());
+        }
+        let reason = match objective {
+            Objective::Perk => {
+                "was fine-tuned with the context in the prompt: an inner loop starts from a run of perk meta-train"
+            }
+            Objective::InContext => "is no fine-tuned adapter: make one with perk finetune",
+        };
+        let path = self.identity.path.as_deref().unwrap_or(Path::new("--untrained"));
+        Err(Error::file(path, reason))
     }
 
     /// The start that meta-training with `config` would have: an adapter that has learned nothing yet.

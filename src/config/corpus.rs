@@ -15,6 +15,8 @@ pub struct CorpusConfig {
     pub repeat_fraction: f64,
     /// Part of the stories with two supporting facts.
     pub two_hop_fraction: f64,
+    /// Most questions asked about one story, one after another.
+    pub questions: usize,
     /// Part of the stories whose facts begin with `Mary Event 2:`.
     pub event_fraction: f64,
     /// Part of the documents cut into pieces that begin with `doc_12:`, numbered from a random start.
@@ -34,6 +36,7 @@ impl Default for CorpusConfig {
     fn default() -> Self {
         Self {
             repeat_fraction: 0.3,
+            questions: 1,
             two_hop_fraction: 0.3,
             event_fraction: 0.7,
             numbered_fraction: 0.5,
@@ -58,6 +61,7 @@ impl CorpusConfig {
             check.fraction(key, value);
         }
         check.range("numbers", self.numbers, 1, 1_000_000);
+        check.range("questions", self.questions, 1, WorldConfig::MANY);
         check.require(
             !self.background_tokens.is_empty(),
             "background_tokens",

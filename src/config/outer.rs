@@ -19,10 +19,24 @@ pub enum Schedule {
     Constant,
 }
 
+/// What outer steps minimise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Objective {
+    /// The answer's loss after the inner loop has read the context: `perk meta-train`.
+    #[default]
+    Perk,
+    /// The answer's loss with the context in the prompt and no inner loop, the paper's baseline FT-ICR:
+    /// `perk finetune`.
+    InContext,
+}
+
 /// The outer loop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OuterConfig {
+    /// What is minimised.
+    pub objective: Objective,
     /// Outer steps.
     pub steps: usize,
     /// Episodes whose meta-gradients are averaged for one step.
@@ -58,6 +72,7 @@ pub struct OuterConfig {
 impl Default for OuterConfig {
     fn default() -> Self {
         Self {
+            objective: Objective::Perk,
             steps: 1000,
             episodes_per_step: 8,
             lr: 1e-5,

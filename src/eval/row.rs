@@ -8,26 +8,37 @@ use crate::tasks::EncodedEpisode;
 
 /// How the model gets at the context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Written into the adapter by the inner loop; not in the prompt.
     Perk,
     /// Not at all: the trained start of the adapter, no inner step.
     NoAdaptation,
+    /// Not at all, and without an adapter.
+    Base,
     /// In the prompt of the base, without an adapter.
-    InContext,
+    Icr,
+    /// In the prompt, with an adapter that was fine-tuned so.
+    FtIcr,
 }
 
 impl Method {
     /// All, in the order of the table.
-    pub const ALL: [Self; 3] = [Self::Perk, Self::NoAdaptation, Self::InContext];
+    pub const ALL: [Self; 5] = [Self::Perk, Self::NoAdaptation, Self::Base, Self::Icr, Self::FtIcr];
+
+    /// Whether the model is given the context in its prompt.
+    pub fn reads_context(self) -> bool {
+        matches!(self, Self::Icr | Self::FtIcr)
+    }
 
     /// Its name in results and tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Perk => "perk",
-            Self::NoAdaptation => "no_adaptation",
-            Self::InContext => "in_context",
+            Self::NoAdaptation => "no-adaptation",
+            Self::Base => "base",
+            Self::Icr => "icr",
+            Self::FtIcr => "ft-icr",
         }
     }
 }

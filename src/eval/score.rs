@@ -70,8 +70,8 @@ impl Scorer<'_> {
     fn ask(&self, params: &MetaParams, method: Method, episode: &EncodedEpisode) -> Result<Tally> {
         let adapted = match method {
             Method::Perk => Some(self.learner.adapt(params, &episode.segments)?.phi),
-            Method::NoAdaptation => Some(params.phi0.clone()),
-            Method::InContext => None,
+            Method::NoAdaptation | Method::FtIcr => Some(params.phi0.clone()),
+            Method::Base | Method::Icr => None,
         };
         let adapter = adapted.as_deref().map(|phi| (&self.learner.layout, phi));
         let model = &self.learner.backbone.decoder;
@@ -106,10 +106,7 @@ impl Scorer<'_> {
 
 /// What the model reads before it answers.
 fn prompt(method: Method, query: &EncodedQuery) -> &[u32] {
-    match method {
-        Method::InContext => &query.in_context_prompt,
-        Method::Perk | Method::NoAdaptation => &query.prompt,
-    }
+    if method.reads_context() { query.in_context_prompt() } else { &query.prompt }
 }
 
 /// Exact match: the same words in the same order. Case and the amount of white space do not count;

@@ -220,6 +220,26 @@ impl Learner {
         })
     }
 
+    /// Loss of answers under φ₀ itself, without an inner step, and its gradient: plain fine-tuning. The
+    /// learning rates and the head get a gradient of zero.
+    ///
+    /// # Errors
+    /// As [`adapt`](Self::adapt).
+    pub fn answer_gradient(&self, params: &MetaParams, queries: &[Sequence]) -> Result<MetaGradient> {
+        self.check(params)?;
+        let queries = self.queries(queries)?;
+        let (loss, gradient) =
+            queries.gradient(&self.backbone, &self.layout, &params.phi0, None, &mut |_| {})?;
+        Ok(MetaGradient {
+            inner_losses: vec![],
+            outer_loss: loss.loss,
+            phi_n: gradient.adapter.clone(),
+            phi0: gradient.adapter,
+            inner_lr: params.inner_lr.iter().map(|rates| vec![0.0; rates.len()]).collect(),
+            head: params.head.as_ref().map(|head| head.map(|t| Ok(t.zeros_like()?))).transpose()?,
+        })
+    }
+
     /// Refuses parameters that do not fit the adapter or the settings.
     fn check(&self, params: &MetaParams) -> Result<()> {
         let expected = self.layout.num_tensors();

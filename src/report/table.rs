@@ -74,15 +74,15 @@ mod tests {
         let rows = [
             row(Method::Perk, 1, Some(0.96875)),
             row(Method::Perk, 16, Some(0.5)),
-            row(Method::InContext, 1, Some(1.0)),
-            row(Method::InContext, 16, None),
+            row(Method::Icr, 1, Some(1.0)),
+            row(Method::Icr, 16, None),
         ];
         let expected = "\
 exact match  1× (80 tokens)  16× (1280 tokens)
 perk                  96.9%              50.0%
-in_context           100.0%                  –
+icr                  100.0%                  –
 64 held-out questions a cell; guessing among their answers scores 16.7%
-– in_context at 16×: too long
+– icr at 16×: too long
 ";
         assert_eq!(table(&rows, 1.0 / 6.0), expected);
     }

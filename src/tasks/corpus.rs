@@ -46,17 +46,20 @@ impl Corpus {
         let rng = &mut stream(self.seed, Split::Train, Purpose::Corpus, index);
         let asked = if chance(self.config.two_hop_fraction, rng) { Asked::Object } else { Asked::Person };
         let event_prefix = chance(self.config.event_fraction, rng);
-        let form = StoryForm { asked, questions: 1, event_prefix };
+        let form = StoryForm { asked, questions: self.config.questions.max(1), event_prefix };
         let story = tell(&self.config.world, form, rng)?;
         if chance(self.config.repeat_fraction, rng) {
             return Ok(self.repeated(&story, rng));
         }
         let sentences = self.context(&story.facts, rng);
         let context = self.written(&sentences, rng);
-        let Some(qa) = story.qa.first() else { return Ok(context) };
-        // The number in the prompt, where it has one, is as good as any.
-        let prompt = self.template.prompt(rng.random_range(1..=self.config.numbers.max(1)), &qa.question);
-        Ok(format!("{context}\n{prompt}{}", self.template.answer(&qa.answer)))
+        let mut document = context;
+        for qa in &story.qa {
+            // The number in the prompt, where it has one, is as good as any.
+            let prompt = self.template.prompt(rng.random_range(1..=self.config.numbers.max(1)), &qa.question);
+            document = format!("{document}\n{prompt}{}", self.template.answer(&qa.answer));
+        }
+        Ok(document)
     }
 
     /// Texts that hold every word that episodes, prompts and this corpus can have, of either split.

@@ -18,12 +18,19 @@ pub struct EncodedQuery {
     pub training: Sequence,
     /// What generation starts from: no context, no answer.
     pub prompt: Vec<u32>,
-    /// The documents, a line break, and the prompt.
-    pub in_context_prompt: Vec<u32>,
+    /// The documents, a line break, and the same as in `training`.
+    pub in_context: Sequence,
     /// The expected answer.
     pub answer: String,
     /// Tokens of the answer, and the end token.
     pub answer_tokens: Vec<u32>,
+}
+
+impl EncodedQuery {
+    /// What generation starts from with the context in the prompt.
+    pub fn in_context_prompt(&self) -> &[u32] {
+        &self.in_context.tokens[..self.in_context.loss_from]
+    }
 }
 
 /// An episode in tokens.
@@ -120,17 +127,26 @@ impl Encoder {
         let template =
             Template::parse(&self.prompt).map_err(|e| Error::Invalid(format!("data.prompt {e}")))?;
         let prompt = template.prompt(documents, &qa.question);
-        let (mut tokens, loss_from) = self.tokenizer.encode_joined(&prompt, &template.answer(&qa.answer))?;
+        let answer = template.answer(&qa.answer);
+        let training = self.answered(&prompt, &answer)?;
+        let in_context = self.answered(&format!("{context}\n{prompt}"), &answer)?;
+        let (prompt, answer_tokens) = training.tokens.split_at(training.loss_from);
+        Ok(EncodedQuery {
+            prompt: prompt.to_vec(),
+            answer: qa.answer.clone(),
+            answer_tokens: answer_tokens.to_vec(),
+            training,
+            in_context,
+        })
+    }
+
+    /// Prompt, answer and end token, of which the answer and the end token are predicted.
+    fn answered(&self, prompt: &str, answer: &str) -> Result<Sequence> {
+        let (mut tokens, loss_from) = self.tokenizer.encode_joined(prompt, answer)?;
         tokens.push(self.tokenizer.end_id());
         if tokens.len() < loss_from + 2 {
-            return Err(Error::Invalid(format!("the answer `{}` has no tokens", qa.answer)));
+            return Err(Error::Invalid(format!("the answer `{}` has no tokens", answer.trim())));
         }
-        Ok(EncodedQuery {
-            prompt: tokens[..loss_from].to_vec(),
-            in_context_prompt: self.tokenizer.encode(&format!("{context}\n{prompt}"))?,
-            answer: qa.answer.clone(),
-            answer_tokens: tokens[loss_from..].to_vec(),
-            training: Sequence { tokens, loss_from },
-        })
+        Ok(Sequence { tokens, loss_from })
     }
 }

@@ -57,7 +57,7 @@ fn a_run_leaves_its_files_and_prints_the_table_and_the_path_of_the_result_last()
     let files = ["adapter_config.json", "adapter_model.safetensors", "meta.safetensors", "state.json"];
     assert_eq!(names(&run.join("checkpoints/last")), files);
     assert_eq!(text.trim_end().lines().last().unwrap(), "runs/tiny/result.json");
-    for method in ["perk", "no_adaptation", "in_context"] {
+    for method in ["perk", "no-adaptation", "icr"] {
         assert!(text.lines().any(|line| line.starts_with(method)), "{text}");
     }
     let result = room.result("runs/tiny");
@@ -66,7 +66,7 @@ fn a_run_leaves_its_files_and_prints_the_table_and_the_path_of_the_result_last()
     for row in rows {
         let [tokens, n] = [&row["context_tokens"], &row["n"]].map(|value| value.as_u64().unwrap());
         // The base has 128 positions: four times the trained length does not fit into the prompt.
-        let fits = row["method"] != "in_context" || row["multiple"] == 1;
+        let fits = row["method"] != "icr" || row["multiple"] == 1;
         assert_eq!(row["exact_match"].is_number(), fits, "{row}");
         assert_eq!(n, if fits { 4 } else { 0 }, "{row}");
         assert!(tokens >= 40 * row["multiple"].as_u64().unwrap(), "{row}");

@@ -88,7 +88,7 @@ fn a_query_predicts_answer_and_end_and_reads_the_rest() {
         assert_eq!(query.training.tokens, [query.prompt.clone(), answer].concat());
         assert_eq!(query.training.loss_from, query.prompt.len());
         let in_context = format!("{}\n{prompt}", episode.documents[0]);
-        assert_eq!(query.in_context_prompt, tokenizer.encode(&in_context).unwrap());
+        assert_eq!(query.in_context_prompt(), tokenizer.encode(&in_context).unwrap());
     }
     let default =
         Encoder::new(&generated(Task::Qa1), tokenizer.clone(), 0).encode(&episode, 0, Split::Train).unwrap();
