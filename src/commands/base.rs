@@ -6,11 +6,11 @@ use crate::{
     checkpoint::write_file,
     config::BaseRecipe,
     error::{Error, Result},
-    tasks::corpus::Corpus,
+    tasks::corpus::{Corpus, Piece},
     text::{Tokenizer, word_level},
 };
 
-use super::{PretrainObserver, pretrain};
+use super::{PretrainObserver, WeightedToken, pretrain};
 
 /// End token of a word-level tokenizer. It is named, for the folder may hold an older base's settings.
 const END: &str = "<eos>";
@@ -25,7 +25,19 @@ pub fn make_base(recipe: &BaseRecipe, dir: &Path, observer: &mut dyn PretrainObs
     let corpus = Corpus::new(recipe.corpus.clone(), recipe.train.seed)?;
     word_level::save(dir, corpus.lexicon_texts())?;
     let tokenizer = Tokenizer::from_folder(dir, Some(END))?;
-    let documents = |index| tokenizer.encode(&corpus.document(index)?);
+    let documents = |index| -> Result<Vec<WeightedToken>> {
+        let mut document = Vec::new();
+        for piece in corpus.pieces(index)? {
+            let weight = match piece {
+                Piece::Text(_) => 1.0,
+                Piece::Answer(_) => recipe.train.answer_weight,
+            };
+            // At word level a text's tokens are those of its parts.
+            let tokens = tokenizer.encode(piece.text())?.into_iter();
+            document.extend(tokens.map(|token| WeightedToken { token, weight }));
+        }
+        Ok(document)
+    };
     let (end, vocab_size) = (tokenizer.end_id(), tokenizer.vocab_size());
     let decoder = pretrain(&recipe.pretraining(), &documents, end, vocab_size, observer)?;
     decoder.save(dir, end)?;

@@ -1,16 +1,25 @@
-//! `perk pretrain`: a small base from nothing, by plain next-token prediction on packed documents.
+//! `perk pretrain`: a small base from nothing, by next-token prediction on packed documents.
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::loss::cross_entropy;
+use candle_nn::ops::log_softmax;
 use candle_nn::optim::{AdamW, Optimizer, ParamsAdamW};
 
 use crate::config::{BaseShape, PretrainConfig, PretrainTraining};
 use crate::model::{Decoder, DecoderConfig, Family, Linear, tape};
 use crate::{Error, Result};
 
+/// A token and its weight in the loss where it is predicted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WeightedToken {
+    /// The token.
+    pub token: u32,
+    /// Its weight.
+    pub weight: f64,
+}
+
 /// An endless stream of documents: the tokens of document `index`, a pure function of the index.
-pub type Documents<'a> = &'a dyn Fn(u64) -> Result<Vec<u32>>;
+pub type Documents<'a> = &'a dyn Fn(u64) -> Result<Vec<WeightedToken>>;
 
 /// What one step of pretraining did.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,7 +28,7 @@ pub struct PretrainStep {
     pub step: usize,
     /// Steps in all.
     pub steps: usize,
-    /// Mean cross entropy of the step's tokens before it.
+    /// Weighted mean cross entropy of the step's tokens before it.
     pub loss: f64,
     /// Norm of the whole gradient before clipping.
     pub gradient_norm: f64,
@@ -56,8 +65,7 @@ pub fn pretrain(
     let mut trainer = Trainer::new(&start, &config.train)?;
     let mut tokens = Packed { documents, end_token, next: 0, waiting: Vec::new() };
     for step in 0..config.train.steps {
-        let (inputs, targets) = tokens.batch(&config.train, vocab_size, &device)?;
-        let done = trainer.step(step, &inputs, &targets)?;
+        let done = trainer.step(step, &tokens.batch(&config.train, vocab_size, &device)?)?;
         observer.step(&done)?;
     }
     trainer.finish()
@@ -81,40 +89,49 @@ fn decoder_shape(shape: &BaseShape, vocab_size: usize) -> DecoderConfig {
     }
 }
 
+/// What a step learns from.
+struct Batch {
+    /// `(B, S)`.
+    inputs: Tensor,
+    /// The next tokens, `(B · S)`.
+    targets: Tensor,
+    /// Their weights, of sum 1, `(B · S)`.
+    weights: Tensor,
+}
+
 /// Documents laid end to end.
 struct Packed<'a> {
     documents: Documents<'a>,
     end_token: u32,
     next: u64,
-    waiting: Vec<u32>,
+    waiting: Vec<WeightedToken>,
 }
 
 impl Packed<'_> {
-    /// The next inputs `(B, S)` and their next tokens `(B · S)`. Rows overlap in one token, so that every
-    /// token is predicted once.
-    fn batch(
-        &mut self,
-        train: &PretrainTraining,
-        vocab_size: usize,
-        device: &Device,
-    ) -> Result<(Tensor, Tensor)> {
+    /// The next batch. Rows overlap in one token, so that every token is predicted once.
+    fn batch(&mut self, train: &PretrainTraining, vocab_size: usize, device: &Device) -> Result<Batch> {
         let (batch, len) = (train.batch, train.sequence_tokens);
         let needed = batch * len + 1;
         while self.waiting.len() < needed {
             let document = (self.documents)(self.next)?;
-            if let Some(token) = document.iter().find(|&&token| token as usize >= vocab_size) {
-                let (index, found) = (self.next, *token);
+            if let Some(token) = document.iter().find(|t| t.token as usize >= vocab_size) {
+                let (index, found) = (self.next, token.token);
                 let reason = format!("document {index} has token {found}, beyond the {vocab_size} known");
                 return Err(Error::Invalid(reason));
             }
             self.waiting.extend(document);
-            self.waiting.push(self.end_token);
+            self.waiting.push(WeightedToken { token: self.end_token, weight: 1.0 });
             self.next += 1;
         }
-        let inputs = Tensor::from_slice(&self.waiting[..needed - 1], (batch, len), device)?;
-        let targets = Tensor::from_slice(&self.waiting[1..needed], batch * len, device)?;
+        let tokens: Vec<u32> = self.waiting[..needed].iter().map(|t| t.token).collect();
+        let predicted = &self.waiting[1..needed];
+        let sum: f64 = predicted.iter().map(|t| t.weight).sum();
+        let weights: Vec<f32> = predicted.iter().map(|t| (t.weight / sum) as f32).collect();
+        let inputs = Tensor::from_slice(&tokens[..needed - 1], (batch, len), device)?;
+        let targets = Tensor::from_slice(&tokens[1..], batch * len, device)?;
+        let weights = Tensor::from_vec(weights, batch * len, device)?;
         self.waiting.drain(..needed - 1);
-        Ok((inputs, targets))
+        Ok(Batch { inputs, targets, weights })
     }
 }
 
@@ -145,9 +162,11 @@ impl<'a> Trainer<'a> {
         Ok(Self { train, model, vars, optimisers: [decayed, plain] })
     }
 
-    fn step(&mut self, step: usize, inputs: &Tensor, targets: &Tensor) -> Result<PretrainStep> {
-        let logits = tape::logits(&self.model, None, inputs, None)?;
-        let loss = cross_entropy(&logits.flatten_to(1)?, targets)?;
+    fn step(&mut self, step: usize, batch: &Batch) -> Result<PretrainStep> {
+        let logits = tape::logits(&self.model, None, &batch.inputs, None)?;
+        let log_probabilities = log_softmax(&logits.flatten_to(1)?, 1)?;
+        let chosen = log_probabilities.gather(&batch.targets.unsqueeze(1)?, 1)?.squeeze(1)?;
+        let loss = (chosen * &batch.weights)?.sum_all()?.neg()?;
         let value = f64::from(loss.to_scalar::<f32>()?);
         let mut gradients = loss.backward()?;
         let gradient_norm = self.vars.clip(&mut gradients, self.train.clip_norm)?;
@@ -268,8 +287,9 @@ mod tests {
     }
 
     /// Counts up, from a start that depends on the index.
-    fn counting(index: u64) -> Result<Vec<u32>> {
-        Ok((0..5).map(|i| 1 + ((index + i) % 9) as u32).collect())
+    fn counting(index: u64) -> Result<Vec<WeightedToken>> {
+        let token = |i| WeightedToken { token: 1 + ((index + i) % 9) as u32, weight: 1.0 + i as f64 };
+        Ok((0..5).map(token).collect())
     }
 
     fn run(config: &PretrainConfig) -> (Decoder, Vec<f64>) {
@@ -294,11 +314,13 @@ mod tests {
     fn the_tokens_of_a_batch_are_predicted_once_each() {
         let train = PretrainTraining { batch: 2, sequence_tokens: 4, ..PretrainTraining::default() };
         let mut packed = Packed { documents: &counting, end_token: 0, next: 0, waiting: Vec::new() };
-        let (inputs, targets) = packed.batch(&train, 10, &Device::Cpu).unwrap();
-        assert_eq!(inputs.to_vec2::<u32>().unwrap(), [[1, 2, 3, 4], [5, 0, 2, 3]]);
-        assert_eq!(targets.to_vec1::<u32>().unwrap(), [2, 3, 4, 5, 0, 2, 3, 4]);
-        let (inputs, _) = packed.batch(&train, 10, &Device::Cpu).unwrap();
-        assert_eq!(inputs.to_vec2::<u32>().unwrap()[0], [4, 5, 6, 0]);
+        let batch = packed.batch(&train, 10, &Device::Cpu).unwrap();
+        assert_eq!(batch.inputs.to_vec2::<u32>().unwrap(), [[1, 2, 3, 4], [5, 0, 2, 3]]);
+        assert_eq!(batch.targets.to_vec1::<u32>().unwrap(), [2, 3, 4, 5, 0, 2, 3, 4]);
+        let weights = [2.0, 3.0, 4.0, 5.0, 1.0, 1.0, 2.0, 3.0].map(|weight| weight / 21.0);
+        assert_eq!(batch.weights.to_vec1::<f32>().unwrap(), weights);
+        let batch = packed.batch(&train, 10, &Device::Cpu).unwrap();
+        assert_eq!(batch.inputs.to_vec2::<u32>().unwrap()[0], [4, 5, 6, 0]);
     }
 
     #[test]
@@ -311,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_document_with_an_unknown_token_is_an_error() {
-        let documents = |_| Ok(vec![1, 10]);
+        let documents = |_| Ok([1, 10].map(|token| WeightedToken { token, weight: 1.0 }).to_vec());
         let error = pretrain(&small(), &documents, 0, 10, &mut Losses(Vec::new())).unwrap_err();
         assert!(error.to_string().contains("token 10"), "{error}");
     }

@@ -81,6 +81,8 @@ pub struct PretrainTraining {
     pub warmup_steps: usize,
     /// What is left of the rate at the last step, after a straight fall.
     pub final_lr_fraction: f64,
+    /// Weight of an answer's tokens in the loss; all others have 1. Answers are few and hard to guess.
+    pub answer_weight: f64,
     /// Seed of the first weights.
     pub seed: u64,
 }
@@ -99,6 +101,7 @@ impl Default for PretrainTraining {
             clip_norm: 1.0,
             warmup_steps: 50,
             final_lr_fraction: 0.1,
+            answer_weight: 1.0,
             seed: 0,
         }
     }
@@ -147,6 +150,7 @@ impl PretrainTraining {
         check.decay("beta1", self.beta1);
         check.decay("beta2", self.beta2);
         check.fraction("final_lr_fraction", self.final_lr_fraction);
+        check.positive("answer_weight", self.answer_weight);
         check.range("warmup_steps", self.warmup_steps, 0, self.steps);
     }
 }

@@ -3,12 +3,11 @@
 use crate::{
     error::Result,
     meta::{Learner, MetaParams, Workers},
-    model::{Decoding, Ended, Sampling, Session, keep_going},
     tasks::{EncodedEpisode, EncodedQuery},
     text::Tokenizer,
 };
 
-use super::{Method, Row, Tally};
+use super::{Asker, Method, Row, Tally};
 
 /// Asks a model about held-out episodes.
 #[derive(Debug)]
@@ -68,45 +67,26 @@ impl Scorer<'_> {
     }
 
     fn ask(&self, params: &MetaParams, method: Method, episode: &EncodedEpisode) -> Result<Tally> {
-        let adapted = match method {
-            Method::Perk => Some(self.learner.adapt(params, &episode.segments)?.phi),
-            Method::NoAdaptation | Method::FtIcr => Some(params.phi0.clone()),
-            Method::Base | Method::Icr => None,
-        };
-        let adapter = adapted.as_deref().map(|phi| (&self.learner.layout, phi));
-        let model = &self.learner.backbone.decoder;
-        let longest = episode.queries.iter().map(|query| prompt(method, query).len()).max().unwrap_or(0);
-        let mut session = Session::new(model, adapter, longest + self.max_new_tokens)?;
-        let decoding = Decoding {
-            stops: vec![self.tokenizer.end_id()],
-            max_new_tokens: self.max_new_tokens,
-            sampling: Sampling::Greedy,
-        };
-        let mut tally = Tally::default();
-        for query in &episode.queries {
-            session.clear();
-            let given = session.generate(prompt(method, query), &decoding, &mut keep_going)?;
-            // An answer must also be ended.
-            let right = given.ended == Ended::StopToken
-                && is_right(&self.tokenizer.decode(&given.tokens)?, &query.answer);
-            tally.right += usize::from(right);
-            tally.asked += 1;
-        }
-        Ok(tally)
+        let asker =
+            Asker { learner: self.learner, tokenizer: self.tokenizer, max_new_tokens: self.max_new_tokens };
+        let asked = asker.ask(Some(params), method, episode)?;
+        // An answer must also be ended.
+        let right = asked.replies.iter().zip(&episode.queries);
+        let right = right.filter(|(reply, query)| reply.ended && is_right(&reply.output, &query.answer));
+        Ok(Tally { right: right.count(), asked: asked.replies.len() })
     }
 
     fn too_long(&self, method: Method, episodes: &[EncodedEpisode]) -> Option<String> {
         let room = self.learner.backbone.decoder.config.max_positions;
         let queries = episodes.iter().flat_map(|episode| &episode.queries);
-        let longest = queries.map(|query| prompt(method, query).len()).max()?;
+        let tokens = |query: &EncodedQuery| match method.reads_context() {
+            true => query.in_context_prompt().len(),
+            false => query.prompt.len(),
+        };
+        let longest = queries.map(tokens).max()?;
         let needed = longest + self.max_new_tokens;
         (needed > room).then(|| format!("needs {needed} positions, the model has {room}"))
     }
-}
-
-/// What the model reads before it answers.
-fn prompt(method: Method, query: &EncodedQuery) -> &[u32] {
-    if method.reads_context() { query.in_context_prompt() } else { &query.prompt }
 }
 
 /// Exact match: the same words in the same order. Case and the amount of white space do not count;

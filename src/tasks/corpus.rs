@@ -19,6 +19,24 @@ const REPEATED_TOKENS: usize = 100;
 /// Tokens of a numbered piece, about.
 const PIECE_TOKENS: std::ops::RangeInclusive<usize> = 12..=40;
 
+/// A part of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// A context and what asks about it.
+    Text(String),
+    /// An answer, which the text before it decides.
+    Answer(String),
+}
+
+impl Piece {
+    /// Its text.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Answer(text) => text,
+        }
+    }
+}
+
 /// Documents by number; each is a pure function of (seed, index).
 pub struct Corpus {
     config: CorpusConfig,
@@ -38,28 +56,37 @@ impl Corpus {
         Ok(Self { config, template, splitter: Splitter::new(), seed })
     }
 
-    /// The document of this index. Whoever packs documents ends each with the end token.
+    /// The document of this index as one text.
+    ///
+    /// # Errors
+    /// As [`pieces`](Self::pieces).
+    pub fn document(&self, index: u64) -> Result<String> {
+        Ok(self.pieces(index)?.iter().map(Piece::text).collect())
+    }
+
+    /// The document of this index in its parts. Whoever packs documents ends each with the end token.
     ///
     /// # Errors
     /// If the configuration allows no story.
-    pub fn document(&self, index: u64) -> Result<String> {
+    pub fn pieces(&self, index: u64) -> Result<Vec<Piece>> {
         let rng = &mut stream(self.seed, Split::Train, Purpose::Corpus, index);
         let asked = if chance(self.config.two_hop_fraction, rng) { Asked::Object } else { Asked::Person };
         let event_prefix = chance(self.config.event_fraction, rng);
         let form = StoryForm { asked, questions: self.config.questions.max(1), event_prefix };
         let story = tell(&self.config.world, form, rng)?;
         if chance(self.config.repeat_fraction, rng) {
-            return Ok(self.repeated(&story, rng));
+            return Ok(vec![Piece::Text(self.repeated(&story, rng))]);
         }
         let sentences = self.context(&story.facts, rng);
         let context = self.written(&sentences, rng);
-        let mut document = context;
+        let mut pieces = vec![Piece::Text(context)];
         for qa in &story.qa {
             // The number in the prompt, where it has one, is as good as any.
             let prompt = self.template.prompt(rng.random_range(1..=self.config.numbers.max(1)), &qa.question);
-            document = format!("{document}\n{prompt}{}", self.template.answer(&qa.answer));
+            pieces.push(Piece::Text(format!("\n{prompt}")));
+            pieces.push(Piece::Answer(self.template.answer(&qa.answer)));
         }
-        Ok(document)
+        Ok(pieces)
     }
 
     /// Texts that hold every word that episodes, prompts and this corpus can have, of either split.
