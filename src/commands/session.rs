@@ -48,6 +48,18 @@ impl Session {
         let tokenizer = Tokenizer::from_folder(&folder, config.model.end_token.as_deref())?;
         let (storage, compute) = dtypes(config.model.storage);
         let decoder = Decoder::load(&folder, storage, compute, &device(&config.run.device)?)?;
+        Self::on(config, folder, decoder, tokenizer)
+    }
+
+    /// Another configuration on the base that this session has loaded.
+    ///
+    /// # Errors
+    /// A configuration that does not fit the base.
+    pub fn beside(&self, config: &Config) -> Result<Self> {
+        Self::on(config, self.base.clone(), self.decoder().clone(), self.tokenizer.clone())
+    }
+
+    fn on(config: &Config, base: PathBuf, decoder: Decoder, tokenizer: Tokenizer) -> Result<Self> {
         let layout = lora_layout(&config.lora, &decoder.config)?;
         let workers = Workers::new(parallel_episodes(config, &decoder.config))?;
         let encoder = Encoder::new(&config.data, tokenizer.clone(), config.run.seed);
@@ -56,7 +68,7 @@ impl Session {
             learner: Learner::new(decoder, layout, inner_options(&inner))?,
             outer: outer_options(&config.outer, &inner, &config.lora),
             config: config.clone(),
-            base: folder,
+            base,
             tokenizer,
             encoder,
             workers,

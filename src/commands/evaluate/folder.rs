@@ -1,0 +1,77 @@
+//! The folder of an evaluation: its settings, its journal, its results.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use crate::{
+    checkpoint::{Lock, write_json},
+    error::{Error, Result},
+    eval::SampleRecord,
+    report::Journal,
+};
+
+/// An evaluation's folder, locked while it is open.
+#[derive(Debug)]
+pub struct EvalFolder {
+    dir: PathBuf,
+    /// What was asked before.
+    pub records: Vec<SampleRecord>,
+    /// Where answers go.
+    pub journal: Journal,
+    _lock: Lock,
+}
+
+impl EvalFolder {
+    /// Opens `dir` for an evaluation with `settings`, everything that an answer depends on but its cell and
+    /// number. What was asked there before with the same settings is kept.
+    ///
+    /// # Errors
+    /// A folder of an evaluation with other settings, or of something else; one in use; a disk that refuses.
+    pub fn open(dir: &Path, settings: &Value) -> Result<Self> {
+        fs::create_dir_all(dir).map_err(|fault| Error::io(dir, fault))?;
+        let path = dir.join("settings.json");
+        let journal = dir.join("samples.jsonl");
+        let lock = Lock::take(dir)?;
+        match fs::read_to_string(&path) {
+            Ok(text) => require_same(dir, &text, settings)?,
+            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => {
+                let others = fs::read_dir(dir).map_err(|fault| Error::io(dir, fault))?;
+                if let Some(other) = others.flatten().next() {
+                    let name = other.file_name();
+                    let reason = format!("holds {}: name a new folder with --out", name.display());
+                    return Err(Error::file(dir, reason));
+                }
+                write_json(&path, settings)?;
+            }
+            Err(fault) => return Err(Error::io(&path, fault)),
+        }
+        let (journal, records) = Journal::open(&journal)?;
+        Ok(Self { dir: dir.to_owned(), records, journal, _lock: lock })
+    }
+
+    /// The folder itself.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+fn require_same(dir: &Path, text: &str, settings: &Value) -> Result<()> {
+    let saved: Value = serde_json::from_str(text)
+        .map_err(|fault| Error::file(dir.join("settings.json"), format!("damaged: {fault}")))?;
+    let (Value::Object(saved), Value::Object(now)) = (&saved, settings) else {
+        return Err(Error::file(dir.join("settings.json"), "damaged: not a JSON object"));
+    };
+    let names = saved.keys().chain(now.keys().filter(|name| !saved.contains_key(*name)));
+    let differing: Vec<&str> =
+        names.filter(|name| saved.get(*name) != now.get(*name)).map(String::as_str).collect();
+    if differing.is_empty() {
+        return Ok(());
+    }
+    let list = differing.join(", ");
+    let reason = format!("holds an evaluation with another {list}: name a new folder with --out");
+    Err(Error::file(dir, reason))
+}

@@ -1,0 +1,144 @@
+//! The models that an evaluation compares: one base, and the adapters that were trained on it.
+
+use crate::{
+    checkpoint::Digest,
+    config::{Config, Objective},
+    error::{Error, Result},
+    eval::{Asker, Method},
+    meta::MetaParams,
+    model::HubSettings,
+    store::base_digest,
+    tasks::Encoder,
+};
+
+use super::super::{Session, Trained, trained::require_base};
+
+/// What to compare.
+#[derive(Debug, Clone, Default)]
+pub struct Contestants {
+    /// A meta-trained checkpoint.
+    pub meta_trained: Option<Trained>,
+    /// A checkpoint of perk finetune.
+    pub fine_tuned: Option<Trained>,
+    /// Base, segments and prompt where there is no checkpoint.
+    pub plain: Option<Config>,
+    /// Where the base is, if not where it was.
+    pub base: Option<String>,
+    /// Longest answer, in tokens, if not as in training.
+    pub max_new_tokens: Option<usize>,
+}
+
+/// A model with its trained numbers.
+#[derive(Debug)]
+struct Model {
+    session: Session,
+    /// `None` for the base alone.
+    params: Option<MetaParams>,
+    checkpoint: Option<Digest>,
+}
+
+/// Models ready to be asked, on the same base.
+#[derive(Debug)]
+pub struct Models {
+    main: Model,
+    fine_tuned: Option<Model>,
+    /// Digest of the base.
+    pub base: Digest,
+}
+
+impl Contestants {
+    /// Loads what `methods` need.
+    ///
+    /// # Errors
+    /// A method without its checkpoint, a checkpoint of another kind or for another base, and what loading
+    /// finds wrong.
+    pub fn open(self, methods: &[Method], hub: &HubSettings) -> Result<Models> {
+        let needs = |wanted: &[Method]| methods.iter().find(|method| wanted.contains(method));
+        let fine_tuned = self.fine_tuned.as_ref().filter(|_| needs(&[Method::FtIcr]).is_some());
+        if let (Some(_), None) = (needs(&[Method::FtIcr]), fine_tuned) {
+            let reason = "ft-icr needs the adapter of perk finetune: name its run with --finetuned";
+            return Err(Error::Invalid(reason.to_owned()));
+        }
+        let meta_trained = match (needs(&[Method::Perk, Method::NoAdaptation]), &self.meta_trained) {
+            (Some(method), None) => {
+                let reason = format!("{} needs a run of perk meta-train: --checkpoint", method.name());
+                return Err(Error::Invalid(reason));
+            }
+            (_, found) => found.as_ref(),
+        };
+        let main = match (meta_trained, fine_tuned, &self.plain) {
+            (Some(trained), _, _) => self.trained(trained, Objective::Perk, hub)?,
+            (None, Some(trained), _) => self.trained(trained, Objective::InContext, hub)?,
+            (None, None, Some(config)) => self.model(config, hub)?,
+            (None, None, None) => {
+                let reason = "no base to ask: name a run with --checkpoint, or a configuration with --config";
+                return Err(Error::Invalid(reason.to_owned()));
+            }
+        };
+        let base = base_digest(&main.session.base)?;
+        for trained in [meta_trained, fine_tuned].into_iter().flatten() {
+            let path = trained.identity.path.clone().unwrap_or_default();
+            require_base(&path, trained.base.as_ref(), &base, &main.session.base)?;
+        }
+        let fine_tuned = fine_tuned.map(|trained| self.beside(&main, trained)).transpose()?;
+        Ok(Models { main, fine_tuned, base })
+    }
+
+    fn trained(&self, trained: &Trained, objective: Objective, hub: &HubSettings) -> Result<Model> {
+        trained.require(objective)?;
+        let mut model = self.model(&trained.config, hub)?;
+        model.params = Some(trained.params(&model.session)?);
+        model.checkpoint = Some(trained.identity.digest.clone());
+        Ok(model)
+    }
+
+    fn model(&self, config: &Config, hub: &HubSettings) -> Result<Model> {
+        Ok(Model { session: Session::open(&self.changed(config), hub)?, params: None, checkpoint: None })
+    }
+
+    /// The fine-tuned adapter on the base that is loaded already.
+    fn beside(&self, main: &Model, trained: &Trained) -> Result<Model> {
+        trained.require(Objective::InContext)?;
+        let session = main.session.beside(&self.changed(&trained.config))?;
+        let params = Some(trained.params(&session)?);
+        Ok(Model { session, params, checkpoint: Some(trained.identity.digest.clone()) })
+    }
+
+    fn changed(&self, config: &Config) -> Config {
+        let mut config = config.clone();
+        config.model.base = self.base.clone().unwrap_or(config.model.base);
+        config.eval.max_new_tokens = self.max_new_tokens.unwrap_or(config.eval.max_new_tokens);
+        config
+    }
+}
+
+impl Models {
+    /// The session of the meta-trained model, or of what stands for it.
+    pub fn session(&self) -> &Session {
+        &self.main.session
+    }
+
+    /// Digests of the checkpoints that answer, by name.
+    pub fn checkpoints(&self) -> Vec<(&'static str, String)> {
+        let named = [("checkpoint", Some(&self.main)), ("finetuned", self.fine_tuned.as_ref())];
+        let digest = |(name, model): (&'static str, Option<&Model>)| {
+            Some((name, model?.checkpoint.as_ref()?.to_string()))
+        };
+        named.into_iter().filter_map(digest).collect()
+    }
+
+    /// Who answers by `method`: asker, trained numbers, and how contexts become tokens.
+    pub fn of(&self, method: Method) -> (Asker<'_>, Option<&MetaParams>, &Encoder) {
+        let model = match (method, &self.fine_tuned) {
+            (Method::FtIcr, Some(model)) => model,
+            _ => &self.main,
+        };
+        let session = &model.session;
+        let asker = Asker {
+            learner: &session.learner,
+            tokenizer: &session.tokenizer,
+            max_new_tokens: session.config.eval.max_new_tokens,
+        };
+        (asker, model.params.as_ref(), &session.encoder)
+    }
+}

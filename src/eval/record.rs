@@ -1,0 +1,78 @@
+//! What is kept of every question that a model was asked.
+
+use serde::{Deserialize, Serialize};
+
+use crate::tasks::benchmark::{Cell, Metric};
+
+use super::{CellScore, Method, Scores, wilson};
+
+/// A question, its answer, and what it cost: a line of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SampleRecord {
+    /// How the model got at the context.
+    pub method: Method,
+    /// Which part of the benchmark.
+    pub cell: Cell,
+    /// The sample's number in its cell.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// Tokens of the context in segments, prefixes included.
+    pub context_tokens: usize,
+    /// Tokens of the context that had no room in the prompt.
+    pub dropped_tokens: usize,
+    /// What the model read before it answered.
+    pub prompt: String,
+    /// The question.
+    pub question: String,
+    /// The answers that count as right.
+    pub answers: Vec<String>,
+    /// What the model wrote.
+    pub output: String,
+    /// Whether it ended the answer itself, before the limit.
+    pub ended: bool,
+    /// How right it is.
+    pub scores: Scores,
+    /// Seconds that the inner loop took.
+    pub encode_secs: f64,
+    /// Seconds from the question to the end of the answer.
+    pub ask_secs: f64,
+}
+
+impl SampleRecord {
+    /// Whether it belongs to a cell by a method.
+    pub fn is_of(&self, method: Method, cell: &Cell) -> bool {
+        self.method == method && self.cell == *cell
+    }
+}
+
+/// The score of a cell by a method, from its records; `peak_bytes` is what the process held at most.
+pub fn cell_score(
+    method: Method,
+    cell: &Cell,
+    metric: Metric,
+    records: &[&SampleRecord],
+    peak_bytes: Option<u64>,
+) -> CellScore {
+    let samples = records.len();
+    let mean = |value: &dyn Fn(&SampleRecord) -> f64| {
+        records.iter().map(|record| value(record)).sum::<f64>() / samples.max(1) as f64
+    };
+    let score = mean(&|record| record.scores.headline(metric));
+    CellScore {
+        method: method.name().to_owned(),
+        cell: cell.clone(),
+        context_tokens: mean(&|record| record.context_tokens as f64).round() as usize,
+        samples,
+        metric,
+        score,
+        interval: wilson(score * samples as f64, samples),
+        exact_match: mean(&|record| f64::from(u8::from(record.scores.exact_match))),
+        f1: mean(&|record| record.scores.f1),
+        substring: mean(&|record| f64::from(u8::from(record.scores.substring))),
+        truncated: records.iter().filter(|record| record.dropped_tokens > 0).count(),
+        encode_secs: mean(&|record| record.encode_secs),
+        ask_secs: mean(&|record| record.ask_secs),
+        peak_bytes,
+    }
+}

@@ -1,0 +1,83 @@
+//! A journal of records, one JSON line each, that outlives the process which writes it.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::error::{Error, Result};
+
+/// An open journal; lines may be added from several threads.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+impl Journal {
+    /// Opens `path` and returns what it holds. A last line that was cut off is taken away.
+    ///
+    /// # Errors
+    /// A whole line that is no such record, with its number; a disk that refuses.
+    pub fn open<T: DeserializeOwned>(path: &Path) -> Result<(Self, Vec<T>)> {
+        let io = |fault| Error::io(path, fault);
+        let bytes = match fs::read(path) {
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => Vec::new(),
+            bytes => bytes.map_err(io)?,
+        };
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let lines = bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate();
+        let read = |(index, line): (usize, &[u8])| {
+            serde_json::from_slice(line).map_err(|fault| Error::data(path, index + 1, fault.to_string()))
+        };
+        let records = lines.map(read).collect::<Result<_>>()?;
+        let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(io)?;
+        file.set_len(whole as u64).and_then(|()| file.seek(SeekFrom::End(0))).map_err(io)?;
+        Ok((Self { path: path.to_owned(), file: Mutex::new(file) }, records))
+    }
+
+    /// Adds a record; a crash after this returns does not lose it.
+    ///
+    /// # Errors
+    /// A disk that refuses.
+    pub fn add(&self, record: &impl Serialize) -> Result<()> {
+        let attempt = serde_json::to_string(record).map_err(io::Error::from);
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        // One write a line, so that a crash leaves whole lines but for the last.
+        let written = attempt.and_then(|text| file.write_all(format!("{text}\n").as_bytes()));
+        written.map_err(|fault| Error::io(&self.path, fault))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_lines_stay_and_a_line_cut_off_is_written_again() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("j.jsonl");
+        let (journal, old) = Journal::open::<[usize; 2]>(&path).unwrap();
+        assert!(old.is_empty());
+        journal.add(&[1, 2]).unwrap();
+        journal.add(&[3, 4]).unwrap();
+        fs::write(&path, [fs::read(&path).unwrap().as_slice(), b"[5,"].concat()).unwrap();
+        let (journal, old) = Journal::open::<[usize; 2]>(&path).unwrap();
+        assert_eq!(old, [[1, 2], [3, 4]]);
+        journal.add(&[5, 6]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "[1,2]\n[3,4]\n[5,6]\n");
+    }
+
+    #[test]
+    fn a_line_of_something_else_is_named() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("j.jsonl");
+        fs::write(&path, "[1,2]\nnotes\n").unwrap();
+        let message = Journal::open::<[usize; 2]>(&path).unwrap_err().to_string();
+        assert!(message.contains("j.jsonl") && message.contains('2'), "{message}");
+    }
+}
