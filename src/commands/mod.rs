@@ -3,6 +3,7 @@
 pub mod ask;
 mod base;
 pub mod encode;
+pub mod evaluate;
 pub mod export;
 pub mod meta_train;
 mod observer;

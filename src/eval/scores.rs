@@ -1,0 +1,102 @@
+//! All scores of one output.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Result, tasks::benchmark::Metric, text::Answer};
+
+use super::{babilong_is_right, contains, exact_match, f1};
+
+/// Every score of one output.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// Equal to an accepted answer after normalisation.
+    pub exact_match: bool,
+    /// F1 of the words, best over the accepted answers, 0 to 1.
+    pub f1: f64,
+    /// Contains an accepted answer after normalisation.
+    pub substring: bool,
+    /// BABILong's own decision; `None` in other benchmarks.
+    pub babilong: Option<bool>,
+}
+
+impl Scores {
+    /// The score that the benchmark is known by, 0 or 1. Where BABILong's decision was not made, it is 0.
+    pub fn headline(&self, metric: Metric) -> f64 {
+        let right = match metric {
+            Metric::Babilong => self.babilong.unwrap_or(false),
+            Metric::ExactMatch => self.exact_match,
+            Metric::Substring => self.substring,
+        };
+        f64::from(u8::from(right))
+    }
+}
+
+/// Scores `output`, what stands between its `<output>` tags where it has some.
+///
+/// `subtask` and `question` count for BABILong's decision alone.
+///
+/// # Errors
+/// BABILong's decision on a subtask that BABILong does not have.
+pub fn scores(
+    metric: Metric,
+    subtask: &str,
+    question: &str,
+    answers: &[String],
+    output: &str,
+) -> Result<Scores> {
+    let output = Answer::parse(output).output;
+    let babilong = match metric {
+        Metric::Babilong => {
+            let decisions =
+                answers.iter().map(|target| babilong_is_right(subtask, question, target, &output));
+            let decisions: Vec<bool> = decisions.collect::<Result<_>>()?;
+            Some(decisions.contains(&true))
+        }
+        Metric::ExactMatch | Metric::Substring => None,
+    };
+    Ok(Scores {
+        exact_match: exact_match(&output, answers),
+        f1: f1(&output, answers),
+        substring: contains(&output, answers),
+        babilong,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scored(metric: Metric, subtask: &str, output: &str) -> Scores {
+        scores(metric, subtask, "Where is Mary?", &["kitchen".to_owned()], output).unwrap()
+    }
+
+    #[test]
+    fn only_what_stands_between_the_output_tags_counts() {
+        let output = "<support>Mary went to the garden.</support><output>The kitchen.</output> garden";
+        let expected = Scores { exact_match: true, f1: 1.0, substring: true, babilong: Some(true) };
+        assert_eq!(scored(Metric::Babilong, "qa1", output), expected);
+        let cut_short = scored(Metric::Babilong, "qa1", "<support>Mary went to the kitchen");
+        assert_eq!(
+            cut_short,
+            Scores { exact_match: false, f1: 0.0, substring: false, babilong: Some(false) }
+        );
+    }
+
+    #[test]
+    fn babilongs_decision_is_made_where_it_is_the_metric_and_its_tasks_are_known() {
+        assert_eq!(scored(Metric::Substring, "recall", "kitchen").babilong, None);
+        assert!(scores(Metric::Babilong, "recall", "", &["kitchen".to_owned()], "kitchen").is_err());
+        let either = ["garden".to_owned(), "kitchen".to_owned()];
+        let found = scores(Metric::Babilong, "qa1", "Where is Mary?", &either, "kitchen").unwrap();
+        assert_eq!(found.babilong, Some(true));
+    }
+
+    #[test]
+    fn the_headline_is_the_score_of_the_metric() {
+        let found = scored(Metric::Babilong, "qa1", "It is in the kitchen");
+        let headlines = [Metric::Babilong, Metric::ExactMatch, Metric::Substring].map(|m| found.headline(m));
+        assert_eq!(headlines, [1.0, 0.0, 1.0]);
+        let unscored = Scores { babilong: None, ..found };
+        assert_eq!(unscored.headline(Metric::Babilong), 0.0);
+    }
+}
