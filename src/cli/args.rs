@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use perk::{
+    eval::Method,
+    tasks::benchmark::{Length, Position},
+};
 
 /// Long-context reasoning as parameter-efficient test-time learning.
 #[derive(Debug, Parser)]
@@ -28,6 +32,8 @@ pub enum Command {
     Adapters(Adapters),
     /// Write an encoded context in the form that another tool loads
     Export(Export),
+    /// Ask a benchmark's questions by several methods, and score the answers
+    Eval(Eval),
     /// Train a small base from nothing, by next-token prediction
     Pretrain(Pretrain),
 }
@@ -238,6 +244,82 @@ pub enum ContextForm {
     Text,
     /// One document a line
     Jsonl,
+}
+
+/// `perk eval`.
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// Benchmark
+    #[arg(long, value_enum)]
+    pub task: TaskName,
+    /// The benchmark's data: rows of BABILong (a folder, or a dataset of the hub), files of bAbI's own format
+    /// (a folder), or the files of the other tasks; babilong and student-records make their own without it
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub data: Vec<PathBuf>,
+    /// Background text of babilong: a text file, a folder of them, built-in, or none
+    #[arg(long, value_name = "PATH", default_value = "built-in")]
+    pub background: String,
+    /// Methods to compare
+    #[arg(long, value_delimiter = ',', default_value = "perk", value_name = "LIST")]
+    pub method: Vec<Method>,
+    /// Run of meta-train, or one of its checkpoints, for perk; the newest run in runs/ if not given
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: Option<PathBuf>,
+    /// Run of finetune, or one of its checkpoints, for ft-icr
+    #[arg(long, value_name = "DIR")]
+    pub finetuned: Option<PathBuf>,
+    /// Configuration that names base, segments and prompt, for base and icr without a checkpoint
+    #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
+    pub config: Option<PathBuf>,
+    /// Override a key of that configuration; may be repeated
+    #[arg(long = "set", value_name = "BLOCK.KEY=VALUE", requires = "config")]
+    pub overrides: Vec<String>,
+    /// Subtasks; all of the benchmark's if not given
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub tasks: Vec<String>,
+    /// Lengths of the contexts: tokens as in 1k,2k,4k, or for held-out multiples of the trained one as in 1x,16x
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub lengths: Vec<Length>,
+    /// Where the facts, or the documents, that answer lie: pre, mid, post, random
+    #[arg(long, value_delimiter = ',', default_value = "random", value_name = "LIST")]
+    pub position: Vec<Position>,
+    /// Most samples of each cell
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub samples: usize,
+    /// Seed of generated data
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub seed: u64,
+    /// Longest answer, in tokens; as in training if not given
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<usize>,
+    /// Folder or hub id of the base, if it is not where it was
+    #[arg(long, value_name = "BASE")]
+    pub base: Option<String>,
+    /// Folder of the evaluation; the same settings go on where they were stopped
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print the rows as JSON instead of tables
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Benchmarks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TaskName {
+    /// Facts of the bAbI tasks hidden in long text
+    Babilong,
+    /// Questions about one, two or all of many records
+    StudentRecords,
+    /// Which API fits, among many documents
+    ApiRetrieval,
+    /// HotpotQA, with distractor documents
+    Hotpotqa,
+    /// TriviaQA, with distractor documents
+    Triviaqa,
+    /// JSONL files of contexts and questions
+    Files,
+    /// What the checkpoint's own configuration holds out
+    HeldOut,
 }
 
 /// `perk pretrain`.

@@ -5,6 +5,8 @@ mod args;
 mod ask;
 mod context;
 mod encode;
+mod eval;
+mod eval_progress;
 mod export;
 mod hub_env;
 mod meta_train;
@@ -33,6 +35,7 @@ pub fn main() -> ExitCode {
         Command::Ask(args) => ask::run(&args),
         Command::Adapters(args) => adapters::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
     };
     match outcome {

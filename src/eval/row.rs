@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::tasks::EncodedEpisode;
+use crate::{
+    error::{Error, Result},
+    tasks::EncodedEpisode,
+};
 
 /// How the model gets at the context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +23,18 @@ pub enum Method {
     Icr,
     /// In the prompt, with an adapter that was fine-tuned so.
     FtIcr,
+}
+
+impl std::str::FromStr for Method {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|method| method.name() == text);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::Invalid(format!("method `{text}` is none of {names}"))
+        })
+    }
 }
 
 impl Method {

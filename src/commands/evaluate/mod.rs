@@ -2,9 +2,13 @@
 
 mod folder;
 mod models;
+mod source;
+mod written;
 
 pub use folder::EvalFolder;
 pub use models::{Contestants, Models};
+pub use source::{Name, Source};
+pub use written::{notes, repeated, write};
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -25,6 +29,9 @@ use crate::{
 };
 
 use super::{Event, Observer};
+
+/// More different answers than this are no choice that one could guess from.
+const MOST_CHOICES: usize = 20;
 
 /// Which questions are asked, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,8 +91,8 @@ impl Grid {
 pub struct Found {
     /// A score for each cell and method, in the order of the grid.
     pub rows: Vec<CellScore>,
-    /// What guessing evenly among the answers that occurred would score, 0 to 1.
-    pub chance: f64,
+    /// What guessing evenly among the answers that occurred would score, 0 to 1; `None` where answers are open.
+    pub chance: Option<f64>,
     /// The records behind the rows, in their order.
     pub records: Vec<SampleRecord>,
 }
@@ -125,11 +132,11 @@ pub fn evaluate(
     Ok(Some(Found { rows, chance: chance(&used), records: used }))
 }
 
-/// One over the number of different answers.
-fn chance(records: &[SampleRecord]) -> f64 {
+/// One over the number of different answers, where they are few.
+fn chance(records: &[SampleRecord]) -> Option<f64> {
     let answers: BTreeSet<&str> =
         records.iter().filter_map(|record| Some(record.answers.first()?.as_str())).collect();
-    1.0 / answers.len().max(1) as f64
+    (1..=MOST_CHOICES).contains(&answers.len()).then(|| 1.0 / answers.len() as f64)
 }
 
 struct Run<'a> {

@@ -1,0 +1,156 @@
+//! `perk eval`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use perk::{
+    Error, Result,
+    checkpoint::Digest,
+    commands::{
+        Trained,
+        evaluate::{
+            Contestants, EvalFolder, Found, Grid, Models, Name, Source, evaluate, notes, repeated, write,
+        },
+    },
+    config::Config,
+    eval::Method,
+    report::Evaluation,
+    tasks::benchmark::Benchmark,
+};
+use serde_json::{Value, json};
+
+use super::{
+    args::{Eval, TaskName},
+    eval_progress::EvalProgress,
+    hub_env::hub_settings,
+    signals, terminal,
+};
+
+/// Where meta-train puts its runs if nothing else is said.
+const RUNS: &str = "runs";
+/// Where evaluations go if nothing else is said.
+const EVALUATIONS: &str = "evaluations";
+
+/// Runs the command.
+pub fn run(args: &Eval) -> Result<ExitCode> {
+    if let Some(method) = repeated(&args.method) {
+        return Err(Error::Invalid(format!("method {} is named twice", method.name())));
+    }
+    let hub = hub_settings();
+    let models = contestants(args)?.open(&args.method, &hub)?;
+    let benchmark = source(args).open(models.session(), &hub)?;
+    let grid = grid(args);
+    grid.cells(benchmark.as_ref())?;
+    let settings = settings(args, &models)?;
+    let dir = args.out.clone().unwrap_or_else(|| default_dir(benchmark.as_ref(), &settings));
+    let mut folder = EvalFolder::open(&dir, &settings)?;
+    let stop = signals::listen(|| terminal::note("stopping after this answer (Ctrl-C again to stop at once)"));
+    let progress = EvalProgress::new(stop);
+    let found = evaluate(&models, benchmark.as_ref(), &grid, &mut folder, &progress)?;
+    progress.close();
+    match found {
+        Some(found) => conclude(args, benchmark.as_ref(), &dir, found),
+        None => {
+            terminal::note("stopped; the same command goes on from here");
+            Ok(ExitCode::from(signals::INTERRUPTED))
+        }
+    }
+}
+
+fn contestants(args: &Eval) -> Result<Contestants> {
+    let meta_trained = match (&args.checkpoint, args.method.iter().any(|method| needs_meta(*method))) {
+        (Some(path), _) => Some(Trained::open(path)?),
+        (None, true) => Some(Trained::open_newest(Path::new(RUNS))?),
+        (None, false) => None,
+    };
+    Ok(Contestants {
+        meta_trained,
+        fine_tuned: args.finetuned.as_deref().map(Trained::open).transpose()?,
+        plain: args.config.as_deref().map(|path| Config::load(path, &args.overrides)).transpose()?,
+        base: args.base.clone(),
+        max_new_tokens: args.max_tokens,
+    })
+}
+
+fn needs_meta(method: Method) -> bool {
+    matches!(method, Method::Perk | Method::NoAdaptation)
+}
+
+fn source(args: &Eval) -> Source {
+    Source {
+        name: match args.task {
+            TaskName::Babilong => Name::Babilong,
+            TaskName::StudentRecords => Name::StudentRecords,
+            TaskName::ApiRetrieval => Name::ApiRetrieval,
+            TaskName::Hotpotqa => Name::Hotpotqa,
+            TaskName::Triviaqa => Name::Triviaqa,
+            TaskName::Files => Name::Files,
+            TaskName::HeldOut => Name::HeldOut,
+        },
+        data: args.data.clone(),
+        background: args.background.clone().into(),
+        seed: args.seed,
+    }
+}
+
+fn grid(args: &Eval) -> Grid {
+    Grid {
+        methods: args.method.clone(),
+        subtasks: args.tasks.clone(),
+        lengths: args.lengths.clone(),
+        positions: args.position.clone(),
+        samples: args.samples,
+    }
+}
+
+/// Everything that an answer depends on, but for its method, cell and number.
+fn settings(args: &Eval, models: &Models) -> Result<Value> {
+    let config = &models.session().config;
+    let mut settings = json!({
+        "task": source(args).name,
+        "data": args.data,
+        "background": args.background,
+        "seed": args.seed,
+        "base": models.base.to_string(),
+        "max_new_tokens": config.eval.max_new_tokens,
+        "inner": config.inner,
+        "data_config": config.data,
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    for (name, digest) in models.checkpoints() {
+        settings[name] = digest.into();
+    }
+    Ok(settings)
+}
+
+/// A name that the same settings find again.
+fn default_dir(benchmark: &dyn Benchmark, settings: &Value) -> PathBuf {
+    let key = Digest::of_texts(&[settings.to_string()]);
+    Path::new(EVALUATIONS).join(format!("{}-{}", benchmark.name(), key.short()))
+}
+
+fn conclude(args: &Eval, benchmark: &dyn Benchmark, dir: &Path, found: Found) -> Result<ExitCode> {
+    let evaluation = Evaluation {
+        benchmark: benchmark.name().to_owned(),
+        metric: benchmark.metric(),
+        seed: args.seed,
+        chance: found.chance,
+        rows: found.rows,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let pictures = write(&evaluation, &found.records, dir)?;
+    if args.json {
+        let rows = serde_json::to_string_pretty(&evaluation.rows);
+        terminal::print(&rows.map_err(|fault| Error::Invalid(format!("rows cannot be written: {fault}")))?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    notes(&evaluation).iter().for_each(|note| terminal::note(note));
+    terminal::print(&evaluation.table())?;
+    for path in pictures {
+        terminal::print(&path.display().to_string())?;
+    }
+    terminal::print(&dir.join("results.md").display().to_string())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,120 @@
+//! Which benchmark, from which data.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::{
+    config::BackgroundSource,
+    error::{Error, Result},
+    model::HubSettings,
+    tasks::{
+        benchmark::Benchmark,
+        benchmarks::{
+            ApiRetrieval, Babilong, BabilongSource, Files, HeldOut, MultiDoc, Simulated, StudentRecords,
+        },
+    },
+};
+
+use super::super::Session;
+
+/// Benchmarks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Name {
+    /// Facts of the bAbI tasks in long text.
+    Babilong,
+    /// Questions about student records.
+    StudentRecords,
+    /// Which API fits.
+    ApiRetrieval,
+    /// HotpotQA.
+    Hotpotqa,
+    /// TriviaQA.
+    Triviaqa,
+    /// JSONL files.
+    Files,
+    /// What the checkpoint's own configuration holds out.
+    HeldOut,
+}
+
+/// A benchmark and its data.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Which benchmark.
+    pub name: Name,
+    /// Its data; empty for those that make their own.
+    pub data: Vec<PathBuf>,
+    /// Background of [`Name::Babilong`].
+    pub background: BackgroundSource,
+    /// Seed of what is made.
+    pub seed: u64,
+}
+
+impl Source {
+    /// Opens the benchmark; lengths are counted with the session's tokenizer, and facts begin with
+    /// `Mary Event 2:` where its configuration says so.
+    ///
+    /// # Errors
+    /// Data that is missing, not wanted, or cannot be read.
+    pub fn open(&self, session: &Session, hub: &HubSettings) -> Result<Box<dyn Benchmark>> {
+        let (tokenizer, seed) = (&session.tokenizer, self.seed);
+        let data = &session.config.data;
+        Ok(match self.name {
+            Name::Babilong => {
+                let source = self.babilong(session, hub)?;
+                Box::new(Babilong::open(source, tokenizer, &self.background, seed, data.event_prefix)?)
+            }
+            Name::StudentRecords => {
+                self.refuse_data("makes its own records")?;
+                Box::new(StudentRecords::new(tokenizer.clone(), seed))
+            }
+            Name::ApiRetrieval => Box::new(ApiRetrieval::open(self.some_data()?, tokenizer.clone(), seed)?),
+            Name::Hotpotqa => Box::new(MultiDoc::hotpotqa(self.some_data()?, tokenizer.clone(), seed)?),
+            Name::Triviaqa => Box::new(MultiDoc::triviaqa(self.some_data()?, tokenizer.clone(), seed)?),
+            Name::Files => Box::new(Files::open(self.some_data()?)?),
+            Name::HeldOut => {
+                self.refuse_data("is what the checkpoint's own configuration holds out")?;
+                Box::new(HeldOut::new(data.clone(), tokenizer.clone(), seed))
+            }
+        })
+    }
+
+    fn babilong(&self, session: &Session, hub: &HubSettings) -> Result<BabilongSource> {
+        let place = match self.data.as_slice() {
+            [] => return Ok(BabilongSource::Stories(Box::new(Simulated { seed: self.seed }))),
+            [place] => place,
+            [_, second, ..] => {
+                let reason = format!("babilong has one place of data; {} is a second", second.display());
+                return Err(Error::Invalid(reason));
+            }
+        };
+        if holds_babi(place) {
+            return Ok(BabilongSource::Babi(place.clone()));
+        }
+        let mut hub = hub.clone();
+        hub.offline |= session.config.model.offline;
+        Ok(BabilongSource::Rows { place: place.to_string_lossy().into_owned(), hub })
+    }
+
+    fn some_data(&self) -> Result<&[PathBuf]> {
+        match self.data.as_slice() {
+            [] => Err(Error::Invalid("this benchmark needs --data with its files".to_owned())),
+            data => Ok(data),
+        }
+    }
+
+    fn refuse_data(&self, reason: &str) -> Result<()> {
+        match self.data.first() {
+            None => Ok(()),
+            Some(path) => Err(Error::file(path, format!("this benchmark {reason}: leave --data out"))),
+        }
+    }
+}
+
+/// Whether a folder holds files of bAbI's own format, `qa1_single-supporting-fact_test.txt` and so on.
+fn holds_babi(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.any(|name| name.starts_with("qa") && name.contains('_') && name.ends_with(".txt"))
+}
