@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use rand::seq::SliceRandom;
 
 use super::background::Background;
+use super::benchmark::Position;
 use super::hide::Haystack;
 use super::stream::{Purpose, hash, stream};
 use super::world::{Asked, StoryForm, event, tell};
@@ -51,7 +53,7 @@ fn haystack(config: &DataConfig, tokenizer: &Tokenizer, split: Split, multiple: 
     };
     // Also of a text that serves evaluation only, the held-out part is used: one rule keeps the splits apart
     // even where the two paths share files.
-    let background = Background::open(source, split)?;
+    let background = Arc::new(Background::open(source, split)?);
     let min_sentence_tokens = config.background_min_tokens;
     Ok(Haystack { background, tokenizer: tokenizer.clone(), context_tokens, min_sentence_tokens })
 }
@@ -73,7 +75,7 @@ impl EpisodeSource for Generated {
     fn episode(&self, index: u64) -> Result<Episode> {
         let story = tell(&self.world, self.form, &mut stream(self.seed, self.split, Purpose::Facts, index))?;
         let mut rng = stream(self.seed, self.split, Purpose::Background, index);
-        let context = self.haystack.hide(&story.facts, &mut rng)?;
+        let context = self.haystack.hide(&story.facts, Position::Random, &mut rng)?;
         let task = match self.form.asked {
             Asked::Person => "qa1",
             Asked::Object => "qa2",
@@ -104,7 +106,7 @@ impl EpisodeSource for Babi {
     fn episode(&self, index: u64) -> Result<Episode> {
         let hidden = self.questions.get(index)?;
         let mut rng = stream(self.questions.seed, self.questions.split, Purpose::Background, index);
-        let context = self.haystack.hide(&hidden.facts, &mut rng)?;
+        let context = self.haystack.hide(&hidden.facts, Position::Random, &mut rng)?;
         Ok(Episode { name: hidden.name.clone(), documents: vec![context], qa: vec![hidden.qa.clone()] })
     }
 }
@@ -133,14 +135,8 @@ fn story_key(story: &babi::BabiStory) -> u64 {
 
 /// The story's questions, with `Mary Event 2:` before each fact where wanted.
 fn hidden(story: &babi::BabiStory, file: &str, event_prefix: bool) -> Vec<Hidden> {
-    let mut events: HashMap<&str, usize> = HashMap::new();
-    let mut facts = Vec::new();
-    for (_, fact) in &story.facts {
-        let name = fact.split(' ').next().unwrap_or(fact);
-        let number = events.entry(name).or_default();
-        facts.push(if event_prefix { event(name, *number, fact) } else { fact.clone() });
-        *number += 1;
-    }
+    let plain = story.facts.iter().map(|(_, fact)| fact.clone()).collect();
+    let facts = if event_prefix { with_events(plain) } else { plain };
     let hidden = |question: &babi::BabiQuestion| Hidden {
         name: format!("{file}:{}", question.line),
         facts: facts[..question.facts_before].to_vec(),
@@ -151,6 +147,19 @@ fn hidden(story: &babi::BabiStory, file: &str, event_prefix: bool) -> Vec<Hidden
         },
     };
     story.questions.iter().map(hidden).collect()
+}
+
+/// The facts with `Mary Event 2:` before each: its first word, and how many facts before began with it.
+pub(super) fn with_events(facts: Vec<String>) -> Vec<String> {
+    let mut events: HashMap<String, usize> = HashMap::new();
+    let prefixed = |fact: String| {
+        let name = fact.split(' ').next().unwrap_or(&fact);
+        let number = events.entry(name.to_owned()).or_default();
+        let prefixed = event(name, *number, &fact);
+        *number += 1;
+        prefixed
+    };
+    facts.into_iter().map(prefixed).collect()
 }
 
 impl EpisodeSource for Finite<Episode> {
