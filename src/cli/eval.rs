@@ -46,7 +46,8 @@ pub fn run(args: &Eval) -> Result<ExitCode> {
     let settings = settings(args, &models)?;
     let dir = args.out.clone().unwrap_or_else(|| default_dir(benchmark.as_ref(), &settings));
     let mut folder = EvalFolder::open(&dir, &settings)?;
-    let stop = signals::listen(|| terminal::note("stopping after this answer (Ctrl-C again to stop at once)"));
+    let stop =
+        signals::listen(|| terminal::note("stopping after this answer (Ctrl-C again to stop at once)"));
     let progress = EvalProgress::new(stop);
     let found = evaluate(&models, benchmark.as_ref(), &grid, &mut folder, &progress)?;
     progress.close();

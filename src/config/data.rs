@@ -24,6 +24,19 @@ pub enum Task {
     Babi,
 }
 
+impl Task {
+    /// Its name, as in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Qa1 => "qa1",
+            Self::Qa2 => "qa2",
+            Self::Qa3 => "qa3",
+            Self::Files => "files",
+            Self::Babi => "babi",
+        }
+    }
+}
+
 /// Where background sentences come from: written as `"built-in"`, `"none"`, or the path of a text file or
 /// of a folder of `.txt` files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ pub mod world;
 
 pub use context::{Context, ContextFormat};
 pub use encoder::{EncodedEpisode, EncodedQuery, Encoder};
-pub use source::open;
+pub use source::{open, open_at};
 
 use crate::Result;
 

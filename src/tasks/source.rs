@@ -31,16 +31,31 @@ pub fn open(
     multiple: usize,
     seed: u64,
 ) -> Result<Box<dyn EpisodeSource>> {
+    open_at(config, tokenizer, split, multiple, Position::Random, seed)
+}
+
+/// As [`open`], with the facts in a part of the context; the facts and the background stay the same.
+///
+/// # Errors
+/// As [`open`]; a part of contexts that come as they are.
+pub fn open_at(
+    config: &DataConfig,
+    tokenizer: &Tokenizer,
+    split: Split,
+    multiple: usize,
+    position: Position,
+    seed: u64,
+) -> Result<Box<dyn EpisodeSource>> {
     let asked = match config.task {
-        Task::Files => return open_files(config, split, multiple, seed),
-        Task::Babi => return open_babi(config, tokenizer, split, multiple, seed),
+        Task::Files => return open_files(config, split, (multiple, position), seed),
+        Task::Babi => return open_babi(config, tokenizer, split, (multiple, position), seed),
         Task::Qa1 => Asked::Person,
         Task::Qa2 => Asked::Object,
         Task::Qa3 => Asked::Before,
     };
     let haystack = haystack(config, tokenizer, split, multiple)?;
     let form = StoryForm { asked, questions: config.questions, event_prefix: config.event_prefix };
-    Ok(Box::new(Generated { world: config.world, form, haystack, split, seed }))
+    Ok(Box::new(Generated { world: config.world, form, haystack, position, split, seed }))
 }
 
 fn haystack(config: &DataConfig, tokenizer: &Tokenizer, split: Split, multiple: usize) -> Result<Haystack> {
@@ -63,6 +78,7 @@ struct Generated {
     world: WorldConfig,
     form: StoryForm,
     haystack: Haystack,
+    position: Position,
     split: Split,
     seed: u64,
 }
@@ -75,7 +91,7 @@ impl EpisodeSource for Generated {
     fn episode(&self, index: u64) -> Result<Episode> {
         let story = tell(&self.world, self.form, &mut stream(self.seed, self.split, Purpose::Facts, index))?;
         let mut rng = stream(self.seed, self.split, Purpose::Background, index);
-        let context = self.haystack.hide(&story.facts, Position::Random, &mut rng)?;
+        let context = self.haystack.hide(&story.facts, self.position, &mut rng)?;
         let task = match self.form.asked {
             Asked::Person => "qa1",
             Asked::Object => "qa2",
@@ -96,6 +112,7 @@ struct Hidden {
 struct Babi {
     questions: Finite<Hidden>,
     haystack: Haystack,
+    position: Position,
 }
 
 impl EpisodeSource for Babi {
@@ -106,7 +123,7 @@ impl EpisodeSource for Babi {
     fn episode(&self, index: u64) -> Result<Episode> {
         let hidden = self.questions.get(index)?;
         let mut rng = stream(self.questions.seed, self.questions.split, Purpose::Background, index);
-        let context = self.haystack.hide(&hidden.facts, Position::Random, &mut rng)?;
+        let context = self.haystack.hide(&hidden.facts, self.position, &mut rng)?;
         Ok(Episode { name: hidden.name.clone(), documents: vec![context], qa: vec![hidden.qa.clone()] })
     }
 }
@@ -115,7 +132,7 @@ fn open_babi(
     config: &DataConfig,
     tokenizer: &Tokenizer,
     split: Split,
-    multiple: usize,
+    (multiple, position): (usize, Position),
     seed: u64,
 ) -> Result<Box<dyn EpisodeSource>> {
     let read = |path: &Path| -> Result<Vec<(u64, Vec<Hidden>)>> {
@@ -125,7 +142,7 @@ fn open_babi(
     };
     let stories = choose(config, split, read)?;
     let questions = Finite::new(stories.into_iter().flatten().collect(), split, seed);
-    Ok(Box::new(Babi { questions, haystack: haystack(config, tokenizer, split, multiple)? }))
+    Ok(Box::new(Babi { questions, haystack: haystack(config, tokenizer, split, multiple)?, position }))
 }
 
 fn story_key(story: &babi::BabiStory) -> u64 {
@@ -175,11 +192,15 @@ impl EpisodeSource for Finite<Episode> {
 fn open_files(
     config: &DataConfig,
     split: Split,
-    multiple: usize,
+    (multiple, position): (usize, Position),
     seed: u64,
 ) -> Result<Box<dyn EpisodeSource>> {
     if multiple != 1 {
         let reason = "contexts of JSONL files cannot be lengthened: evaluate at multiples = [1]";
+        return Err(Error::Invalid(reason.into()));
+    }
+    if position != Position::Random {
+        let reason = "contexts of JSONL files come as they are: leave the position at random";
         return Err(Error::Invalid(reason.into()));
     }
     let read = |path: &Path| -> Result<Vec<(u64, Episode)>> {

@@ -9,9 +9,7 @@ use std::{
 use crate::{
     error::{Error, Result},
     eval::{Method, SampleRecord},
-    report::{
-        Evaluation, Prediction, PromptSettings, predictions_file, write_predictions,
-    },
+    report::{Evaluation, Prediction, PromptSettings, predictions_file, write_predictions},
     tasks::benchmark::{Cell, Metric, Position},
 };
 
