@@ -56,8 +56,8 @@ pub enum Error {
         /// What is wrong with the line.
         reason: String,
     },
-    /// A model hub did not deliver.
-    #[error("model `{repo}`: {reason}")]
+    /// A model hub did not deliver a model or a dataset.
+    #[error("hub id `{repo}`: {reason}")]
     Hub {
         /// Hub id, `owner/name`.
         repo: String,

@@ -12,7 +12,7 @@ mod projection;
 mod random;
 mod sampling;
 mod save;
-mod source;
+pub(crate) mod source;
 pub mod tape;
 mod weights;
 

@@ -12,11 +12,11 @@ use super::{CONFIG_FILE, GENERATION_CONFIG_FILE};
 use crate::{Error, Result};
 
 /// How long the hub may take for its first answer.
-const FIRST_ANSWER: Duration = Duration::from_secs(20);
+pub(crate) const FIRST_ANSWER: Duration = Duration::from_secs(20);
 /// Files a base may do without.
 const OPTIONAL: [&str; 2] = ["tokenizer_config.json", GENERATION_CONFIG_FILE];
 const TOKENIZER: &str = "tokenizer.json";
-const MAIN: &str = "main";
+pub(crate) const MAIN: &str = "main";
 
 /// How to reach a hub; the command line fills it from the environment.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub fn resolve(base: &str, revision: Option<&str>, offline: bool, hub: &HubSetti
 }
 
 /// Whether a base is written as a hub id: `owner/name` of letters, digits, `-`, `_` and `.`.
-fn is_hub_id(base: &str) -> bool {
+pub(crate) fn is_hub_id(base: &str) -> bool {
     let plain = |part: &str| {
         let chars_fit = part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         chars_fit && part.starts_with(|c: char| c.is_ascii_alphanumeric()) && !part.contains("..")
@@ -116,12 +116,7 @@ fn read_shards(index: &Path) -> Result<Vec<String>> {
 /// Downloads on a thread of its own. The client has no time limit and its own assertions on what a hub
 /// answers; so the wait for the first answer can be given up here, and a panic there is an error here.
 fn download(base: &str, repo: Repo, hub: &HubSettings) -> Result<PathBuf> {
-    let mut builder = ApiBuilder::from_cache(Cache::new(hub.cache_dir.clone())).with_progress(false);
-    builder = builder.with_retries(2).with_token(hub.token.clone());
-    if let Some(endpoint) = &hub.endpoint {
-        builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
-    }
-    let api = builder.build().map_err(|e| failed(base, CONFIG_FILE, &e))?.repo(repo);
+    let api = client(hub, repo).map_err(|e| failed(base, CONFIG_FILE, &e))?;
     let (sender, receiver) = mpsc::channel();
     let name = base.to_owned();
     std::thread::spawn(move || {
@@ -140,6 +135,16 @@ fn download(base: &str, repo: Repo, hub: &HubSettings) -> Result<PathBuf> {
         Err(RecvTimeoutError::Disconnected) => Err(lost(RecvError)),
         Ok(_) => receiver.recv().map_err(lost)?.unwrap_or_else(|| Err(lost(RecvError))),
     }
+}
+
+/// A client for one repository.
+pub(crate) fn client(hub: &HubSettings, repo: Repo) -> std::result::Result<ApiRepo, ApiError> {
+    let mut builder = ApiBuilder::from_cache(Cache::new(hub.cache_dir.clone())).with_progress(false);
+    builder = builder.with_retries(2).with_token(hub.token.clone());
+    if let Some(endpoint) = &hub.endpoint {
+        builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
+    }
+    Ok(builder.build()?.repo(repo))
 }
 
 fn fetch(base: &str, api: &ApiRepo, file: &str) -> Result<PathBuf> {
@@ -165,11 +170,12 @@ fn fetch_rest(base: &str, api: &ApiRepo, config: &Path) -> Result<PathBuf> {
     config.parent().map(Path::to_owned).ok_or_else(|| hub_error(base, "the cache has no folder".to_owned()))
 }
 
-const WITHOUT_HUB: &str = "check the network and HF_ENDPOINT, or give a local folder as the base";
+pub(crate) const WITHOUT_HUB: &str = "check the network and HF_ENDPOINT, or give a local folder";
 
-fn failed(base: &str, file: &str, error: &ApiError) -> Error {
+/// The error of a file that the hub did not deliver, with what to do about it.
+pub(crate) fn failed(base: &str, file: &str, error: &ApiError) -> Error {
     let advice = match status(error) {
-        Some(401 | 403) => "the model is private or gated, or its name is wrong: set HF_TOKEN".to_owned(),
+        Some(401 | 403) => "it is private or gated, or its name is wrong: set HF_TOKEN".to_owned(),
         Some(404) => "the hub does not have it: check the name and the revision".to_owned(),
         _ => WITHOUT_HUB.to_owned(),
     };
@@ -184,6 +190,6 @@ fn status(error: &ApiError) -> Option<u16> {
     rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
 }
 
-fn hub_error(repo: &str, reason: String) -> Error {
+pub(crate) fn hub_error(repo: &str, reason: String) -> Error {
     Error::Hub { repo: repo.to_owned(), reason }
 }

@@ -7,6 +7,7 @@
 pub mod babi;
 pub mod background;
 pub mod benchmark;
+pub mod benchmarks;
 mod built_in;
 mod context;
 pub mod corpus;

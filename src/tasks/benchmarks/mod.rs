@@ -1,0 +1,40 @@
+//! The benchmarks that `perk eval` asks: one module each.
+
+pub mod babilong;
+mod dataset;
+pub mod files;
+pub mod multi_doc;
+mod records;
+
+pub use babilong::{Babilong, BabilongSource};
+pub use files::Files;
+
+use super::benchmark::{Cell, Position};
+use crate::{Error, Result};
+
+/// Refuses a subtask that is not among those there are.
+fn known(cell: &Cell, benchmark: &str, subtasks: &[String]) -> Result<()> {
+    if subtasks.contains(&cell.subtask) {
+        return Ok(());
+    }
+    let there = subtasks.join(", ");
+    Err(Error::Invalid(format!("{benchmark} has no subtask `{}`: it has {there}", cell.subtask)))
+}
+
+/// Refuses a position where contexts are as they were written.
+fn as_written(cell: &Cell, benchmark: &str) -> Result<()> {
+    if cell.position == Position::Random {
+        return Ok(());
+    }
+    let reason = format!(
+        "{benchmark}: position {} is not possible, since these contexts come as they are: ask for random",
+        cell.position.name()
+    );
+    Err(Error::Invalid(reason))
+}
+
+/// The error of an index behind the last sample.
+fn beyond(cell: &Cell, benchmark: &str, index: usize, count: usize) -> Error {
+    let subtask = &cell.subtask;
+    Error::Invalid(format!("{benchmark} {subtask}: no sample {index} (from 0) among {count}"))
+}

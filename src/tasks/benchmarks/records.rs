@@ -1,0 +1,188 @@
+//! Rows of data files: JSON arrays, JSON lines and Parquet.
+
+use std::fs::File;
+use std::path::Path;
+
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use serde_json::{Deserializer, Map, Value};
+
+use crate::{Error, Result};
+
+/// A row by the names of its columns.
+pub(super) type Row = Map<String, Value>;
+/// Or what is wrong with a row.
+pub(super) type Parsed<T> = std::result::Result<T, String>;
+
+/// Reads the rows of a file and makes something of each.
+///
+/// Names that end in `.parquet` are Parquet files, all others JSON: an array of objects, objects one after
+/// another (JSON lines), or one object that holds the array in its field `wrapper`.
+///
+/// # Errors
+/// With file, row number from 1, and reason: what is neither, a row that is no object, what `make` refuses; a
+/// file without rows.
+pub(super) fn read<T>(path: &Path, wrapper: Option<&str>, make: impl Fn(Row) -> Parsed<T>) -> Result<Vec<T>> {
+    let values = if path.extension().is_some_and(|e| e == "parquet") {
+        parquet_rows(path)?
+    } else {
+        json_rows(path, wrapper)?
+    };
+    let row = |(index, value): (usize, Value)| match value {
+        Value::Object(row) => make(row).map_err(|reason| fault(path, index, &reason)),
+        _ => Err(fault(path, index, "not a JSON object")),
+    };
+    let rows = values.into_iter().enumerate().map(row).collect::<Result<Vec<T>>>()?;
+    if rows.is_empty() {
+        return Err(Error::file(path, "no rows"));
+    }
+    Ok(rows)
+}
+
+/// The error of the row of this index, which people count from 1.
+fn fault(path: &Path, index: usize, reason: &str) -> Error {
+    Error::file(path, format!("row {}: {reason}", index + 1))
+}
+
+fn json_rows(path: &Path, wrapper: Option<&str>) -> Result<Vec<Value>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    if text.starts_with('[') {
+        return serde_json::from_str(text).map_err(|e| Error::file(path, format!("not a JSON array: {e}")));
+    }
+    let mut values = Vec::new();
+    for value in Deserializer::from_str(text).into_iter::<Value>() {
+        values.push(value.map_err(|e| fault(path, values.len(), &format!("not JSON: {e}")))?);
+    }
+    if let (Some(name), [Value::Object(object)]) = (wrapper, values.as_mut_slice())
+        && let Some(Value::Array(wrapped)) = object.remove(name)
+    {
+        return Ok(wrapped);
+    }
+    Ok(values)
+}
+
+fn parquet_rows(path: &Path) -> Result<Vec<Value>> {
+    let broken = |e| Error::file(path, format!("not a Parquet file that can be read: {e}"));
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let reader = SerializedFileReader::new(file).map_err(broken)?;
+    let mut values = Vec::new();
+    for row in reader.get_row_iter(None).map_err(broken)? {
+        values.push(row.map_err(broken)?.to_json_value());
+    }
+    Ok(values)
+}
+
+/// The column, whatever the case of its first letter: TriviaQA's own files say `Question`, copies of them
+/// `question`.
+pub(super) fn take(row: &mut Row, name: &str) -> Parsed<Value> {
+    let mut capital = name.to_owned();
+    capital[..1].make_ascii_uppercase();
+    let value = row.remove(name).or_else(|| row.remove(&capital));
+    value.ok_or_else(|| format!("no `{name}`"))
+}
+
+/// A text that is not blank, as it is.
+pub(super) fn take_text(row: &mut Row, name: &str) -> Parsed<String> {
+    text(take(row, name)?, name)
+}
+
+/// The value as a text that is not blank; `name` says in messages what it is.
+pub(super) fn text(value: Value, name: &str) -> Parsed<String> {
+    match value {
+        Value::String(text) if !text.trim().is_empty() => Ok(text),
+        Value::String(_) => Err(format!("`{name}` is empty")),
+        _ => Err(format!("`{name}` is not a string")),
+    }
+}
+
+/// The value as a list.
+pub(super) fn list(value: Value, name: &str) -> Parsed<Vec<Value>> {
+    match value {
+        Value::Array(list) => Ok(list),
+        _ => Err(format!("`{name}` is not a list")),
+    }
+}
+
+/// The value as a list of texts, none of them blank.
+pub(super) fn texts(value: Value, name: &str) -> Parsed<Vec<String>> {
+    list(value, name)?.into_iter().map(|value| text(value, name)).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use parquet::data_type::{ByteArray, ByteArrayType};
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+
+    /// Writes a Parquet file of text columns.
+    pub(in super::super) fn write_parquet(path: &Path, columns: &[(&str, &[&str])]) {
+        let fields = columns.iter().map(|(name, _)| format!("REQUIRED BYTE_ARRAY {name} (UTF8);"));
+        let schema = format!("message rows {{ {} }}", fields.collect::<String>());
+        let schema = Arc::new(parse_message_type(&schema).unwrap());
+        let compression = parquet::basic::Compression::SNAPPY;
+        let properties = Arc::new(WriterProperties::builder().set_compression(compression).build());
+        let mut writer = SerializedFileWriter::new(File::create(path).unwrap(), schema, properties).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        for (_, texts) in columns {
+            let texts: Vec<ByteArray> = texts.iter().map(|&text| text.into()).collect();
+            let mut column = group.next_column().unwrap().unwrap();
+            column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
+            column.close().unwrap();
+        }
+        group.close().unwrap();
+        writer.close().unwrap();
+    }
+
+    fn read_text(name: &str, bytes: impl AsRef<[u8]>) -> Result<Vec<String>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        read(&path, Some("Data"), |mut row| take_text(&mut row, "a"))
+    }
+
+    #[test]
+    fn arrays_lines_and_wrapped_arrays_are_the_same_rows() {
+        for text in [
+            "[{\"a\": \"x\"}, {\"a\": \"y\", \"b\": 1}]",
+            "\u{feff}{\"a\": \"x\"}\n{\"A\": \"y\"}\n",
+            "{\"Version\": 1,\n\"Data\": [{\"a\": \"x\"},\n {\"a\": \"y\"}]}",
+        ] {
+            assert_eq!(read_text("rows.json", text).unwrap(), ["x", "y"], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_parquet_file_gives_its_columns_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.parquet");
+        write_parquet(&path, &[("b", &["1", "2"]), ("a", &["x", "y ü"])]);
+        let rows = read(&path, None, |mut row| Ok((take_text(&mut row, "a")?, take_text(&mut row, "b")?)));
+        assert_eq!(rows.unwrap(), [("x".into(), "1".into()), ("y ü".to_owned(), "2".to_owned())]);
+    }
+
+    #[test]
+    fn every_bad_file_is_named_with_row_and_reason() {
+        for (name, text, reason) in [
+            ("r.json", "", "r.json: no rows"),
+            ("r.json", "[]", "r.json: no rows"),
+            ("r.json", "[{\"a\": \"x\"}", "r.json: not a JSON array"),
+            ("r.jsonl", "{\"a\": \"x\"}\n{\"a\"}", "r.jsonl: row 2: not JSON"),
+            ("r.json", "[{\"a\": \"x\"}, 3]", "row 2: not a JSON object"),
+            ("r.json", "[{\"b\": \"x\"}]", "row 1: no `a`"),
+            ("r.json", "[{\"a\": \"x\"}, {\"a\": \" \"}]", "row 2: `a` is empty"),
+            ("r.json", "[{\"a\": 3}]", "row 1: `a` is not a string"),
+            ("r.parquet", "PAR1, or not", "r.parquet: not a Parquet file"),
+        ] {
+            let error = read_text(name, text).unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+        assert!(read_text("r.json", [b'[', 0xff]).is_err());
+        let missing = read(Path::new("no/such.parquet"), None, Ok).unwrap_err().to_string();
+        assert!(missing.contains("no/such.parquet"), "{missing}");
+    }
+}
