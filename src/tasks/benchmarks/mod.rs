@@ -3,11 +3,13 @@
 pub mod babilong;
 mod dataset;
 pub mod files;
+mod held_out;
 pub mod multi_doc;
 mod records;
 
 pub use babilong::{Babilong, BabilongSource};
 pub use files::Files;
+pub use held_out::HeldOut;
 
 use super::benchmark::{Cell, Position};
 use crate::{Error, Result};
