@@ -19,7 +19,7 @@ pub fn wilson(right: f64, asked: usize) -> (f64, f64) {
     let centre = (p + z2 / 2.0) / (1.0 + z2);
     let half = Z * (p * (1.0 - p) / n + z2 / (4.0 * n)).sqrt() / (1.0 + z2);
     // Rounding must not leave the share out where it is 0 or 1.
-    ((centre - half).clamp(0.0, p), (centre + half).clamp(p, 1.0))
+    ((centre - half).max(0.0).min(p), (centre + half).max(p).min(1.0))
 }
 
 #[cfg(test)]

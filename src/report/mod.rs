@@ -1,15 +1,25 @@
-//! What a run leaves behind: its folder, its metrics, its result and its table.
+//! What a run leaves behind: its folder, its metrics, its result and its table; and what an evaluation leaves
+//! behind: its result files and its pictures.
 
+mod cost;
+mod evaluation;
+#[cfg(test)]
+mod fixture;
 mod folder;
+mod grid;
 mod journal;
 mod metrics;
 mod peak;
+pub mod pictures;
+mod predictions;
 mod result;
 mod table;
 
+pub use evaluation::Evaluation;
 pub use folder::RunFolder;
 pub use journal::Journal;
 pub use metrics::{EvalRecord, Metrics, StepRecord};
 pub use peak::peak_bytes;
+pub use predictions::{Prediction, PromptSettings, predictions_file, write_predictions};
 pub use result::RunResult;
 pub use table::table;

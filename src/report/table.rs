@@ -31,7 +31,8 @@ fn score(row: Option<&&Row>) -> String {
     share.map_or_else(|| "–".to_owned(), |share| format!("{:.1}%", 100.0 * share))
 }
 
-fn align(cells: &[Vec<String>]) -> String {
+/// Columns of equal width, two spaces apart: the first stands left, the others right.
+pub(super) fn align(cells: &[Vec<String>]) -> String {
     let width = |column: usize| cells.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..cells[0].len()).map(width).collect();
     let mut text = String::new();

@@ -1,0 +1,28 @@
+//! Scores outputs given as JSON lines: a checking aid, see `scripts/check_scorers.py`.
+//!
+//! A line of standard input: `{"task": .., "question": .., "answers": [..], "output": ..}`; a line of standard
+//! output: the scores as JSON. BABILong's decision is made where `task` is not empty.
+
+use std::io::{BufRead, Write};
+
+use perk::{eval::scores, tasks::benchmark::Metric};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Case {
+    task: String,
+    question: String,
+    answers: Vec<String>,
+    output: String,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut out = std::io::stdout().lock();
+    for line in std::io::stdin().lock().lines() {
+        let case: Case = serde_json::from_str(&line?)?;
+        let metric = if case.task.is_empty() { Metric::ExactMatch } else { Metric::Babilong };
+        let scores = scores(metric, &case.task, &case.question, &case.answers, &case.output)?;
+        writeln!(out, "{}", serde_json::to_string(&scores)?)?;
+    }
+    Ok(())
+}

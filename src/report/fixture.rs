@@ -1,0 +1,36 @@
+//! Rows for tests.
+
+use crate::{
+    eval::{CellScore, wilson},
+    tasks::benchmark::{Cell, Length, Metric, Position},
+};
+
+/// A row of 100 samples of which `right` are right, asked at a random position.
+pub(super) fn row(method: &str, subtask: &str, length: Option<Length>, right: usize) -> CellScore {
+    let context_tokens = match length {
+        Some(Length::Tokens(tokens)) => tokens.max(90),
+        Some(Length::Multiple(multiple)) => 80 * multiple,
+        None => 1_234,
+    };
+    CellScore {
+        method: method.to_owned(),
+        cell: Cell { subtask: subtask.to_owned(), length, position: Position::Random },
+        context_tokens,
+        samples: 100,
+        metric: Metric::Babilong,
+        score: right as f64 / 100.0,
+        interval: wilson(right as f64, 100),
+        exact_match: 0.25,
+        f1: 0.5,
+        substring: 0.75,
+        truncated: 1,
+        encode_secs: 2.0,
+        ask_secs: 0.125,
+        peak_bytes: Some(1_500_000_000),
+    }
+}
+
+/// So many thousand tokens.
+pub(super) fn kilo(tokens: usize) -> Option<Length> {
+    Some(Length::Tokens(1_000 * tokens))
+}

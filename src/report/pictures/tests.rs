@@ -1,0 +1,168 @@
+use resvg::tiny_skia::Pixmap;
+
+use super::*;
+use crate::{
+    report::fixture::{kilo, row},
+    tasks::benchmark::{Length, Metric, Position},
+};
+
+fn at(position: Position, mut row: CellScore) -> CellScore {
+    row.cell.position = position;
+    row
+}
+
+/// The texts of a picture, in the order of drawing.
+fn texts(picture: &Picture) -> Vec<&str> {
+    let texts = picture.svg().lines().filter(|line| line.starts_with("<text"));
+    texts.filter_map(|line| line.split_once('>')?.1.strip_suffix("</text>")).collect()
+}
+
+fn pixels(picture: &Picture) -> Pixmap {
+    Pixmap::decode_png(&picture.png().unwrap()).unwrap()
+}
+
+fn size(picture: &Picture) -> (u32, u32) {
+    let side = |name: &str| {
+        let (_, rest) = picture.svg().split_once(&format!(" {name}=\"")).unwrap();
+        rest.split_once('"').unwrap().0.parse::<u32>().unwrap()
+    };
+    (side("width"), side("height"))
+}
+
+fn three_lengths() -> Vec<CellScore> {
+    let cells = [("perk", [99, 96, 91]), ("base", [80, 40, 22])];
+    let rows = cells.into_iter().flat_map(|(method, scores)| {
+        let lengths = [kilo(0), kilo(4), kilo(32)].into_iter().zip(scores);
+        lengths.map(move |(length, right)| row(method, "qa1", length, right))
+    });
+    rows.collect()
+}
+
+#[test]
+fn a_heat_map_names_subtasks_and_lengths_and_shows_scores_and_their_means() {
+    let mut rows = three_lengths();
+    rows.push(row("perk", "qa2", kilo(4), 60));
+    let picture = heat_map(&rows, "perk", Position::Random, "babilong").unwrap();
+    assert_eq!(
+        texts(&picture)[2..],
+        [
+            "0k", "4k", "32k", "mean", "qa1", "99", "96", "91", "95", "qa2", "–", "60", "–", "–", "mean",
+            "–", "78", "–", "–"
+        ]
+    );
+    assert!(picture.svg().contains("babilong"));
+}
+
+#[test]
+fn a_heat_map_of_one_cell_has_no_means() {
+    let picture = heat_map(&[row("perk", "qa1", None, 7)], "perk", Position::Random, "x").unwrap();
+    assert_eq!(texts(&picture)[2..], ["all", "qa1", "7"]);
+}
+
+#[test]
+fn the_picture_over_length_has_a_line_and_a_band_for_each_method_and_labels() {
+    let picture = over_length(&three_lengths(), "a title", Some(1.0 / 6.0)).unwrap();
+    let texts = texts(&picture);
+    for label in ["a title", "perk", "base", "chance", "accuracy (%)", "0k", "4k", "32k", "0", "100"] {
+        assert!(texts.contains(&label), "{label} in {texts:?}");
+    }
+    assert_eq!(picture.svg().matches("fill-opacity=\"0.13\"").count(), 2);
+    assert_eq!(picture.svg().matches("stroke-dasharray").count(), 2, "the line and its key");
+    let guessless = over_length(&three_lengths(), "a title", None).unwrap();
+    assert!(!guessless.svg().contains("chance") && !guessless.svg().contains("stroke-dasharray"));
+}
+
+#[test]
+fn lengths_too_close_for_their_labels_keep_their_points() {
+    let lengths = [10_000, 10_001, 10_002, 20_000].map(|tokens| Some(Length::Tokens(tokens)));
+    let rows = lengths.map(|length| row("perk", "qa1", length, 50));
+    let picture = over_length(&rows, "x", None).unwrap();
+    assert!(texts(&picture).contains(&"20k") && !texts(&picture).contains(&"10001"));
+    assert_eq!(picture.svg().matches("<circle").count(), 5, "four points and the key");
+}
+
+#[test]
+fn the_picture_over_position_has_a_number_for_each_bar() {
+    let positions = [(Position::Post, 71), (Position::Pre, 83), (Position::Mid, 62)];
+    let rows = positions.map(|(position, right)| at(position, row("perk", "qa1", kilo(4), right)));
+    let picture = over_position(&rows, "x", None).unwrap();
+    let texts = texts(&picture);
+    let drawn = ["pre", "83", "mid", "62", "post", "71"];
+    assert_eq!(texts[texts.len() - 6..], drawn, "in the order of positions");
+}
+
+#[test]
+fn a_png_is_twice_as_large_as_its_svg_and_shows_something() {
+    let rows = three_lengths();
+    for picture in [
+        heat_map(&rows, "base", Position::Random, "x").unwrap(),
+        over_length(&rows, "x", Some(0.5)).unwrap(),
+        over_position(&rows, "x", Some(0.5)).unwrap(),
+    ] {
+        let (found, (width, height)) = (pixels(&picture), size(&picture));
+        assert_eq!((found.width(), found.height()), (2 * width, 2 * height));
+        assert!(found.pixels().iter().all(|pixel| pixel.alpha() == 255), "white below all");
+        let ink = found.pixels().iter().filter(|pixel| pixel.red() < 100).count();
+        assert!(ink > 500, "text and lines: {ink} pixels");
+    }
+}
+
+#[test]
+fn text_is_drawn_with_the_embedded_font() {
+    let dark = |title: &str| {
+        let picture = heat_map(&[row("perk", "qa1", None, 50)], "perk", Position::Random, title).unwrap();
+        pixels(&picture).pixels().iter().filter(|pixel| pixel.red() < 100).count()
+    };
+    assert!(dark("MMMM") > dark("M") + 100 && dark("M") > dark(" ") + 30);
+}
+
+#[test]
+fn nothing_to_draw_is_an_error_and_a_lone_score_is_a_picture() {
+    assert!(heat_map(&[], "perk", Position::Random, "x").is_err());
+    assert!(heat_map(&three_lengths(), "icr", Position::Random, "x").is_err());
+    assert!(heat_map(&three_lengths(), "perk", Position::Pre, "x").is_err());
+    assert!(over_length(&[], "x", None).is_err());
+    assert!(over_length(&[row("perk", "qa1", None, 5)], "x", None).is_err());
+    assert!(over_position(&[], "x", None).is_err());
+    let mut lone = row("perk", "qa1", kilo(0), 100);
+    (lone.context_tokens, lone.samples) = (0, 0);
+    pixels(&over_length(&[lone.clone()], "x", None).unwrap());
+    pixels(&over_position(&[lone], "x", None).unwrap());
+}
+
+#[test]
+fn names_with_markup_signs_and_scores_that_are_no_numbers_do_no_harm() {
+    let mut odd = row("a<b>&\"c\"", "q&a\u{7}<1>", kilo(1), 50);
+    (odd.score, odd.interval) = (f64::NAN, (f64::NAN, f64::INFINITY));
+    let rows = [odd, row("perk", "qa1", kilo(1), 50)];
+    pixels(&heat_map(&rows, "a<b>&\"c\"", Position::Random, "<title> & more").unwrap());
+    pixels(&over_length(&rows, "<title>", Some(f64::NAN)).unwrap());
+    pixels(&over_position(&rows, "<title>", Some(2.0)).unwrap());
+}
+
+#[test]
+fn an_evaluation_writes_the_pictures_that_its_rows_allow() {
+    let room = tempfile::tempdir().unwrap();
+    let mut rows = three_lengths();
+    rows.push(at(Position::Pre, row("ft-icr", "qa1", None, 40)));
+    let evaluation = Evaluation {
+        benchmark: "babilong".to_owned(),
+        metric: Metric::Babilong,
+        seed: 1,
+        chance: None,
+        rows,
+        version: String::new(),
+    };
+    let paths = evaluation.write_pictures(room.path()).unwrap();
+    let stem = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let svgs: Vec<String> = paths.iter().map(stem).filter(|name| name.ends_with(".svg")).collect();
+    let expected = [
+        "heat_map_perk_random.svg",
+        "heat_map_base_random.svg",
+        "heat_map_ft-icr_pre.svg",
+        "over_length_random.svg",
+        "over_position.svg",
+    ];
+    assert_eq!(svgs, expected);
+    assert!(paths.len() == 10 && paths.iter().all(|path| path.exists()));
+}
