@@ -8,6 +8,7 @@ mod records;
 
 pub use babilong::{Babilong, BabilongSource};
 pub use files::Files;
+pub use multi_doc::MultiDoc;
 
 use super::benchmark::{Cell, Position};
 use crate::{Error, Result};
