@@ -70,8 +70,17 @@ impl Source {
                 Box::new(StudentRecords::new(tokenizer.clone(), seed))
             }
             Name::ApiRetrieval => Box::new(ApiRetrieval::open(self.some_data()?, tokenizer.clone(), seed)?),
-            Name::Hotpotqa => Box::new(MultiDoc::hotpotqa(self.some_data()?, tokenizer.clone(), seed)?),
-            Name::Triviaqa => Box::new(MultiDoc::triviaqa(self.some_data()?, tokenizer.clone(), seed)?),
+            Name::Hotpotqa => Box::new(MultiDoc::hotpotqa(self.one_file()?, tokenizer, seed)?),
+            Name::Triviaqa => {
+                let (path, evidence) = match self.some_data()? {
+                    [path] => (path, None),
+                    [path, evidence] => (path, Some(evidence.as_path())),
+                    _ => {
+                        return Err(Error::Invalid("triviaqa has a file and a folder of evidence".to_owned()));
+                    }
+                };
+                Box::new(MultiDoc::triviaqa(path, evidence, tokenizer, seed)?)
+            }
             Name::Files => Box::new(Files::open(self.some_data()?)?),
             Name::HeldOut => {
                 self.refuse_data("is what the checkpoint's own configuration holds out")?;
@@ -101,6 +110,16 @@ impl Source {
         match self.data.as_slice() {
             [] => Err(Error::Invalid("this benchmark needs --data with its files".to_owned())),
             data => Ok(data),
+        }
+    }
+
+    fn one_file(&self) -> Result<&Path> {
+        match self.some_data()? {
+            [path] => Ok(path),
+            [_, second, ..] => {
+                Err(Error::file(second, "this benchmark has one file of data; this is a second"))
+            }
+            [] => Err(Error::Invalid("no data".to_owned())),
         }
     }
 

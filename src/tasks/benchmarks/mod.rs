@@ -10,6 +10,7 @@ mod records;
 pub use babilong::{Babilong, BabilongSource};
 pub use files::Files;
 pub use held_out::HeldOut;
+pub use multi_doc::MultiDoc;
 
 use super::benchmark::{Cell, Position};
 use crate::{Error, Result};

@@ -1,0 +1,231 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::text::word_level;
+
+/// One word, one token.
+fn tokenizer() -> Tokenizer {
+    let folder = tempfile::tempdir().unwrap();
+    word_level::save(folder.path(), ["unknown words are one token each"]).unwrap();
+    Tokenizer::from_folder(folder.path(), None).unwrap()
+}
+
+/// A question of four documents, of which the second and the last support the answer.
+fn hotpot_row(number: usize) -> Value {
+    let paragraph = |letter| json!([format!("{letter}{number}"), [format!("{letter} one."), " Two.", ""]]);
+    json!({
+        "_id": "x", "question": format!("Question {number}?"), "answer": format!("answer {number}"),
+        "context": (["A", "B", "C", "D"].map(paragraph)),
+        "supporting_facts": [[format!("B{number}"), 0], [format!("D{number}"), 7], [format!("B{number}"), 1]],
+    })
+}
+
+fn file(rows: &Value) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
+    std::fs::write(file.path(), rows.to_string()).unwrap();
+    file
+}
+
+fn hotpot(rows: Value) -> Result<MultiDoc> {
+    MultiDoc::hotpotqa(file(&rows).path(), &tokenizer(), 1)
+}
+
+fn trivia(rows: Value, evidence: Option<&Path>) -> Result<MultiDoc> {
+    MultiDoc::triviaqa(file(&rows).path(), evidence, &tokenizer(), 1)
+}
+
+fn cell(subtask: &str, tokens: Option<usize>, position: Position) -> Cell {
+    Cell { subtask: subtask.into(), length: tokens.map(Length::Tokens), position }
+}
+
+fn titles(benchmark: &MultiDoc, tokens: Option<usize>, position: Position) -> Vec<String> {
+    let sample = benchmark.sample(&cell(benchmark.name, tokens, position), 0).unwrap();
+    sample.documents.iter().map(|d| d.split_once('\n').unwrap().0.to_owned()).collect()
+}
+
+#[test]
+fn without_a_length_the_documents_are_the_questions_own_and_supporting_ones_go_where_wanted() {
+    let benchmark = hotpot(json!([hotpot_row(0), hotpot_row(1)])).unwrap();
+    let random = cell("hotpotqa", None, Position::Random);
+    assert_eq!(benchmark.count(&random).unwrap(), Some(2));
+    let sample = benchmark.sample(&random, 0).unwrap();
+    assert_eq!(sample.documents[0], "A0\nA one. Two.");
+    assert_eq!((sample.question.as_str(), sample.answers), ("Question 0?", vec!["answer 0".to_owned()]));
+    assert!(sample.name.ends_with(".json:1"), "{}", sample.name);
+    for (position, expected) in [
+        (Position::Random, ["A0", "B0", "C0", "D0"]),
+        (Position::Pre, ["B0", "D0", "A0", "C0"]),
+        (Position::Mid, ["A0", "B0", "D0", "C0"]),
+        (Position::Post, ["A0", "C0", "B0", "D0"]),
+    ] {
+        assert_eq!(titles(&benchmark, None, position), expected, "{position:?}");
+    }
+    assert_eq!((benchmark.subtasks(), benchmark.metric()), (vec!["hotpotqa".to_owned()], Metric::Substring));
+}
+
+#[test]
+fn with_a_length_documents_of_other_questions_fill_the_context() {
+    let rows: Vec<Value> = (0..20).map(hotpot_row).collect();
+    let benchmark = hotpot(json!(rows)).unwrap();
+    // Eight tokens a document, of which a digit is one: A, 0 and A, one, ., Two, . are seven or eight.
+    assert_eq!(titles(&benchmark, Some(0), Position::Random), ["B0", "D0"]);
+    let all = titles(&benchmark, Some(200), Position::Pre);
+    assert_eq!(all[..2], ["B0", "D0"]);
+    assert!(all.len() > 15 && all.contains(&"A0".to_owned()) && all.contains(&"C0".to_owned()), "{all:?}");
+    let set = |position| titles(&benchmark, Some(200), position).into_iter().collect::<HashSet<_>>();
+    for position in Position::ALL {
+        let sample = benchmark.sample(&cell("hotpotqa", Some(200), position), 0).unwrap();
+        let count = |text: &String| tokenizer().encode(&format!("\n{text}")).unwrap().len();
+        let tokens: usize = sample.documents.iter().map(count).sum();
+        assert!((190..=200).contains(&tokens), "{tokens}");
+        assert_eq!(set(position).len(), all.len(), "no document twice");
+        assert_eq!(set(position), all.iter().cloned().collect(), "{position:?}");
+    }
+    let places = |position| {
+        let titles = titles(&benchmark, Some(200), position);
+        ["B0", "D0"].map(|title| titles.iter().position(|t| t == title).unwrap())
+    };
+    assert_eq!(places(Position::Post), [all.len() - 2, all.len() - 1]);
+    assert_eq!(places(Position::Mid)[0], (all.len() - 2) / 2);
+    assert!(places(Position::Random).is_sorted());
+}
+
+#[test]
+fn the_hubs_form_of_columns_is_the_same_question() {
+    let mut row = hotpot_row(0);
+    row["context"] = json!({
+        "title": ["A0", "B0", "C0", "D0"],
+        "sentences": (["A", "B", "C", "D"].map(|letter| [format!("{letter} one."), " Two.".to_owned()])),
+    });
+    row["supporting_facts"] = json!({"title": ["B0", "D0"], "sent_id": [0, 7]});
+    let benchmark = hotpot(json!([row])).unwrap();
+    assert_eq!(benchmark.questions, hotpot(json!([hotpot_row(0)])).unwrap().questions);
+}
+
+#[test]
+fn cells_that_are_not_possible_are_refused_with_a_reason() {
+    let benchmark = hotpot(json!([hotpot_row(0)])).unwrap();
+    let message = |cell: Cell, index| benchmark.sample(&cell, index).unwrap_err().to_string();
+    assert!(message(cell("qa1", None, Position::Pre), 0).contains("no subtask `qa1`: it has hotpotqa"));
+    assert!(message(cell("hotpotqa", None, Position::Pre), 1).contains("no sample 1 (from 0) among 1"));
+    let multiple = Cell { length: Some(Length::Multiple(2)), ..cell("hotpotqa", None, Position::Pre) };
+    assert!(message(multiple, 0).contains("length 2x is not possible"));
+    let error = message(cell("hotpotqa", Some(5_000), Position::Pre), 0);
+    assert!(error.contains(".json") && error.contains("do not fill a context of 5000 tokens"), "{error}");
+}
+
+#[test]
+fn malformed_rows_of_hotpotqa_are_named_with_row_and_field() {
+    let with = |field: &str, value: Value| {
+        let mut row = hotpot_row(1);
+        row[field] = value;
+        row
+    };
+    for (row, reason) in [
+        (json!({"question": "Q?"}), "no `answer`"),
+        (with("question", json!("")), "`question` is empty"),
+        (with("answer", json!(3)), "`answer` is not a string"),
+        (with("context", json!([])), "`context` has no document"),
+        (with("context", json!("text")), "`context` is not a list"),
+        (with("context", json!([["B1"]])), "not a pair of title and sentences"),
+        (with("context", json!([["B1", "text"]])), "`context.sentences` is not a list"),
+        (with("context", json!([["B1", [3]]])), "`context.sentences` is not a list of strings"),
+        (with("context", json!({"title": ["B1"]})), "`context` has no `sentences`"),
+        (with("context", json!({"title": ["B1"], "sentences": []})), "1 of `title` and 0 of `sentences`"),
+        (with("supporting_facts", json!([["E", 0]])), "no document of `context` is called `E`"),
+        (with("supporting_facts", json!([])), "`supporting_facts` is empty"),
+    ] {
+        let error = hotpot(json!([hotpot_row(0), row])).err().unwrap().to_string();
+        assert!(error.contains(".json: row 2: ") && error.contains(reason), "{error}");
+    }
+}
+
+fn trivia_row() -> Value {
+    json!({
+        "question": "Who?", "answer": {"value": "Ann", "aliases": ["Ann", "Anna"], "type": "x"},
+        "entity_pages": {"title": ["P"], "filename": ["P.txt"], "wiki_context": ["Page text.\n"]},
+        "search_results": [{"title": "S", "search_context": "Found."}, {"title": "T", "search_context": ""}],
+    })
+}
+
+#[test]
+fn triviaqa_rows_hold_their_texts_and_answers_have_aliases() {
+    let benchmark = trivia(json!([trivia_row()]), None).unwrap();
+    let sample = benchmark.sample(&cell("triviaqa", None, Position::Random), 0).unwrap();
+    assert_eq!(sample.documents, ["P\nPage text.", "S\nFound."]);
+    assert_eq!((sample.question.as_str(), sample.answers), ("Who?", vec!["Ann".to_owned(), "Anna".into()]));
+}
+
+#[test]
+fn official_triviaqa_takes_its_texts_from_the_evidence_folder() {
+    let evidence = tempfile::tempdir().unwrap();
+    for (folder, name, text) in
+        [("wikipedia", "Ann.txt", "\u{feff}Ann was.\n"), ("web", "1/2.txt", "Web text.")]
+    {
+        let path = evidence.path().join(folder).join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let row = |page: &str| {
+        json!({
+            "Question": "Who?", "QuestionId": "q", "Answer": {"Value": "Ann", "Aliases": ["Anna"]},
+            "EntityPages": [{"Title": "Ann", "Filename": page, "DocSource": "TagMe"}],
+            "SearchResults": [{"Title": "Web", "Filename": "1/2.txt", "Url": "u"}],
+        })
+    };
+    let rows = json!({"Version": 1.0, "Data": [row("Ann.txt"), row("gone.txt")]});
+    let benchmark = trivia(rows.clone(), Some(evidence.path())).unwrap();
+    let random = cell("triviaqa", None, Position::Random);
+    assert_eq!(benchmark.sample(&random, 0).unwrap().documents, ["Ann\nAnn was.", "Web\nWeb text."]);
+    let error = benchmark.sample(&random, 1).unwrap_err().to_string();
+    assert!(error.contains("wikipedia/gone.txt"), "{error}");
+    let error = trivia(rows, None).err().unwrap().to_string();
+    assert!(
+        error.contains("row 1: entity_pages[0]: the text is in a file of the evidence folder"),
+        "{error}"
+    );
+    let outside = trivia(json!({"Data": [row("../../x")]}), Some(evidence.path())).err().unwrap().to_string();
+    assert!(outside.contains("leads out of"), "{outside}");
+}
+
+#[test]
+fn malformed_rows_of_triviaqa_are_named_with_row_and_field() {
+    let with = |field: &str, value: Value| {
+        let mut row = trivia_row();
+        row[field] = value;
+        row
+    };
+    for (row, reason) in [
+        (with("answer", json!("Ann")), "`answer` is not an object"),
+        (with("answer", json!({"aliases": []})), "answer: no `value`"),
+        (with("answer", json!({"value": "Ann", "aliases": "Anna"})), "`answer.aliases` is not a list"),
+        (with("question", json!(null)), "`question` is not a string"),
+        (with("entity_pages", json!(["P"])), "`entity_pages` has an entry that is not an object"),
+        (with("entity_pages", json!("P")), "`entity_pages` is not a list"),
+        (with("search_results", json!([{"search_context": "t"}])), "search_results[0]: no `title`"),
+        (with("search_results", json!([{"title": "S"}])), "neither `search_context` nor `filename`"),
+        (with("entity_pages", json!({"title": ["P"], "wiki_context": []})), "has 0 entries, others 1"),
+        (json!({"question": "Who?", "answer": {"value": "Ann"}, "entity_pages": []}), "no documents in"),
+    ] {
+        let error = trivia(json!([trivia_row(), row]), None).err().unwrap().to_string();
+        assert!(error.contains(".json: row 2: ") && error.contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn a_hundred_real_questions_of_hotpotqa_are_read_and_lengthened() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/qa/hotpotqa/train_100.json");
+    if !path.is_file() {
+        println!("skipped: {} is missing", path.display());
+        return;
+    }
+    let benchmark = MultiDoc::hotpotqa(&path, &tokenizer(), 1).unwrap();
+    let cell = |tokens| cell("hotpotqa", tokens, Position::Mid);
+    assert_eq!(benchmark.count(&cell(None)).unwrap(), Some(100));
+    let own = benchmark.sample(&cell(None), 0).unwrap();
+    assert_eq!((own.question.as_str(), own.documents.len()), ("If Gallu is a demon Lilu is what?", 10));
+    let long = benchmark.sample(&cell(Some(8_000)), 0).unwrap();
+    let tokens = tokenizer().encode(&long.documents.join("\n")).unwrap().len();
+    assert!((7_900..=8_000).contains(&tokens), "{tokens}");
+    assert!(own.documents.iter().all(|document| long.documents.contains(document)));
+}
