@@ -1,4 +1,4 @@
-//! `perk pretrain`: a small base from nothing, by next-token prediction on packed documents.
+//! `perk pretrain`: a small base from nothing, by next-token prediction on documents.
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
@@ -45,7 +45,7 @@ pub trait PretrainObserver {
     fn step(&mut self, done: &PretrainStep) -> Result<()>;
 }
 
-/// Trains a base of the configured shape on `documents`, packed one after another with `end_token` between.
+/// Trains a base of the configured shape on `documents`, each followed by `end_token`.
 ///
 /// A pure function of its arguments. `vocab_size` is the tokenizer's.
 ///
@@ -63,9 +63,9 @@ pub fn pretrain(
     let device = Device::Cpu;
     let start = Decoder::random(&shape, config.train.seed, DType::F32, DType::F32, &device)?;
     let mut trainer = Trainer::new(&start, &config.train)?;
-    let mut tokens = Packed { documents, end_token, next: 0, waiting: Vec::new() };
+    let mut rows = Rows { documents, end_token, next: 0 };
     for step in 0..config.train.steps {
-        let done = trainer.step(step, &tokens.batch(&config.train, vocab_size, &device)?)?;
+        let done = trainer.step(step, &rows.batch(&config.train, vocab_size, &device)?)?;
         observer.step(&done)?;
     }
     trainer.finish()
@@ -95,43 +95,56 @@ struct Batch {
     inputs: Tensor,
     /// The next tokens, `(B · S)`.
     targets: Tensor,
-    /// Their weights, of sum 1, `(B · S)`.
+    /// Their weights, of sum 1, `(B · S)`; 0 for what fills a row up.
     weights: Tensor,
 }
 
-/// Documents laid end to end.
-struct Packed<'a> {
+/// Documents, one a row: what is learned is to read a document from its start, without the tail of another
+/// before it, whose people have the same names.
+struct Rows<'a> {
     documents: Documents<'a>,
     end_token: u32,
     next: u64,
-    waiting: Vec<WeightedToken>,
 }
 
-impl Packed<'_> {
-    /// The next batch. Rows overlap in one token, so that every token is predicted once.
+impl Rows<'_> {
+    /// The next documents, each with the end token, cut to the configured length. Shorter ones are filled up
+    /// with tokens that are not predicted.
     fn batch(&mut self, train: &PretrainTraining, vocab_size: usize, device: &Device) -> Result<Batch> {
-        let (batch, len) = (train.batch, train.sequence_tokens);
-        let needed = batch * len + 1;
-        while self.waiting.len() < needed {
-            let document = (self.documents)(self.next)?;
-            if let Some(token) = document.iter().find(|t| t.token as usize >= vocab_size) {
-                let (index, found) = (self.next, token.token);
-                let reason = format!("document {index} has token {found}, beyond the {vocab_size} known");
-                return Err(Error::Invalid(reason));
-            }
-            self.waiting.extend(document);
-            self.waiting.push(WeightedToken { token: self.end_token, weight: 1.0 });
-            self.next += 1;
+        let rows = (0..train.batch).map(|_| self.row(train.sequence_tokens, vocab_size));
+        let rows = rows.collect::<Result<Vec<_>>>()?;
+        let len = rows.iter().map(Vec::len).max().unwrap_or(0) - 1;
+        let filler = WeightedToken { token: self.end_token, weight: 0.0 };
+        let at = |row: &[WeightedToken], i: usize| row.get(i).copied().unwrap_or(filler);
+        let cells = |shift| rows.iter().flat_map(move |row| (0..len).map(move |i| at(row, i + shift)));
+        let sum: f64 = cells(1).map(|t| t.weight).sum();
+        let inputs: Vec<u32> = cells(0).map(|t| t.token).collect();
+        let targets: Vec<u32> = cells(1).map(|t| t.token).collect();
+        let weights: Vec<f32> = cells(1).map(|t| (t.weight / sum) as f32).collect();
+        Ok(Batch {
+            inputs: Tensor::from_vec(inputs, (train.batch, len), device)?,
+            targets: Tensor::from_vec(targets, train.batch * len, device)?,
+            weights: Tensor::from_vec(weights, train.batch * len, device)?,
+        })
+    }
+
+    /// The next document with the end token.
+    fn row(&mut self, most_tokens: usize, vocab_size: usize) -> Result<Vec<WeightedToken>> {
+        let index = self.next;
+        self.next += 1;
+        let mut document = (self.documents)(index)?;
+        if document.is_empty() {
+            return Err(Error::Invalid(format!("document {index} has no tokens")));
         }
-        let tokens: Vec<u32> = self.waiting[..needed].iter().map(|t| t.token).collect();
-        let predicted = &self.waiting[1..needed];
-        let sum: f64 = predicted.iter().map(|t| t.weight).sum();
-        let weights: Vec<f32> = predicted.iter().map(|t| (t.weight / sum) as f32).collect();
-        let inputs = Tensor::from_slice(&tokens[..needed - 1], (batch, len), device)?;
-        let targets = Tensor::from_slice(&tokens[1..], batch * len, device)?;
-        let weights = Tensor::from_vec(weights, batch * len, device)?;
-        self.waiting.drain(..needed - 1);
-        Ok(Batch { inputs, targets, weights })
+        if let Some(token) = document.iter().find(|t| t.token as usize >= vocab_size) {
+            let found = token.token;
+            let reason = format!("document {index} has token {found}, beyond the {vocab_size} known");
+            return Err(Error::Invalid(reason));
+        }
+        document.push(WeightedToken { token: self.end_token, weight: 1.0 });
+        // One token more than is predicted: the first is only read.
+        document.truncate(most_tokens + 1);
+        Ok(document)
     }
 }
 
@@ -311,16 +324,20 @@ mod tests {
     }
 
     #[test]
-    fn the_tokens_of_a_batch_are_predicted_once_each() {
-        let train = PretrainTraining { batch: 2, sequence_tokens: 4, ..PretrainTraining::default() };
-        let mut packed = Packed { documents: &counting, end_token: 0, next: 0, waiting: Vec::new() };
-        let batch = packed.batch(&train, 10, &Device::Cpu).unwrap();
-        assert_eq!(batch.inputs.to_vec2::<u32>().unwrap(), [[1, 2, 3, 4], [5, 0, 2, 3]]);
-        assert_eq!(batch.targets.to_vec1::<u32>().unwrap(), [2, 3, 4, 5, 0, 2, 3, 4]);
-        let weights = [2.0, 3.0, 4.0, 5.0, 1.0, 1.0, 2.0, 3.0].map(|weight| weight / 21.0);
+    fn a_row_is_a_document_and_what_fills_it_up_does_not_count() {
+        let lengths = |index| {
+            let token = |i| WeightedToken { token: i, weight: 2.0 };
+            Ok((1..=2 + 2 * index as u32).map(token).collect())
+        };
+        let train = PretrainTraining { batch: 2, sequence_tokens: 8, ..PretrainTraining::default() };
+        let mut rows = Rows { documents: &lengths, end_token: 0, next: 0 };
+        let batch = rows.batch(&train, 10, &Device::Cpu).unwrap();
+        assert_eq!(batch.inputs.to_vec2::<u32>().unwrap(), [[1, 2, 0, 0], [1, 2, 3, 4]]);
+        assert_eq!(batch.targets.to_vec1::<u32>().unwrap(), [2, 0, 0, 0, 2, 3, 4, 0]);
+        let weights = [2.0, 1.0, 0.0, 0.0, 2.0, 2.0, 2.0, 1.0].map(|weight| weight / 10.0);
         assert_eq!(batch.weights.to_vec1::<f32>().unwrap(), weights);
-        let batch = packed.batch(&train, 10, &Device::Cpu).unwrap();
-        assert_eq!(batch.inputs.to_vec2::<u32>().unwrap()[0], [4, 5, 6, 0]);
+        let batch = rows.batch(&train, 10, &Device::Cpu).unwrap();
+        assert_eq!(batch.inputs.dims2().unwrap(), (2, 8), "the longer document is cut");
     }
 
     #[test]

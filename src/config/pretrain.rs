@@ -61,9 +61,9 @@ impl Default for BaseShape {
 pub struct PretrainTraining {
     /// Optimiser steps.
     pub steps: usize,
-    /// Sequences a step.
+    /// Documents a step.
     pub batch: usize,
-    /// Predicted tokens a sequence.
+    /// Most predicted tokens of a document; longer ones are cut.
     pub sequence_tokens: usize,
     /// Learning rate at the end of warm-up.
     pub lr: f64,

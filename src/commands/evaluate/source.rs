@@ -76,7 +76,9 @@ impl Source {
                     [path] => (path, None),
                     [path, evidence] => (path, Some(evidence.as_path())),
                     _ => {
-                        return Err(Error::Invalid("triviaqa has a file and a folder of evidence".to_owned()));
+                        return Err(Error::Invalid(
+                            "triviaqa has a file and a folder of evidence".to_owned(),
+                        ));
                     }
                 };
                 Box::new(MultiDoc::triviaqa(path, evidence, tokenizer, seed)?)
