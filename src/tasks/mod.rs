@@ -5,6 +5,7 @@
 //! sentences.
 
 pub mod babi;
+pub mod babi_world;
 pub mod background;
 pub mod benchmark;
 pub mod benchmarks;
