@@ -7,7 +7,7 @@ mod held_out;
 pub mod multi_doc;
 mod records;
 
-pub use babilong::{Babilong, BabilongSource};
+pub use babilong::{Babilong, BabilongSource, Simulated};
 pub use files::Files;
 pub use held_out::HeldOut;
 pub use multi_doc::MultiDoc;

@@ -1,6 +1,7 @@
 //! BABILong (Kuratov et al. 2024, arXiv 2406.10149): bAbI's questions about facts in long texts.
 
 mod rows;
+mod simulated;
 mod stories;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use crate::model::HubSettings;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
 use rows::Rows;
+pub use simulated::Simulated;
 use stories::BabiFolder;
 pub use stories::{Stories, Story};
 
