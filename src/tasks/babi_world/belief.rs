@@ -1,11 +1,13 @@
 //! Tasks 9 and 10: where people are, where facts say so by halves.
 
+use std::cmp::Reverse;
+
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::BabiSample;
 use super::story::{Story, Teller, listen};
-use super::words::{PEOPLE, ROOMS, TOWN_PEOPLE, TOWN_PLACES, distinct, other, went, yes_no};
+use super::words::{PEOPLE, ROOMS, TOWN_PEOPLE, TOWN_PLACES, distinct, other, pick_early, went, yes_no};
 
 /// Task 9: facts like `Mary is no longer in the kitchen.`
 pub(super) fn negation(rng: &mut ChaCha8Rng) -> BabiSample {
@@ -76,8 +78,9 @@ impl Teller for Rumours {
 
     fn ask(&self, story: &mut Story, rng: &mut ChaCha8Rng) {
         let known = self.people.iter().filter_map(|person| person.said.map(|said| (person.name, said)));
-        let known: Vec<_> = known.collect();
-        let (name, (said, fact)) = known[rng.random_range(0..known.len())];
+        let mut known: Vec<_> = known.collect();
+        known.sort_unstable_by_key(|&(_, (_, fact))| Reverse(fact));
+        let Some((name, (said, fact))) = pick_early(&known, rng) else { return };
         let (this, coin) = (rng.random_bool(0.5), rng.random_bool(0.5));
         let mut another = |taken: &[usize]| other(self.places.len(), taken, rng);
         let (place, answer) = match said {

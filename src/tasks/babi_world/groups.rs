@@ -17,7 +17,7 @@ pub(super) fn pronoun(rng: &mut ChaCha8Rng) -> BabiSample {
 
 /// Task 12: `Mary and John went to the kitchen.`
 pub(super) fn conjunction(rng: &mut ChaCha8Rng) -> BabiSample {
-    listen(Walks::new(2, false, 0.0), rng)
+    listen(Walks::new(2, false, 0.25), rng)
 }
 
 /// Task 13: `Then they went to the kitchen.`

@@ -14,18 +14,18 @@ const NUMBERS: [&str; 4] = ["none", "one", "two", "three"];
 
 /// Task 5: about an object's last giver and receiver.
 pub(super) fn gifts(rng: &mut ChaCha8Rng) -> BabiSample {
-    let habits = Habits { take: 0.2, drop: 0.15, give: 0.3, take_there: 1.0 };
+    let habits = Habits { take: 0.28, drop: 0.2, give: 0.5, take_there: 1.0 };
     live(GIVERS, habits, ask_gift, rng)
 }
 
 /// Task 7, `How many objects is Mary carrying?`
 pub(super) fn count(rng: &mut ChaCha8Rng) -> BabiSample {
-    live(PEOPLE, Habits { take: 0.24, drop: 0.16, give: 0.2, take_there: 1.0 }, ask_count, rng)
+    live(PEOPLE, Habits { take: 0.28, drop: 0.2, give: 0.45, take_there: 1.0 }, ask_count, rng)
 }
 
 /// Task 8, `What is Mary carrying?`
 pub(super) fn list(rng: &mut ChaCha8Rng) -> BabiSample {
-    live(PEOPLE, Habits { take: 0.27, drop: 0.25, give: 0.0, take_there: 1.0 }, ask_list, rng)
+    live(PEOPLE, Habits { take: 0.3, drop: 0.3, give: 0.0, take_there: 1.0 }, ask_list, rng)
 }
 
 /// Mostly the last gift of all, else the last of an object.

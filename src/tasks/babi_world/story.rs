@@ -30,6 +30,11 @@ impl Story {
         self.facts.len() - 1
     }
 
+    /// Number of facts so far.
+    pub(super) fn told(&self) -> usize {
+        self.facts.len()
+    }
+
     /// Asks about the facts told so far; the support in any order.
     pub(super) fn ask(&mut self, question: String, answer: impl Into<String>, support: &[usize]) {
         let mut support = support.to_vec();

@@ -1,14 +1,21 @@
 //! Tasks 1, 2, 3 and 6: where people and objects are.
 
+use std::cmp::Reverse;
+
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::BabiSample;
-use super::rooms::{Habits, World, live};
+use super::rooms::{Habits, Person, World, live};
 use super::story::Story;
-use super::words::{PEOPLE, ROOMS, other, pick, pick_some, yes_no as yes_or_no};
+use super::words::{PEOPLE, ROOMS, other, pick_early, pick_some, yes_no as yes_or_no};
 
-const HABITS: Habits = Habits { take: 0.22, drop: 0.25, give: 0.0, take_there: 1.0 };
+const HABITS: Habits = Habits { take: 0.3, drop: 0.4, give: 0.0, take_there: 1.0 };
+
+/// Task 3 asks of no longer ago.
+const RECENT_FACTS: usize = 20;
+/// How often it asks where it could.
+const ASKED_BEFORE: f64 = 0.3;
 
 /// Task 1, `Where is Mary?`: her last move.
 pub(super) fn person(rng: &mut ChaCha8Rng) -> BabiSample {
@@ -30,11 +37,12 @@ pub(super) fn yes_no(rng: &mut ChaCha8Rng) -> BabiSample {
     live(PEOPLE, HABITS, ask_yes_no, rng)
 }
 
-/// Name, place and last move of somebody who has moved.
+/// Name, place and last move of somebody who has moved; lately, more often than not.
 fn known(world: &World, rng: &mut ChaCha8Rng) -> Option<(&'static str, usize, usize)> {
-    let moved = |person: &super::rooms::Person| person.moved.map(|(place, fact)| (person.name, place, fact));
-    let known: Vec<_> = world.people.iter().filter_map(moved).collect();
-    pick_some(&known, rng)
+    let moved = |person: &Person| person.moved.map(|(place, fact)| (person.name, place, fact));
+    let mut known: Vec<_> = world.people.iter().filter_map(moved).collect();
+    known.sort_unstable_by_key(|&(_, _, fact)| Reverse(fact));
+    pick_early(&known, rng)
 }
 
 fn ask_person(world: &World, story: &mut Story, rng: &mut ChaCha8Rng) {
@@ -59,22 +67,27 @@ fn ask_object(world: &World, story: &mut Story, rng: &mut ChaCha8Rng) {
     story.ask(format!("Where is the {}?", thing.name), ROOMS[place], &[handled, moved]);
 }
 
-/// About any object and place: where it was left, or where it has been carried through.
+/// About any object that was carried between two known places not long ago: of one that lies somewhere, where
+/// it was left; of one that is carried, any place since it was taken.
 fn ask_before(world: &World, story: &mut Story, rng: &mut ChaCha8Rng) {
     let thing = &world.things[rng.random_range(0..world.things.len())];
-    let asked = pick(&[0, 1, 2, 3, 4, 5], rng);
     let Some(carry) = &thing.carry else { return };
-    let Some(at) = carry.way.iter().rposition(|&(place, _)| place == asked) else { return };
-    let Some(&[(place, first), (_, second)]) = at.checked_sub(1).and_then(|from| carry.way.get(from..=at))
-    else {
-        return;
+    let way = &carry.way;
+    let told = |at: usize, first: usize| match carry.dropped {
+        Some(_) => at + 1 == way.len(),
+        // Of a place that it came to twice, the last time counts.
+        None => first > carry.taken && way[at + 1..].iter().all(|&(later, _)| later != way[at].0),
     };
-    let (told, handled) = match carry.dropped {
-        Some(dropped) => (at + 1 == carry.way.len(), dropped),
-        None => (first > carry.taken, carry.taken),
-    };
-    if told {
-        let question = format!("Where was the {} before the {}?", thing.name, ROOMS[asked]);
-        story.ask(question, ROOMS[place], &[first, second, handled]);
+    let mut choices = Vec::new();
+    for (before, pair) in way.windows(2).enumerate() {
+        let [(from, first), (to, second)] = [pair[0], pair[1]];
+        if told(before + 1, first) && story.told() - second <= RECENT_FACTS {
+            choices.push((from, to, [first, second, carry.dropped.unwrap_or(carry.taken)]));
+        }
+    }
+    if rng.random_bool(ASKED_BEFORE)
+        && let Some((from, to, support)) = pick_some(&choices, rng)
+    {
+        story.ask(format!("Where was the {} before the {}?", thing.name, ROOMS[to]), ROOMS[from], &support);
     }
 }

@@ -27,6 +27,11 @@ pub(super) fn pick_some<T: Copy>(items: &[T], rng: &mut ChaCha8Rng) -> Option<T>
     (!items.is_empty()).then(|| pick(items, rng))
 }
 
+/// One of the items, the first one more often than the others; `None` if there is none.
+pub(super) fn pick_early<T: Copy>(items: &[T], rng: &mut ChaCha8Rng) -> Option<T> {
+    if rng.random_bool(0.25) { items.first().copied() } else { pick_some(items, rng) }
+}
+
 /// A number below `count` that is none of `taken`.
 pub(super) fn other(count: usize, taken: &[usize], rng: &mut ChaCha8Rng) -> usize {
     let free: Vec<usize> = (0..count).filter(|number| !taken.contains(number)).collect();
