@@ -241,18 +241,18 @@ mod tests {
     #[test]
     fn the_terminals_table_shows_each_method_and_position_and_their_costs() {
         let expected = "\
-perk, random            4k         16k
-qa1            100.0 ± 1.8  93.0 ± 5.1
-qa2             70.0 ± 8.8           –
-mean            85.0 ± 4.9           –
+perk, random           4k         16k
+qa1           100.0 ± 1.8  93.0 ± 5.2
+qa2            70.0 ± 8.8           –
+mean           85.0 ± 4.9           –
 
 base, pre          4k
 qa1        50.0 ± 9.6
 
-cost  length  tokens  encode     ask  peak memory   truncated
-perk      4k    4000  2.00 s  0.12 s      1.50 GB    2 of 200
-perk     16k   16000  2.00 s  0.12 s      1.50 GB    1 of 100
-base      4k    4000  2.00 s  0.12 s            –    1 of 100
+cost  length  tokens  encode     ask  peak memory  truncated
+perk      4k    4000  2.00 s  0.12 s      1.50 GB   2 of 200
+perk     16k   16000  2.00 s  0.12 s      1.50 GB   1 of 100
+base      4k    4000  2.00 s  0.12 s            –   1 of 100
 
 accuracy in percent ± half of the 95% interval; 100 samples a cell; seed 7; guessing scores 16.7
 ";
@@ -282,7 +282,13 @@ accuracy in percent ± half of the 95% interval; 100 samples a cell; seed 7; gue
         let mut written = two_methods();
         written.rows.push(row("ft-icr", "odd, \"name\"", None, 1));
         written.write(room.path()).unwrap();
-        assert_eq!(Evaluation::read_json(&room.path().join("results.json")).unwrap(), written);
+        let read = Evaluation::read_json(&room.path().join("results.json")).unwrap();
+        // The last bit of a number may differ.
+        assert_eq!(read.markdown(), written.markdown());
+        let cells = |evaluation: &Evaluation| {
+            evaluation.rows.iter().map(|row| (row.method.clone(), row.cell.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(cells(&read), cells(&written));
         assert!(room.path().join("results.md").exists());
         let text = std::fs::read_to_string(room.path().join("results.csv")).unwrap();
         let lines: Vec<&str> = text.lines().collect();

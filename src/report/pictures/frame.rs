@@ -1,7 +1,7 @@
 //! What pictures of scores have in common: a title, a legend, an axis of percents, the level of chance.
 
 use super::{
-    canvas::{Anchor, Area, Canvas, FAINT, INK, Point, RULE, Stroke, Type, text_width},
+    canvas::{Anchor, Area, Canvas, INK, Point, RULE, Stroke, Type, text_width},
     colours::{mark, method_colour},
 };
 
@@ -111,7 +111,7 @@ impl Frame {
     }
 }
 
-const CHANCE: Stroke<'_> = Stroke { colour: FAINT, width: 1.3, is_dashed: true };
+const CHANCE: Stroke<'_> = Stroke { colour: INK, width: 1.3, is_dashed: true };
 
 /// Where the entries of the legend begin, in lines that are no wider than the picture.
 fn legend_places(entries: &[&str], width: f64) -> Vec<Point> {

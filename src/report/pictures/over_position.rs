@@ -18,15 +18,16 @@ const PLOT_HEIGHT: f64 = 300.0;
 const BAR: f64 = 40.0;
 const GROUP_GAP: f64 = 34.0;
 
-/// Mean score of each method at each position with its 95% interval, over those subtasks and lengths that all
-/// of them have. `chance` is what guessing would score.
+/// Mean score of each method at each position with its 95% interval, over those subtasks and lengths that every
+/// method has at every position at which it has any. `chance` is what guessing would score.
 ///
 /// # Errors
-/// No subtask and length that all methods have at all positions.
+/// No such subtask and length.
 pub fn over_position(rows: &[CellScore], title: &str, chance: Option<f64>) -> Result<Picture> {
     let rows = shared(rows);
     let Some(first) = rows.first() else {
-        let nothing = "nothing to draw: no subtask and length that all methods have at all positions";
+        let nothing =
+            "nothing to draw: no subtask and length has scores of all methods at all their positions";
         return Err(Error::Invalid(nothing.to_owned()));
     };
     let (names, positions) = (methods(rows.iter().copied()), positions(rows.iter().copied()));

@@ -87,8 +87,30 @@ fn the_picture_over_position_has_a_number_for_each_bar() {
     let rows = positions.map(|(position, right)| at(position, row("perk", "qa1", kilo(4), right)));
     let picture = over_position(&rows, "x", None).unwrap();
     let texts = texts(&picture);
-    let drawn = ["pre", "83", "mid", "62", "post", "71"];
+    let drawn = ["pre", "mid", "post", "83", "62", "71"];
     assert_eq!(texts[texts.len() - 6..], drawn, "in the order of positions");
+    assert!(texts.contains(&"position of the facts in the context, 4k"));
+}
+
+#[test]
+fn positions_are_compared_on_the_cells_that_all_methods_have_at_all_of_them() {
+    let cells = [("perk", 4, 90), ("perk", 32, 10), ("base", 4, 70)];
+    let rows = [Position::Pre, Position::Mid].into_iter().flat_map(|position| {
+        cells.map(|(method, tokens, right)| at(position, row(method, "qa1", kilo(tokens), right)))
+    });
+    let mut rows: Vec<CellScore> = rows.collect();
+    let numbers = |picture: &Picture| texts(picture)[texts(picture).len() - 4..].join(" ");
+    assert_eq!(numbers(&over_position(&rows, "x", None).unwrap()), "90 70 90 70");
+    rows.push(row("icr", "qa1", kilo(64), 50));
+    assert!(over_position(&rows, "x", None).is_err(), "nothing that all have");
+}
+
+#[test]
+fn a_method_that_lacks_a_subtask_at_a_length_has_no_point_there() {
+    let mut rows = three_lengths();
+    rows.push(row("base", "qa2", kilo(4), 30));
+    let picture = over_length(&rows, "x", None).unwrap();
+    assert_eq!(picture.svg().matches("<circle").count(), 3, "the key of perk and two of its three points");
 }
 
 #[test]
@@ -134,7 +156,7 @@ fn nothing_to_draw_is_an_error_and_a_lone_score_is_a_picture() {
 fn names_with_markup_signs_and_scores_that_are_no_numbers_do_no_harm() {
     let mut odd = row("a<b>&\"c\"", "q&a\u{7}<1>", kilo(1), 50);
     (odd.score, odd.interval) = (f64::NAN, (f64::NAN, f64::INFINITY));
-    let rows = [odd, row("perk", "qa1", kilo(1), 50)];
+    let rows = [odd, row("perk", "q&a\u{7}<1>", kilo(1), 50)];
     pixels(&heat_map(&rows, "a<b>&\"c\"", Position::Random, "<title> & more").unwrap());
     pixels(&over_length(&rows, "<title>", Some(f64::NAN)).unwrap());
     pixels(&over_position(&rows, "<title>", Some(2.0)).unwrap());
@@ -144,8 +166,8 @@ fn names_with_markup_signs_and_scores_that_are_no_numbers_do_no_harm() {
 fn an_evaluation_writes_the_pictures_that_its_rows_allow() {
     let room = tempfile::tempdir().unwrap();
     let mut rows = three_lengths();
-    rows.push(at(Position::Pre, row("ft-icr", "qa1", None, 40)));
-    let evaluation = Evaluation {
+    rows.extend(["perk", "base"].map(|method| at(Position::Pre, row(method, "qa1", kilo(4), 40))));
+    let mut evaluation = Evaluation {
         benchmark: "babilong".to_owned(),
         metric: Metric::Babilong,
         seed: 1,
@@ -157,12 +179,17 @@ fn an_evaluation_writes_the_pictures_that_its_rows_allow() {
     let stem = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
     let svgs: Vec<String> = paths.iter().map(stem).filter(|name| name.ends_with(".svg")).collect();
     let expected = [
+        "heat_map_perk_pre.svg",
         "heat_map_perk_random.svg",
+        "heat_map_base_pre.svg",
         "heat_map_base_random.svg",
-        "heat_map_ft-icr_pre.svg",
+        "over_length_pre.svg",
         "over_length_random.svg",
         "over_position.svg",
     ];
     assert_eq!(svgs, expected);
-    assert!(paths.len() == 10 && paths.iter().all(|path| path.exists()));
+    assert!(paths.len() == 14 && paths.iter().all(|path| path.exists()));
+    evaluation.rows = vec![row("ft-icr", "qa1", None, 40), at(Position::Pre, row("perk", "qa2", None, 40))];
+    let paths = evaluation.write_pictures(room.path()).unwrap();
+    assert_eq!(paths.len(), 4, "heat maps alone: no lengths, and no positions that compare");
 }
