@@ -1,4 +1,4 @@
-//! Bases found by name: local folders, the cache, and a hub that runs on this machine.
+//! Bases and datasets found by name: local folders, the cache, and a hub that runs on this machine.
 
 #![allow(clippy::unwrap_used)] // Outside #[test] functions too: a helper that fails is a test that fails.
 
@@ -11,7 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use base::{assert_same_weights, load, random, shard};
+use perk::config::BackgroundSource;
 use perk::model::{HubSettings, resolve};
+use perk::tasks::benchmark::{Benchmark, Cell, Length, Position};
+use perk::tasks::benchmarks::{Babilong, BabilongSource};
+use perk::text::{Tokenizer, word_level};
 
 fn hub(folder: &Path) -> HubSettings {
     HubSettings { cache_dir: folder.to_owned(), ..HubSettings::default() }
@@ -68,7 +72,8 @@ fn a_hub_that_cannot_be_reached_is_a_quick_error_that_says_what_to_do() {
     assert!(error.to_string().contains("local folder"), "{error}");
 }
 
-/// A hub on this machine that serves the files of `folder` as `owner/name`; returns its address.
+/// A hub on this machine that serves the files of `folder` as model and dataset `owner/name`; returns its
+/// address.
 fn serve(folder: PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -85,7 +90,15 @@ fn answer(stream: &mut TcpStream, folder: &Path) {
     let lines = BufReader::new(&*stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty());
     let lines: Vec<String> = lines.collect();
     let path = lines[0].split(' ').nth(1).unwrap();
-    let file = path.strip_prefix("/owner/name/resolve/v1/").map(|name| folder.join(name));
+    if path == "/api/datasets/owner/name/revision/main" {
+        let list = r#"{"sha": "abc", "siblings": [{"rfilename": "README.md"}, {"rfilename": "data/qa1/4k.json"},
+            {"rfilename": "data/qa2/4k.json"}]}"#;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", list.len());
+        stream.write_all(format!("{head}{list}").as_bytes()).unwrap();
+        return;
+    }
+    let prefixes = ["/owner/name/resolve/v1/", "/datasets/owner/name/resolve/main/"];
+    let file = prefixes.iter().find_map(|prefix| path.strip_prefix(prefix)).map(|name| folder.join(name));
     let Some(bytes) = file.and_then(|file| std::fs::read(file).ok()) else {
         stream
             .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
@@ -121,6 +134,43 @@ fn a_model_is_downloaded_once_at_the_revision_that_was_asked_for() {
     let folder = resolve("owner/name", Some("v1"), false, &online).unwrap();
     assert_same_weights(&load(&folder).unwrap(), &decoder);
     assert_eq!(resolve("owner/name", Some("v1"), true, &hub(cache.path())).unwrap(), folder);
+}
+
+/// BABILong's rows of the dataset.
+fn babilong(name: &str, hub: HubSettings) -> perk::Result<Babilong> {
+    let folder = tempfile::tempdir().unwrap();
+    word_level::save(folder.path(), ["no word of it is needed"]).unwrap();
+    let tokenizer = Tokenizer::from_folder(folder.path(), None).unwrap();
+    let source = BabilongSource::Rows { place: name.to_owned(), hub };
+    Babilong::open(source, &tokenizer, &BackgroundSource::None, 0, false)
+}
+
+#[test]
+fn the_files_of_a_dataset_are_downloaded_when_needed_and_then_there_without_a_network() {
+    let (source, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::create_dir_all(source.path().join("data/qa1")).unwrap();
+    let rows = r#"[{"input": "Mary ran to the hall.", "question": "Where is Mary?", "target": "hall"}]"#;
+    std::fs::write(source.path().join("data/qa1/4k.json"), rows).unwrap();
+    let online = HubSettings { endpoint: Some(serve(source.path().to_owned())), ..hub(cache.path()) };
+    let offline = HubSettings { offline: true, ..hub(cache.path()) };
+    let cell = |subtask: &str| Cell {
+        subtask: subtask.to_owned(),
+        length: Some(Length::Tokens(4_000)),
+        position: Position::Random,
+    };
+    assert!(babilong("owner/name", offline.clone()).err().unwrap().to_string().contains("offline mode"));
+    let benchmark = babilong("owner/name", online.clone()).unwrap();
+    assert_eq!(benchmark.subtasks(), ["qa1", "qa2"]);
+    let sample = benchmark.sample(&cell("qa1"), 0).unwrap();
+    assert_eq!(sample.answers, ["hall"]);
+    let missing = benchmark.sample(&cell("qa2"), 0).unwrap_err().to_string();
+    assert!(missing.contains("owner/name") && missing.contains("data/qa2/4k.json"), "{missing}");
+    let again = babilong("owner/name", offline).unwrap();
+    assert_eq!(again.sample(&cell("qa1"), 0).unwrap(), sample);
+    let uncached = again.sample(&cell("qa2"), 0).unwrap_err().to_string();
+    assert!(uncached.contains("no subtask `qa2`") && uncached.contains("offline mode"), "{uncached}");
+    let unknown = babilong("owner/other", online).err().unwrap().to_string();
+    assert!(unknown.contains("owner/other") && unknown.contains("check the name"), "{unknown}");
 }
 
 #[test]

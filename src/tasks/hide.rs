@@ -124,7 +124,7 @@ fn gaps(position: Position, background: &[Sentence], facts_tokens: usize) -> Ran
     let fits =
         |&g: &usize| 3 * before[g] >= third * total && 3 * (before[g] + facts_tokens) <= (third + 1) * total;
     let mut fitting = (0..=last).filter(fits);
-    match (fitting.next(), fitting.last()) {
+    match (fitting.next(), fitting.next_back()) {
         (Some(first), end) => first..=end.unwrap_or(first),
         (None, _) => {
             let nearest = (0..=last).min_by_key(|&g| (2 * before[g]).abs_diff(third * room)).unwrap_or(0);
