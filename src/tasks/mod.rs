@@ -7,6 +7,7 @@
 pub mod babi;
 pub mod background;
 pub mod benchmark;
+pub mod benchmarks;
 mod built_in;
 mod context;
 pub mod corpus;
@@ -16,6 +17,7 @@ pub mod jsonl;
 pub mod segment;
 mod source;
 mod stream;
+pub mod student_records;
 pub mod world;
 
 pub use context::{Context, ContextFormat};

@@ -6,7 +6,9 @@
 mod encoded;
 mod files;
 mod generated;
+mod records_reader;
 mod solver;
+mod student_records;
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,5 @@
+//! The benchmarks that `perk eval` asks: one module each.
+
+pub mod student_records;
+
+pub use student_records::StudentRecords;
