@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed helper fails the test")]
 
+mod api_retrieval;
 mod encoded;
 mod files;
 mod generated;
