@@ -19,6 +19,9 @@ pub struct CorpusConfig {
     pub questions: usize,
     /// Part of the stories whose facts begin with `Mary Event 2:`.
     pub event_fraction: f64,
+    /// Part of the documents that are student records, a question about them and its answer. The other parts
+    /// are those of the remaining documents.
+    pub records_fraction: f64,
     /// Part of the documents cut into pieces that begin with `doc_12:`, numbered from a random start.
     pub numbered_fraction: f64,
     /// Numbers in `doc_12:` lie below this.
@@ -39,6 +42,7 @@ impl Default for CorpusConfig {
             questions: 1,
             two_hop_fraction: 0.3,
             event_fraction: 0.7,
+            records_fraction: 0.0,
             numbered_fraction: 0.5,
             numbers: 100,
             background_tokens: vec![0, 40, 60, 90],
@@ -56,6 +60,7 @@ impl CorpusConfig {
             ("repeat_fraction", self.repeat_fraction),
             ("two_hop_fraction", self.two_hop_fraction),
             ("event_fraction", self.event_fraction),
+            ("records_fraction", self.records_fraction),
             ("numbered_fraction", self.numbered_fraction),
         ] {
             check.fraction(key, value);
@@ -85,9 +90,18 @@ mod tests {
         CorpusConfig::default().validate(&mut faults);
         assert!(faults.is_empty(), "{faults:?}");
         let world = WorldConfig { min_facts: 1, ..WorldConfig::default() };
-        let config = CorpusConfig { repeat_fraction: 1.5, numbers: 0, world, ..CorpusConfig::default() };
+        let config = CorpusConfig {
+            repeat_fraction: 1.5,
+            records_fraction: -0.1,
+            numbers: 0,
+            world,
+            ..CorpusConfig::default()
+        };
         config.validate(&mut faults);
         let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
-        assert_eq!(keys, ["corpus.repeat_fraction", "corpus.numbers", "corpus.min_facts"]);
+        assert_eq!(
+            keys,
+            ["repeat_fraction", "records_fraction", "numbers", "min_facts"].map(|k| format!("corpus.{k}"))
+        );
     }
 }

@@ -22,6 +22,42 @@ pub enum Task {
     Files,
     /// Files of bAbI's own format, their facts hidden in background text.
     Babi,
+    /// Generated: records of students and questions about them.
+    #[serde(rename = "student-records")]
+    StudentRecords,
+}
+
+/// What questions about student records ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum QuestionsAbout {
+    /// A field of one student.
+    #[default]
+    Recall,
+    /// Whether two students share a field, or whose grade is higher or lower.
+    Relation,
+    /// The highest, lowest or average grade of a group; the average is rounded down.
+    Aggregate,
+    /// How many students there are of a group.
+    Count,
+    /// Three students by grade.
+    Sort,
+}
+
+impl QuestionsAbout {
+    /// All, in the order of tables.
+    pub const ALL: [Self; 5] = [Self::Recall, Self::Relation, Self::Aggregate, Self::Count, Self::Sort];
+
+    /// Its name in configurations and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recall => "recall",
+            Self::Relation => "relation",
+            Self::Aggregate => "aggregate",
+            Self::Count => "count",
+            Self::Sort => "sort",
+        }
+    }
 }
 
 impl Task {
@@ -33,6 +69,7 @@ impl Task {
             Self::Qa3 => "qa3",
             Self::Files => "files",
             Self::Babi => "babi",
+            Self::StudentRecords => "student-records",
         }
     }
 }
@@ -90,7 +127,8 @@ pub struct DataConfig {
     pub held_out_background: Option<BackgroundSource>,
     /// Background sentences of fewer tokens are not used.
     pub background_min_tokens: usize,
-    /// Tokens of a context of one multiple, before prefixes: background is added up to it.
+    /// Tokens of a context of one multiple, before prefixes: background, or other student records, are added
+    /// up to it.
     pub context_tokens: usize,
     /// The generated world and its stories.
     #[serde(flatten)]
@@ -98,8 +136,10 @@ pub struct DataConfig {
     /// Facts begin with `Mary Event 2:`, numbered per person from 0. In the task `babi` the first word of
     /// a fact is taken for the person.
     pub event_prefix: bool,
-    /// Most questions asked about one generated story.
+    /// Most questions asked about one generated story, or the questions about one context of student records.
     pub questions: usize,
+    /// What questions about student records ask.
+    pub questions_about: QuestionsAbout,
     /// Most tokens of a segment's text, its prefix `doc_i:` not counted.
     pub segment_tokens: usize,
     /// Whether a segment may hold sentences of several documents; if not, each document starts one.
@@ -127,6 +167,7 @@ impl Default for DataConfig {
             world: WorldConfig::default(),
             event_prefix: true,
             questions: 1,
+            questions_about: QuestionsAbout::Recall,
             segment_tokens: 40,
             pack_documents: true,
             number_offset_max: 0,
@@ -137,6 +178,9 @@ impl Default for DataConfig {
 }
 
 impl DataConfig {
+    /// Most questions about one context of student records.
+    pub const MAX_RECORD_QUESTIONS: usize = 40;
+
     /// Adds every fault of this block to `faults`. Files are looked at when they are opened, not here.
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("data", faults);
@@ -150,6 +194,7 @@ impl DataConfig {
             Task::Qa2 => self.validate_world(2, &mut check),
             Task::Qa3 => self.validate_world(3, &mut check),
             Task::Files | Task::Babi => self.validate_files(&mut check),
+            Task::StudentRecords => check.range("questions", self.questions, 1, Self::MAX_RECORD_QUESTIONS),
         }
         if self.task != Task::Files {
             check.count("context_tokens", self.context_tokens);
@@ -215,6 +260,9 @@ mod tests {
             "background_min_tokens",
         ];
         assert_eq!(faults(&config), keys.map(|k| format!("data.{k}")));
+        let records = DataConfig { task: Task::StudentRecords, questions: 41, context_tokens: 0, ..config };
+        let keys = ["segment_tokens", "prompt", "questions", "context_tokens", "background_min_tokens"];
+        assert_eq!(faults(&records), keys.map(|k| format!("data.{k}")));
         let files = DataConfig { task: Task::Files, held_out_fraction: f64::NAN, ..DataConfig::default() };
         assert_eq!(faults(&files), ["data.files", "data.held_out_fraction"]);
     }
@@ -229,6 +277,14 @@ mod tests {
         };
         let text = toml::to_string(&config).unwrap();
         assert_eq!(toml::from_str::<DataConfig>(&text).unwrap(), config);
+        for about in QuestionsAbout::ALL {
+            let text = format!("task = \"student-records\"\nquestions_about = \"{}\"", about.name());
+            let config: DataConfig = toml::from_str(&text).unwrap();
+            assert_eq!((config.task, config.questions_about), (Task::StudentRecords, about));
+            assert_eq!(toml::from_str::<DataConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
+        }
+        let unknown = toml::from_str::<DataConfig>("questions_about = \"names\"").unwrap_err().to_string();
+        assert!(unknown.contains("recall"), "{unknown}");
         assert!(toml::from_str::<DataConfig>("task = \"qa4\"").unwrap_err().to_string().contains("qa1"));
     }
 }

@@ -18,7 +18,7 @@ mod world;
 pub use base_recipe::{BaseRecipe, BaseRun};
 pub use check::Checker;
 pub use corpus::CorpusConfig;
-pub use data::{BackgroundSource, DataConfig, Task};
+pub use data::{BackgroundSource, DataConfig, QuestionsAbout, Task};
 pub use eval::EvalConfig;
 pub use inner::{Activations, InnerConfig, LrParameterization, Optimizer, Reduction};
 pub use lora::{Init, Layers, LoraConfig, PROJECTIONS};

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::segment::prefix;
 use super::stream::{Purpose, stream};
 use super::world::{self, Asked, Story, StoryForm, tell};
-use super::{Split, built_in};
+use super::{Qa, Split, built_in, student_records};
 use crate::config::CorpusConfig;
 use crate::text::Template;
 use crate::text::word_level::Splitter;
@@ -16,6 +16,8 @@ use crate::{Error, Result};
 
 /// Documents that repeat their own sentences have about this many tokens.
 const REPEATED_TOKENS: usize = 100;
+/// Student records beside those that a question is about.
+const OTHER_RECORDS: std::ops::RangeInclusive<usize> = 0..=2;
 /// Tokens of a numbered piece, about.
 const PIECE_TOKENS: std::ops::RangeInclusive<usize> = 12..=40;
 
@@ -70,6 +72,13 @@ impl Corpus {
     /// If the configuration allows no story.
     pub fn pieces(&self, index: u64) -> Result<Vec<Piece>> {
         let rng = &mut stream(self.seed, Split::Train, Purpose::Corpus, index);
+        // No number is drawn for a corpus without records, so that it stays what it was.
+        if self.config.records_fraction > 0.0 && chance(self.config.records_fraction, rng) {
+            let kind = student_records::pretraining_kind(rng);
+            let others = rng.random_range(OTHER_RECORDS);
+            let (sentences, qa) = student_records::small(kind, others, rng);
+            return Ok(self.asked(&sentences, qa.as_slice(), rng));
+        }
         let asked = if chance(self.config.two_hop_fraction, rng) { Asked::Object } else { Asked::Person };
         let event_prefix = chance(self.config.event_fraction, rng);
         let form = StoryForm { asked, questions: self.config.questions.max(1), event_prefix };
@@ -78,15 +87,19 @@ impl Corpus {
             return Ok(vec![Piece::Text(self.repeated(&story, rng))]);
         }
         let sentences = self.context(&story.facts, rng);
-        let context = self.written(&sentences, rng);
-        let mut pieces = vec![Piece::Text(context)];
-        for qa in &story.qa {
+        Ok(self.asked(&sentences, &story.qa, rng))
+    }
+
+    /// The sentences, and below them the questions with their answers.
+    fn asked(&self, sentences: &[String], qa: &[Qa], rng: &mut ChaCha8Rng) -> Vec<Piece> {
+        let mut pieces = vec![Piece::Text(self.written(sentences, rng))];
+        for qa in qa {
             // The number in the prompt, where it has one, is as good as any.
             let prompt = self.template.prompt(rng.random_range(1..=self.config.numbers.max(1)), &qa.question);
             pieces.push(Piece::Text(format!("\n{prompt}")));
             pieces.push(Piece::Answer(self.template.answer(&qa.answer)));
         }
-        Ok(pieces)
+        pieces
     }
 
     /// Texts that hold every word that episodes, prompts and this corpus can have, of either split.
@@ -106,7 +119,7 @@ impl Corpus {
             "You have memorized documents. Question: Answer:".to_owned(),
             self.template.prompt(0, ""),
         ];
-        facts.into_iter().chain(queries).chain(built_in::lexicon())
+        facts.into_iter().chain(queries).chain(built_in::lexicon()).chain(student_records::lexicon())
     }
 
     /// A few sentences, said again in changing order.
@@ -217,6 +230,43 @@ mod tests {
             let different: HashSet<&str> = sentences.iter().copied().collect();
             assert!(different.len() * 2 <= sentences.len(), "{document}");
         }
+    }
+
+    #[test]
+    fn a_part_of_the_documents_are_student_records_that_use_every_word_of_theirs() {
+        let config = CorpusConfig { records_fraction: 0.5, ..CorpusConfig::default() };
+        let corpus = Corpus::new(config, 0).unwrap();
+        let documents: Vec<String> = (0..4_000).map(|i| corpus.document(i).unwrap()).collect();
+        let records: Vec<&String> = documents.iter().filter(|d| d.contains("Student ")).collect();
+        assert!((1_900..2_100).contains(&records.len()), "{}", records.len());
+        assert!(records.iter().all(|d| d.contains(", grade ") && d.contains("\nQuestion: ")));
+        let recall = records.iter().filter(|d| d.contains("Question: What is the") && !d.contains("with"));
+        assert!(recall.count() * 4 > records.len() * 3);
+        let words: HashSet<String> =
+            records.iter().flat_map(|d| corpus.splitter.words(d)).map(|(word, _)| word).collect();
+        for text in student_records::lexicon().chain(["0 1 2 3 4 5 6 7 8 9".to_owned()]) {
+            for word in text.split_whitespace() {
+                assert!(words.contains(word), "{word}");
+            }
+        }
+        let longest = records.iter().map(|d| corpus.splitter.count(d)).max().unwrap();
+        assert!(longest <= 200, "{longest}");
+    }
+
+    #[test]
+    fn student_records_add_few_words_and_leave_the_ids_of_others() {
+        let words = |texts: &mut dyn Iterator<Item = String>| -> Vec<String> {
+            let splitter = Splitter::new();
+            let mut seen = HashSet::new();
+            let words = texts.flat_map(|text| splitter.words(&text)).map(|(word, _)| word);
+            words.filter(|word| seen.insert(word.clone())).collect()
+        };
+        let corpus = Corpus::new(CorpusConfig::default(), 0).unwrap();
+        let all = words(&mut corpus.lexicon_texts());
+        let records = student_records::lexicon().count();
+        let before = words(&mut corpus.lexicon_texts().take(corpus.lexicon_texts().count() - records));
+        assert_eq!(all[..before.len()], before);
+        assert!(all.len() - before.len() <= 112, "{}", all.len() - before.len());
     }
 
     #[test]

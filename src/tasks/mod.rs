@@ -18,6 +18,7 @@ pub mod jsonl;
 pub mod segment;
 mod source;
 mod stream;
+pub mod student_records;
 pub mod world;
 
 pub use context::{Context, ContextFormat};

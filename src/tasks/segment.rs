@@ -142,7 +142,7 @@ mod tests {
         let tokenizer = tokenizer("A b.");
         let text = tokenizer.encode(" A b.").unwrap();
         let sequence = with_prefix(12, &text, &tokenizer).unwrap();
-        assert_eq!(tokenizer.decode(&sequence.tokens[..sequence.loss_from]).unwrap(), "doc _ 1 2 :");
+        assert_eq!(tokenizer.decode(&sequence.tokens[..sequence.loss_from]).unwrap(), "doc _ 12 :");
         assert_eq!(sequence.tokens[sequence.loss_from..], text);
     }
 

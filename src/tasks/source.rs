@@ -1,4 +1,4 @@
-//! Sources of episodes: the generated world, bAbI files in background text, and JSONL files.
+//! Sources of episodes: the generated world, student records, bAbI files in background text, and JSONL files.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -10,6 +10,7 @@ use super::background::Background;
 use super::benchmark::Position;
 use super::hide::Haystack;
 use super::stream::{Purpose, hash, stream};
+use super::student_records::RecordSource;
 use super::world::{Asked, StoryForm, event, tell};
 use super::{Episode, EpisodeSource, Qa, Split, babi, jsonl};
 use crate::config::{DataConfig, Task, WorldConfig};
@@ -19,7 +20,7 @@ use crate::{Error, Result};
 /// Opens the episodes that a configuration describes.
 ///
 /// `multiple` is the length of the contexts in multiples of `context_tokens`: longer ones have the same facts
-/// and questions, and more background. Contexts of JSONL files have the length that they have, so there only
+/// and questions, and more background or more records. Contexts of JSONL files have the length that they have, so there only
 /// 1 is possible.
 ///
 /// # Errors
@@ -49,6 +50,9 @@ pub fn open_at(
     let asked = match config.task {
         Task::Files => return open_files(config, split, (multiple, position), seed),
         Task::Babi => return open_babi(config, tokenizer, split, (multiple, position), seed),
+        Task::StudentRecords => {
+            return open_records(config, tokenizer, split, (multiple, position), seed);
+        }
         Task::Qa1 => Asked::Person,
         Task::Qa2 => Asked::Object,
         Task::Qa3 => Asked::Before,
@@ -59,9 +63,7 @@ pub fn open_at(
 }
 
 fn haystack(config: &DataConfig, tokenizer: &Tokenizer, split: Split, multiple: usize) -> Result<Haystack> {
-    let context_tokens = config.context_tokens.checked_mul(multiple).filter(|&tokens| tokens > 0);
-    let reason = || format!("contexts of {multiple} times {} tokens are not possible", config.context_tokens);
-    let context_tokens = context_tokens.ok_or_else(|| Error::Invalid(reason()))?;
+    let context_tokens = tokens(config, multiple)?;
     let source = match (&config.held_out_background, split) {
         (Some(source), Split::HeldOut) => source,
         _ => &config.background,
@@ -71,6 +73,31 @@ fn haystack(config: &DataConfig, tokenizer: &Tokenizer, split: Split, multiple: 
     let background = Arc::new(Background::open(source, split)?);
     let min_sentence_tokens = config.background_min_tokens;
     Ok(Haystack { background, tokenizer: tokenizer.clone(), context_tokens, min_sentence_tokens })
+}
+
+/// Tokens of a context of `multiple` times the trained length.
+fn tokens(config: &DataConfig, multiple: usize) -> Result<usize> {
+    let tokens = config.context_tokens.checked_mul(multiple).filter(|&tokens| tokens > 0);
+    let reason = || format!("contexts of {multiple} times {} tokens are not possible", config.context_tokens);
+    tokens.ok_or_else(|| Error::Invalid(reason()))
+}
+
+fn open_records(
+    config: &DataConfig,
+    tokenizer: &Tokenizer,
+    split: Split,
+    (multiple, position): (usize, Position),
+    seed: u64,
+) -> Result<Box<dyn EpisodeSource>> {
+    Ok(Box::new(RecordSource {
+        about: config.questions_about,
+        questions: config.questions,
+        context_tokens: tokens(config, multiple)?,
+        position,
+        tokenizer: tokenizer.clone(),
+        split,
+        seed,
+    }))
 }
 
 /// Stories of the simulated world; they never end.

@@ -99,8 +99,7 @@ fn tokenizer_json(names: &[String], words: &[String]) -> Value {
     json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
         "pre_tokenizer": pre_tokenizer_json(), "post_processor": null,
-        // Joins words by spaces, and drops the space before a full stop, comma or question mark.
-        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+        "decoder": decoder_json(),
         "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"},
     })
 }
@@ -110,6 +109,16 @@ fn added_json(id: usize, name: &str, special: bool) -> Value {
         "id": id, "content": name, "special": special, "single_word": false,
         "lstrip": false, "rstrip": false, "normalized": false,
     })
+}
+
+/// Joins words by spaces, without one before a full stop, comma or question mark, or between the digits of a
+/// number.
+fn decoder_json() -> Value {
+    json!({"type": "Sequence", "decoders": [
+        {"type": "WordPiece", "prefix": "##", "cleanup": true},
+        {"type": "Fuse"},
+        {"type": "Replace", "pattern": {"Regex": r"(?<=\d) (?=\d)"}, "content": ""},
+    ]})
 }
 
 fn pre_tokenizer_json() -> Value {
@@ -140,7 +149,7 @@ mod tests {
         assert_eq!(ids.len(), 18);
         assert_eq!(tokenizer.end_id(), 1);
         let decoded = tokenizer.decode(&ids).unwrap();
-        assert_eq!(decoded, "doc _ 1 2 : Mary Event 2 : Mary moved to the kitchen. <support> Where?");
+        assert_eq!(decoded, "doc _ 12 : Mary Event 2 : Mary moved to the kitchen. <support> Where?");
         assert_eq!(tokenizer.encode("zebra <eos>").unwrap(), [2, 1]);
         assert_eq!(tokenizer.decode(&tokenizer.encode(" kitchen <eos>").unwrap()).unwrap(), "kitchen");
     }

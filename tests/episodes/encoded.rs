@@ -103,7 +103,7 @@ fn a_query_predicts_answer_and_end_and_reads_the_rest() {
 #[test]
 fn the_tiny_vocabulary_is_small_and_covers_every_text_that_is_generated() {
     let tokenizer = tokenizer();
-    assert!(tokenizer.vocab_size() < 220, "{}", tokenizer.vocab_size());
+    assert!(tokenizer.vocab_size() < 300, "{}", tokenizer.vocab_size());
     let unknown = tokenizer.token_id("<unk>").unwrap();
     let covered = |text: &str| assert!(!tokenizer.encode(text).unwrap().contains(&unknown), "{text}");
     let corpus = Corpus::new(CorpusConfig::default(), 3).unwrap();

@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed helper fails the test")]
 
+mod api_retrieval;
 mod encoded;
 mod files;
 mod generated;
+mod records_reader;
 mod solver;
+mod student_records;
 
 use std::path::{Path, PathBuf};
 

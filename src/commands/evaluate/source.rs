@@ -11,7 +11,7 @@ use crate::{
     tasks::{
         benchmark::Benchmark,
         benchmarks::{
-            Babilong, BabilongSource, Files, HeldOut, MultiDoc, Simulated,
+            ApiRetrieval, Babilong, BabilongSource, Files, HeldOut, MultiDoc, Simulated, StudentRecords,
         },
     },
 };
@@ -67,9 +67,9 @@ impl Source {
             }
             Name::StudentRecords => {
                 self.refuse_data("makes its own records")?;
-                todo!()
+                Box::new(StudentRecords::new(tokenizer.clone(), seed))
             }
-            Name::ApiRetrieval => todo!(),
+            Name::ApiRetrieval => Box::new(ApiRetrieval::open(self.some_data()?, tokenizer.clone(), seed)?),
             Name::Hotpotqa => Box::new(MultiDoc::hotpotqa(self.one_file()?, tokenizer, seed)?),
             Name::Triviaqa => {
                 let (path, evidence) = match self.some_data()? {

@@ -1,16 +1,20 @@
 //! The benchmarks that `perk eval` asks: one module each.
 
+pub mod api_retrieval;
 pub mod babilong;
 mod dataset;
 pub mod files;
 mod held_out;
 pub mod multi_doc;
 mod records;
+pub mod student_records;
 
+pub use api_retrieval::ApiRetrieval;
 pub use babilong::{Babilong, BabilongSource, Simulated};
 pub use files::Files;
 pub use held_out::HeldOut;
 pub use multi_doc::MultiDoc;
+pub use student_records::StudentRecords;
 
 use super::benchmark::{Cell, Position};
 use crate::{Error, Result};
