@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::BabiSample;
 use super::story::Story;
-use super::words::{capital, other, pick};
+use super::words::{capital, other, pick, pick_some};
 
 /// Kinds of task 15, and many of them.
 const FEARFUL: [(&str, &str); 4] =
@@ -45,19 +45,7 @@ pub(super) fn fear(rng: &mut ChaCha8Rng) -> BabiSample {
 
 /// Task 16, `What color is Greg?`: his kind, and the colour of another of this kind.
 pub(super) fn colour(rng: &mut ChaCha8Rng) -> BabiSample {
-    let (kinds, colours, asked, mate) = loop {
-        let kinds: [usize; 5] = std::array::from_fn(|_| rng.random_range(0..4));
-        let usual: [&str; 4] = std::array::from_fn(|_| pick(&COLOURS, rng));
-        let colour = |kind: usize| if rng.random_bool(0.25) { pick(&COLOURS, rng) } else { usual[kind] };
-        let colours = kinds.map(colour);
-        let asked = rng.random_range(0..5);
-        let mates: Vec<usize> = (0..5).filter(|&who| who != asked && kinds[who] == kinds[asked]).collect();
-        // One other of the kind is usual in the files; more must agree.
-        let agreed = mates.iter().all(|&mate| colours[mate] == colours[mates[0]]);
-        if !mates.is_empty() && agreed && (mates.len() == 1 || rng.random_bool(0.3)) {
-            break (kinds, colours, asked, pick(&mates, rng));
-        }
-    };
+    let Herd { kinds, colours, asked, mate } = Herd::new(rng);
     let mut story = Story::default();
     let (mut kind_fact, mut colour_fact) = ([0; 5], [0; 5]);
     let coloured: [_; 5] = std::array::from_fn(|who| (who != asked).then_some(who));
@@ -77,7 +65,35 @@ pub(super) fn colour(rng: &mut ChaCha8Rng) -> BabiSample {
     story.one_question(rng)
 }
 
-/// A sentence of the first sort about number `0`, or the second.
+/// Animals of task 16: by number their kinds and colours, the one asked about, and another of its kind.
+struct Herd {
+    kinds: [usize; 5],
+    colours: [&'static str; 5],
+    asked: usize,
+    mate: usize,
+}
+
+impl Herd {
+    /// All others of the kind of the one asked about have one colour; in the files it is mostly one other.
+    fn new(rng: &mut ChaCha8Rng) -> Self {
+        loop {
+            let kinds: [usize; 5] = std::array::from_fn(|_| rng.random_range(0..COLOURED.len()));
+            let usual: [&str; 4] = std::array::from_fn(|_| pick(&COLOURS, rng));
+            let colours =
+                kinds.map(|kind| if rng.random_bool(0.25) { pick(&COLOURS, rng) } else { usual[kind] });
+            let asked = rng.random_range(0..kinds.len());
+            let same_kind = |who: &usize| *who != asked && kinds[*who] == kinds[asked];
+            let mates: Vec<usize> = (0..kinds.len()).filter(same_kind).collect();
+            let agreed = mates.windows(2).all(|pair| colours[pair[0]] == colours[pair[1]]);
+            let wanted = agreed && (mates.len() == 1 || rng.random_bool(0.3));
+            if let (true, Some(mate)) = (wanted, pick_some(&mates, rng)) {
+                return Self { kinds, colours, asked, mate };
+            }
+        }
+    }
+}
+
+/// A sentence of the first sort or of the second, about the animal or kind of this number.
 #[derive(Clone, Copy)]
 enum Item {
     First(usize),
