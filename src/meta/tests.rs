@@ -192,6 +192,28 @@ fn check_meta_gradient(name: &str, case: &Case) {
 }
 
 #[test]
+fn the_answers_own_gradient_equals_differences_and_leaves_rates_and_head_alone() {
+    let case = case_on(Layers::All, options());
+    let found = case.learner.answer_gradient(&case.params, &case.queries).unwrap();
+    let queries = case.learner.queries(&case.queries).unwrap();
+    let loss = |params: &MetaParams| {
+        let (backbone, layout) = (&case.learner.backbone, &case.learner.layout);
+        queries.loss(backbone, layout, &params.phi0, None, &mut |_| {}).unwrap().loss
+    };
+    assert!((loss(&case.params) - found.outer_loss).abs() < 1e-12);
+    for seed in [1, 2] {
+        // The direction moves rates and head too, which the loss does not see.
+        let direction = direction(&case.params, seed);
+        let at = |by: f64| loss(&step_along(&case.params, &direction, by));
+        let h = 1e-5;
+        let slope = (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
+        let found = along(&found, &direction);
+        let error = (found - slope).abs() / slope.abs().max(1e-2);
+        assert!(error < 1e-6, "{found} against {slope}, {error:e} off");
+    }
+}
+
+#[test]
 fn the_meta_gradient_equals_differences_for_every_truncation_optimiser_and_weighting() {
     for optimizer in [options().optimizer, InnerOptimizer::Sgd] {
         for differentiated in 0..=3 {
