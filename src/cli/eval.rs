@@ -61,10 +61,13 @@ pub fn run(args: &Eval) -> Result<ExitCode> {
 }
 
 fn contestants(args: &Eval) -> Result<Contestants> {
-    let meta_trained = match (&args.checkpoint, args.method.iter().any(|method| needs_meta(*method))) {
-        (Some(path), _) => Some(Trained::open(path)?),
-        (None, true) => Some(Trained::open_newest(Path::new(RUNS))?),
-        (None, false) => None,
+    // The base alone needs no checkpoint, but somebody must say which base.
+    let nothing_else = args.config.is_none() && args.finetuned.is_none();
+    let wanted = nothing_else || args.method.iter().any(|method| needs_meta(*method));
+    let meta_trained = match &args.checkpoint {
+        Some(path) => Some(Trained::open(path)?),
+        None if wanted => Some(Trained::open_newest(Path::new(RUNS))?),
+        None => None,
     };
     Ok(Contestants {
         meta_trained,

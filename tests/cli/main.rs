@@ -5,6 +5,7 @@
 mod adapters;
 mod ask;
 mod encode;
+mod eval;
 mod room;
 
 use std::fs;

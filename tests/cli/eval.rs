@@ -1,0 +1,91 @@
+//! `perk eval` and `perk finetune`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::room::{Room, names};
+
+const GRID: [&str; 7] = ["eval", "--task", "held-out", "--lengths", "1x,2x", "--samples", "3"];
+
+fn records(room: &Room, dir: &str) -> Vec<Value> {
+    let text = fs::read_to_string(room.path(dir).join("samples.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn methods_are_asked_side_by_side_and_leave_their_files() {
+    let room = Room::trained();
+    let tune = ["finetune", "--config", "c.toml", "--set", "eval.multiples=[1]", "--set", "eval.episodes=1"];
+    let printed = room.prints(&tune);
+    assert!(printed.trim_end().ends_with("runs/tiny-ft-icr/result.json"), "{printed}");
+    let methods = ["--method", "perk,base,icr,ft-icr", "--finetuned", "runs/tiny-ft-icr", "--out", "e"];
+    let printed = room.prints(&[&GRID[..], &methods].concat());
+    for method in ["perk, random", "base, random", "icr, random", "ft-icr, random"] {
+        assert!(printed.lines().any(|line| line.starts_with(method)), "{printed}");
+    }
+    let files = ["pictures", "results.csv", "results.json", "results.md", "samples.jsonl", "settings.json"];
+    assert_eq!(names(&room.path("e")), files);
+    let records = records(&room, "e");
+    assert_eq!(records.len(), 4 * 2 * 3);
+    for record in &records {
+        let has_context = record["prompt"].as_str().unwrap().contains("Event 0");
+        let reads = ["icr", "ft-icr"].contains(&record["method"].as_str().unwrap());
+        assert_eq!(has_context && reads, reads, "{record}");
+        assert_eq!(record["encode_secs"].as_f64().unwrap() > 0.0, record["method"] == "perk", "{record}");
+    }
+}
+
+#[test]
+fn an_evaluation_goes_on_with_what_is_missing_and_refuses_other_settings() {
+    let room = Room::trained();
+    fn ask<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&GRID[..], &["--out", "e"], more].concat()
+    }
+    room.prints(&ask(&[]));
+    let whole = records(&room, "e");
+    let path = room.path("e/samples.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let kept: Vec<&str> = text.split_inclusive('\n').take(2).collect();
+    fs::write(&path, format!("{}{{\"method\": \"pe", kept.concat())).unwrap();
+    room.prints(&ask(&[]));
+    let again = records(&room, "e");
+    let output = |records: &[Value]| {
+        let mut all: Vec<String> =
+            records.iter().map(|r| format!("{} {} {}", r["cell"], r["index"], r["output"])).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(output(&again), output(&whole));
+    let message = room.refuses(&ask(&["--seed", "7"]));
+    assert!(message.contains("seed") && message.contains("--out"), "{message}");
+}
+
+#[test]
+fn babilong_is_asked_from_the_simulations_and_from_rows() {
+    let room = Room::trained();
+    let ask = ["eval", "--task", "babilong", "--method", "base", "--samples", "2", "--lengths", "0k"];
+    room.prints(&[&ask[..], &["--tasks", "qa1,qa20", "--out", "e"]].concat());
+    assert_eq!(names(&room.path("e/predictions/base")).len(), 2);
+    fs::create_dir_all(room.path("rows/qa1")).unwrap();
+    let row = r#"[{"input": "Mary went to the garden.", "question": "Where is Mary?", "target": "garden"}]"#;
+    fs::write(room.path("rows/qa1/0k.json"), row).unwrap();
+    room.prints(&[&ask[..], &["--data", "rows", "--out", "f"]].concat());
+    assert_eq!(records(&room, "f").len(), 1);
+    let message = room.refuses(&[&ask[..], &["--tasks", "qa21"]].concat());
+    assert!(message.contains("qa21") && message.contains("qa20"), "{message}");
+    fs::write(room.path("rows/qa1/0k.json"), r#"[{"input": "A.", "question": "Q?"}]"#).unwrap();
+    let message = room.refuses(&[&ask[..], &["--data", "rows", "--out", "g"]].concat());
+    assert!(message.contains("0k.json") && message.contains("target"), "{message}");
+}
+
+#[test]
+fn a_checkpoint_of_the_wrong_kind_or_for_another_base_is_refused() {
+    let room = Room::trained();
+    let wrong = ["--method", "ft-icr", "--finetuned", "runs/tiny"];
+    assert!(room.refuses(&[&GRID[..], &wrong].concat()).contains("perk finetune"));
+    assert!(room.refuses(&[&GRID[..], &["--method", "ft-icr"]].concat()).contains("--finetuned"));
+    assert!(room.refuses(&[&GRID[..], &["--method", "perk,perk"]].concat()).contains("twice"));
+    room.change_base();
+    assert!(room.refuses(&GRID).contains("another base"));
+}
