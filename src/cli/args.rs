@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use perk::{
+    commands::evaluate::Name,
     eval::Method,
     tasks::benchmark::{Length, Position},
 };
@@ -234,6 +235,9 @@ pub enum ExportForm {
     GgufLora,
 }
 
+/// Where meta-train puts its runs if nothing else is said.
+pub const RUNS: &str = "runs";
+
 /// Where encoded contexts are kept.
 pub const STORE: &str = "adapters";
 
@@ -249,9 +253,10 @@ pub enum ContextForm {
 /// `perk eval`.
 #[derive(Debug, Args)]
 pub struct Eval {
-    /// Benchmark
-    #[arg(long, value_enum)]
-    pub task: TaskName,
+    /// Benchmark: babilong, student-records, api-retrieval, hotpotqa, triviaqa, files, or held-out, which is what
+    /// the checkpoint's own configuration holds out
+    #[arg(long, value_name = "NAME")]
+    pub task: Name,
     /// The benchmark's data: rows of BABILong (a folder, or a dataset of the hub), files of bAbI's own format
     /// (a folder), or the files of the other tasks; babilong and student-records make their own without it
     #[arg(long, value_name = "PATH", num_args = 1..)]
@@ -259,7 +264,7 @@ pub struct Eval {
     /// Background text of babilong: a text file, a folder of them, built-in, or none
     #[arg(long, value_name = "PATH", default_value = "built-in")]
     pub background: String,
-    /// Methods to compare
+    /// Methods to compare: perk, no-adaptation, base, icr, ft-icr
     #[arg(long, value_delimiter = ',', default_value = "perk", value_name = "LIST")]
     pub method: Vec<Method>,
     /// Run of meta-train, or one of its checkpoints, for perk; the newest run in runs/ if not given
@@ -301,25 +306,6 @@ pub struct Eval {
     /// Print the rows as JSON instead of tables
     #[arg(long)]
     pub json: bool,
-}
-
-/// Benchmarks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TaskName {
-    /// Facts of the bAbI tasks hidden in long text
-    Babilong,
-    /// Questions about one, two or all of many records
-    StudentRecords,
-    /// Which API fits, among many documents
-    ApiRetrieval,
-    /// HotpotQA, with distractor documents
-    Hotpotqa,
-    /// TriviaQA, with distractor documents
-    Triviaqa,
-    /// JSONL files of contexts and questions
-    Files,
-    /// What the checkpoint's own configuration holds out
-    HeldOut,
 }
 
 /// `perk pretrain`.

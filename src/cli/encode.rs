@@ -20,15 +20,12 @@ use perk::{
 };
 
 use super::{
-    args::{Encode, HowToEncode},
+    args::{Encode, HowToEncode, RUNS},
     context,
     hub_env::hub_settings,
     terminal,
     units::{duration, gigabytes},
 };
-
-/// Where meta-train puts its runs if nothing else is said.
-const RUNS: &str = "runs";
 
 /// Finer than a terminal's bar has places.
 const PARTS: f64 = 1000.0;

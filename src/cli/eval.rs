@@ -10,46 +10,37 @@ use perk::{
     checkpoint::Digest,
     commands::{
         Trained,
-        evaluate::{
-            Contestants, EvalFolder, Found, Grid, Models, Name, Source, evaluate, notes, repeated, write,
-        },
+        evaluate::{Contestants, EvalFolder, Found, Grid, Models, Source, evaluate, notes, write},
     },
     config::Config,
-    eval::Method,
     report::Evaluation,
     tasks::benchmark::Benchmark,
 };
 use serde_json::{Value, json};
 
 use super::{
-    args::{Eval, TaskName},
+    args::{Eval, RUNS},
     eval_progress::EvalProgress,
     hub_env::hub_settings,
     signals, terminal,
 };
 
-/// Where meta-train puts its runs if nothing else is said.
-const RUNS: &str = "runs";
 /// Where evaluations go if nothing else is said.
 const EVALUATIONS: &str = "evaluations";
 
 /// Runs the command.
 pub fn run(args: &Eval) -> Result<ExitCode> {
-    if let Some(method) = repeated(&args.method) {
-        return Err(Error::Invalid(format!("method {} is named twice", method.name())));
-    }
     let hub = hub_settings();
     let models = contestants(args)?.open(&args.method, &hub)?;
     let benchmark = source(args).open(models.session(), &hub)?;
-    let grid = grid(args);
-    grid.cells(benchmark.as_ref())?;
+    let plan = grid(args).plan(benchmark.as_ref())?;
     let settings = settings(args, &models)?;
     let dir = args.out.clone().unwrap_or_else(|| default_dir(benchmark.as_ref(), &settings));
     let mut folder = EvalFolder::open(&dir, &settings)?;
     let stop =
         signals::listen(|| terminal::note("stopping after this answer (Ctrl-C again to stop at once)"));
     let progress = EvalProgress::new(stop);
-    let found = evaluate(&models, benchmark.as_ref(), &grid, &mut folder, &progress)?;
+    let found = evaluate(&models, benchmark.as_ref(), &plan, &mut folder, &progress)?;
     progress.close();
     match found {
         Some(found) => conclude(args, benchmark.as_ref(), &dir, found),
@@ -63,7 +54,7 @@ pub fn run(args: &Eval) -> Result<ExitCode> {
 fn contestants(args: &Eval) -> Result<Contestants> {
     // The base alone needs no checkpoint, but somebody must say which base.
     let nothing_else = args.config.is_none() && args.finetuned.is_none();
-    let wanted = nothing_else || args.method.iter().any(|method| needs_meta(*method));
+    let wanted = nothing_else || args.method.iter().any(|method| method.is_meta_trained());
     let meta_trained = match &args.checkpoint {
         Some(path) => Some(Trained::open(path)?),
         None if wanted => Some(Trained::open_newest(Path::new(RUNS))?),
@@ -78,21 +69,9 @@ fn contestants(args: &Eval) -> Result<Contestants> {
     })
 }
 
-fn needs_meta(method: Method) -> bool {
-    matches!(method, Method::Perk | Method::NoAdaptation)
-}
-
 fn source(args: &Eval) -> Source {
     Source {
-        name: match args.task {
-            TaskName::Babilong => Name::Babilong,
-            TaskName::StudentRecords => Name::StudentRecords,
-            TaskName::ApiRetrieval => Name::ApiRetrieval,
-            TaskName::Hotpotqa => Name::Hotpotqa,
-            TaskName::Triviaqa => Name::Triviaqa,
-            TaskName::Files => Name::Files,
-            TaskName::HeldOut => Name::HeldOut,
-        },
+        name: args.task,
         data: args.data.clone(),
         background: args.background.clone().into(),
         seed: args.seed,
@@ -113,7 +92,7 @@ fn grid(args: &Eval) -> Grid {
 fn settings(args: &Eval, models: &Models) -> Result<Value> {
     let config = &models.session().config;
     let mut settings = json!({
-        "task": source(args).name,
+        "task": args.task.name(),
         "data": args.data,
         "background": args.background,
         "seed": args.seed,

@@ -1,14 +1,13 @@
 //! Questions from a file, answers to a file: a run that was interrupted goes on after its last whole line.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    report::Journal,
+};
 
 /// A question of a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,8 +68,7 @@ impl Question {
 /// The file of answers, one line a question, written as they come.
 #[derive(Debug)]
 pub struct Answers {
-    path: PathBuf,
-    file: File,
+    journal: Journal,
     settings: Value,
     done: usize,
 }
@@ -82,28 +80,16 @@ impl Answers {
     /// # Errors
     /// A line there that answers another question or was made with other settings; a disk that refuses.
     pub fn open(path: &Path, questions: &[Question], settings: Value) -> Result<Self> {
-        let io = |e| Error::io(path, e);
-        let text = match std::fs::read_to_string(path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-            text => text.map_err(io)?,
-        };
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        let mut done = 0;
-        for (index, line) in text[..whole].lines().enumerate() {
-            let fits = serde_json::from_str::<Value>(line).is_ok_and(|line| {
-                let asked = questions.get(index).is_some_and(|q| line["question"] == q.text.as_str());
-                asked && line["settings"] == settings
-            });
-            if !fits {
+        let (journal, lines) = Journal::open::<Value>(path)?;
+        for (index, line) in lines.iter().enumerate() {
+            let asked = questions.get(index).is_some_and(|q| line["question"] == q.text.as_str());
+            if !asked || line["settings"] != settings {
                 let reason = "answers another question, or was made with another adapter or other settings: \
                               name a new file";
                 return Err(Error::data(path, index + 1, reason));
             }
-            done += 1;
         }
-        let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(io)?;
-        file.set_len(whole as u64).and_then(|()| file.seek(SeekFrom::End(0))).map_err(io)?;
-        Ok(Self { path: path.to_owned(), file, settings, done })
+        Ok(Self { journal, settings, done: lines.len() })
     }
 
     /// Number of questions that are answered.
@@ -116,9 +102,8 @@ impl Answers {
     /// # Errors
     /// A disk that refuses.
     pub fn add(&mut self, question: &Question, reply: Value) -> Result<()> {
-        let line = format!("{}\n", question.answered(&self.settings, reply));
-        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
-        written.map_err(|e| Error::io(&self.path, e))?;
+        self.journal.add(&question.answered(&self.settings, reply))?;
+        self.journal.sync()?;
         self.done += 1;
         Ok(())
     }
@@ -126,6 +111,8 @@ impl Answers {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     const QUESTIONS: &str = "{\"question\": \"A?\", \"answer\": \"a\"}\n\n{\"question\": \"B?\"}\n";

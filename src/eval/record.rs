@@ -1,4 +1,4 @@
-//! What is kept of every question that a model was asked.
+//! What is kept in memory of every question that a model was asked.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::tasks::benchmark::{Cell, Metric};
 
 use super::{CellScore, Method, Scores, wilson};
 
-/// A question, its answer, and what it cost: a line of the journal.
+/// A question, its answer, and what it cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SampleRecord {
     /// How the model got at the context.
@@ -21,8 +21,6 @@ pub struct SampleRecord {
     pub context_tokens: usize,
     /// Tokens of the context that had no room in the prompt.
     pub dropped_tokens: usize,
-    /// What the model read before it answered.
-    pub prompt: String,
     /// The question.
     pub question: String,
     /// The answers that count as right.
@@ -39,25 +37,17 @@ pub struct SampleRecord {
     pub ask_secs: f64,
 }
 
-impl SampleRecord {
-    /// Whether it belongs to a cell by a method.
-    pub fn is_of(&self, method: Method, cell: &Cell) -> bool {
-        self.method == method && self.cell == *cell
-    }
-}
-
 /// The score of a cell by a method, from its records; `peak_bytes` is what the process held at most.
 pub fn cell_score(
     method: Method,
     cell: &Cell,
     metric: Metric,
-    records: &[&SampleRecord],
+    records: &[SampleRecord],
     peak_bytes: Option<u64>,
 ) -> CellScore {
     let samples = records.len();
-    let mean = |value: &dyn Fn(&SampleRecord) -> f64| {
-        records.iter().map(|record| value(record)).sum::<f64>() / samples.max(1) as f64
-    };
+    let mean =
+        |value: &dyn Fn(&SampleRecord) -> f64| records.iter().map(value).sum::<f64>() / samples.max(1) as f64;
     let score = mean(&|record| record.scores.headline(metric));
     CellScore {
         method: method.name().to_owned(),

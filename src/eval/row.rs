@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// How the model gets at the context.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Written into the adapter by the inner loop; not in the prompt.
@@ -40,6 +40,11 @@ impl std::str::FromStr for Method {
 impl Method {
     /// All, in the order of the table.
     pub const ALL: [Self; 5] = [Self::Perk, Self::NoAdaptation, Self::Base, Self::Icr, Self::FtIcr];
+
+    /// Whether it needs what meta-training learns.
+    pub fn is_meta_trained(self) -> bool {
+        matches!(self, Self::Perk | Self::NoAdaptation)
+    }
 
     /// Whether the model is given the context in its prompt.
     pub fn reads_context(self) -> bool {

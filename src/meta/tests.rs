@@ -4,6 +4,8 @@ use candle_core::{DType, Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+mod parameters;
+
 use super::learner::inner_gradient;
 use super::*;
 use crate::autodiff::Dual;
@@ -174,6 +176,12 @@ fn first_gradients(case: &Case, count: usize) -> Vec<Vec<Tensor>> {
         .collect()
 }
 
+/// Richardson's fourth-order difference at 0: the unroll bends too much for the second-order one.
+fn slope(at: impl Fn(f64) -> f64) -> f64 {
+    let h = 1e-5;
+    (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h)
+}
+
 fn check_meta_gradient(name: &str, case: &Case) {
     let options = &case.learner.options;
     let found = case.learner.meta_gradient(&case.params, &case.segments, &case.queries).unwrap();
@@ -181,10 +189,7 @@ fn check_meta_gradient(name: &str, case: &Case) {
     assert!((outer_loss(case, &case.params, &frozen) - found.outer_loss).abs() < 1e-12);
     for seed in [1, 2] {
         let direction = direction(&case.params, seed);
-        let at = |by: f64| outer_loss(case, &step_along(&case.params, &direction, by), &frozen);
-        let h = 1e-5;
-        // Richardson's fourth-order difference: the unroll bends too much for the second-order one.
-        let slope = (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
+        let slope = slope(|by| outer_loss(case, &step_along(&case.params, &direction, by), &frozen));
         let found = along(&found, &direction);
         let error = (found - slope).abs() / slope.abs().max(1e-2);
         assert!(error < 1e-6, "{name}: {found} against {slope}, {error:e} off");
@@ -204,9 +209,7 @@ fn the_answers_own_gradient_equals_differences_and_leaves_rates_and_head_alone()
     for seed in [1, 2] {
         // The direction moves rates and head too, which the loss does not see.
         let direction = direction(&case.params, seed);
-        let at = |by: f64| loss(&step_along(&case.params, &direction, by));
-        let h = 1e-5;
-        let slope = (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
+        let slope = slope(|by| loss(&step_along(&case.params, &direction, by)));
         let found = along(&found, &direction);
         let error = (found - slope).abs() / slope.abs().max(1e-2);
         assert!(error < 1e-6, "{found} against {slope}, {error:e} off");
@@ -286,22 +289,6 @@ fn the_loss_alone_is_the_loss_that_comes_with_the_gradient() {
         assert_eq!(weighted, (alone.loss - alone.cross_entropy).abs() > 1e-3, "{alone:?}");
         assert_eq!(parts, [1, 2], "three segments, two at once");
     }
-}
-
-#[test]
-fn adapting_tells_every_micro_batch_and_the_loss_before_every_step() {
-    let case = case(options());
-    let support = case.learner.support(&case.segments).unwrap();
-    let (mut batches, mut losses) = (vec![], vec![]);
-    let mut watch = |event| match event {
-        Adapting::MicroBatch { step, micro_batches } => batches.push((step, micro_batches)),
-        Adapting::Step { before, .. } => losses.push(before.loss),
-    };
-    let adapted = case.learner.adapt_to(&case.params, &support, &mut watch).unwrap();
-    assert_eq!(batches, [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]);
-    assert_eq!(losses, adapted.inner_losses);
-    let after = case.learner.support_loss(&case.params, &support, &adapted.phi, &mut |_| {}).unwrap();
-    assert!(after.loss < losses[0], "{losses:?}, then {after:?}");
 }
 
 #[test]
@@ -403,65 +390,4 @@ fn the_same_start_gives_the_same_bits() {
         let bits = |t: &Tensor| t.to_vec2::<f64>().unwrap();
         assert_eq!(bits(a), bits(b));
     }
-}
-
-#[test]
-fn parameters_are_read_back_from_a_checkpoint_without_its_optimiser() {
-    let case = case(options());
-    let outer = OuterOptions {
-        steps: 1,
-        lr_adapter: 0.0,
-        lr_inner_lr: 0.0,
-        lr_head: 0.0,
-        adamw: AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, eps_root: 0.0 },
-        weight_decay: 0.0,
-        clip_norm: None,
-        warmup_steps: 0,
-        schedule: crate::optim::Schedule::Constant,
-        final_lr_fraction: 1.0,
-        inner_lr: 0.02,
-        learned_lr: true,
-        lr_parameterization: LrParameterization::Log,
-        head_hidden: 6,
-        init: crate::lora::LoraInit::SmallB { std: 0.1 },
-    };
-    let state = OuterState::new(&case.learner, &outer, 4).unwrap();
-    let path = std::path::Path::new("meta.safetensors");
-    type Named = std::collections::HashMap<String, Tensor>;
-    let read = |steps, change: &dyn Fn(&mut Named)| {
-        let mut learner = case.learner.clone();
-        learner.options.steps = steps;
-        let mut named: Named = state.named_tensors().into_iter().collect();
-        named.retain(|name, _| !name.starts_with("m.") && !name.starts_with("v."));
-        change(&mut named);
-        MetaParams::from_named(path, named, &learner, LrParameterization::Log)
-    };
-    let (expected, found) = (state.params().unwrap(), read(3, &|_| {}).unwrap());
-    assert_eq!(expected.inner_lr, found.inner_lr);
-    let phi = |params: &MetaParams| params.phi0.iter().map(squared).collect::<Vec<_>>();
-    assert_eq!(phi(&expected), phi(&found));
-    assert_eq!(squared(&expected.head.unwrap().fc1.weight), squared(&found.head.unwrap().fc1.weight));
-    let longer = read(5, &|_| {}).unwrap().inner_lr;
-    assert!(longer.iter().all(|rates| rates.len() == 5 && rates[4] == rates[2]));
-    let refused = |change: &dyn Fn(&mut Named)| read(3, change).unwrap_err().to_string();
-    let missing = refused(&|named| drop(named.remove("inner_lr")));
-    assert!(missing.contains("`inner_lr`: is missing"), "{missing}");
-    let wide = refused(&|named| drop(named.insert("head.fc1.bias".into(), random(&[6, 1], 1.0, 1))));
-    assert!(wide.contains("should be [any], but is [6, 1]"), "{wide}");
-    let extra = refused(&|named| drop(named.insert("extra".into(), random(&[6], 1.0, 1))));
-    assert!(extra.contains("`extra`: does not belong"), "{extra}");
-}
-
-#[test]
-fn parameters_that_do_not_fit_are_refused_by_name() {
-    let mut case = case(options());
-    case.params.phi0[1] = random(&[3, 3], 1.0, 1);
-    let error = case.learner.adapt(&case.params, &case.segments).unwrap_err().to_string();
-    assert!(error.contains("q_proj.lora_B") && error.contains("[3, 3]"), "{error}");
-    let token = Sequence { tokens: vec![1, 23, 4], loss_from: 1 };
-    let error = case.learner.support(&[token]).err().unwrap().to_string();
-    assert!(error.contains("23"), "{error}");
-    let masked = Sequence { tokens: vec![1, 2, 4], loss_from: 3 };
-    assert!(case.learner.support(&[masked]).is_err());
-    assert!(case.learner.support(&[]).is_err());
 }

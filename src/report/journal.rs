@@ -1,8 +1,8 @@
 //! A journal of records, one JSON line each, that outlives the process which writes it.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Seek, SeekFrom, Write},
+    fs::{File, OpenOptions},
+    io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -25,22 +25,22 @@ impl Journal {
     /// A whole line that is no such record, with its number; a disk that refuses.
     pub fn open<T: DeserializeOwned>(path: &Path) -> Result<(Self, Vec<T>)> {
         let io = |fault| Error::io(path, fault);
-        let bytes = match fs::read(path) {
-            Err(fault) if fault.kind() == io::ErrorKind::NotFound => Vec::new(),
-            bytes => bytes.map_err(io)?,
-        };
-        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        let lines = bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate();
-        let read = |(index, line): (usize, &[u8])| {
-            serde_json::from_slice(line).map_err(|fault| Error::data(path, index + 1, fault.to_string()))
-        };
-        let records = lines.map(read).collect::<Result<_>>()?;
-        let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(io)?;
-        file.set_len(whole as u64).and_then(|()| file.seek(SeekFrom::End(0))).map_err(io)?;
+        let options = OpenOptions::new().create(true).truncate(false).read(true).write(true).clone();
+        let mut file = options.open(path).map_err(io)?;
+        let (mut records, mut whole, mut line) = (Vec::new(), 0, Vec::new());
+        let mut reader = BufReader::new(&mut file);
+        while reader.read_until(b'\n', &mut line).map_err(io)? > 0 && line.ends_with(b"\n") {
+            let record = serde_json::from_slice(&line);
+            records.push(record.map_err(|fault| Error::data(path, records.len() + 1, fault.to_string()))?);
+            whole += line.len() as u64;
+            line.clear();
+        }
+        file.set_len(whole).and_then(|()| file.seek(SeekFrom::End(0))).map_err(io)?;
         Ok((Self { path: path.to_owned(), file: Mutex::new(file) }, records))
     }
 
-    /// Adds a record; a crash after this returns does not lose it.
+    /// Adds a record. Once this has returned, the end of this process does not lose it, and after
+    /// [`sync`](Self::sync) not even the end of the machine does.
     ///
     /// # Errors
     /// A disk that refuses.
@@ -51,10 +51,21 @@ impl Journal {
         let written = attempt.and_then(|text| file.write_all(format!("{text}\n").as_bytes()));
         written.map_err(|fault| Error::io(&self.path, fault))
     }
+
+    /// Waits until all records are on the disk.
+    ///
+    /// # Errors
+    /// A disk that refuses.
+    pub fn sync(&self) -> Result<()> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.sync_data().map_err(|fault| Error::io(&self.path, fault))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

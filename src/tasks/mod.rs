@@ -23,7 +23,7 @@ pub mod world;
 
 pub use context::{Context, ContextFormat};
 pub use encoder::{EncodedEpisode, EncodedQuery, Encoder};
-pub use source::{open, open_at};
+pub use source::{Contexts, open, open_contexts};
 
 use crate::Result;
 

@@ -32,26 +32,37 @@ pub fn open(
     multiple: usize,
     seed: u64,
 ) -> Result<Box<dyn EpisodeSource>> {
-    open_at(config, tokenizer, split, multiple, Position::Random, seed)
+    open_contexts(config, tokenizer, Contexts { split, multiple, position: Position::Random, seed })
 }
 
-/// As [`open`], with the facts in a part of the context; the facts and the background stay the same.
+/// Which contexts of a configuration's episodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contexts {
+    /// Which part of the data.
+    pub split: Split,
+    /// Their length in multiples of the configured one.
+    pub multiple: usize,
+    /// Where in them the facts lie; facts and background are the same at every position.
+    pub position: Position,
+    /// Seed of what is drawn.
+    pub seed: u64,
+}
+
+/// As [`open`], with the facts in a part of the context.
 ///
 /// # Errors
 /// As [`open`]; a part of contexts that come as they are.
-pub fn open_at(
+pub fn open_contexts(
     config: &DataConfig,
     tokenizer: &Tokenizer,
-    split: Split,
-    multiple: usize,
-    position: Position,
-    seed: u64,
+    contexts: Contexts,
 ) -> Result<Box<dyn EpisodeSource>> {
+    let Contexts { split, multiple, position, seed } = contexts;
     let asked = match config.task {
-        Task::Files => return open_files(config, split, (multiple, position), seed),
-        Task::Babi => return open_babi(config, tokenizer, split, (multiple, position), seed),
+        Task::Files => return open_files(config, contexts),
+        Task::Babi => return open_babi(config, tokenizer, contexts),
         Task::StudentRecords => {
-            return open_records(config, tokenizer, split, (multiple, position), seed);
+            return open_records(config, tokenizer, contexts);
         }
         Task::Qa1 => Asked::Person,
         Task::Qa2 => Asked::Object,
@@ -85,18 +96,16 @@ fn tokens(config: &DataConfig, multiple: usize) -> Result<usize> {
 fn open_records(
     config: &DataConfig,
     tokenizer: &Tokenizer,
-    split: Split,
-    (multiple, position): (usize, Position),
-    seed: u64,
+    contexts: Contexts,
 ) -> Result<Box<dyn EpisodeSource>> {
     Ok(Box::new(RecordSource {
         about: config.questions_about,
         questions: config.questions,
-        context_tokens: tokens(config, multiple)?,
-        position,
+        context_tokens: tokens(config, contexts.multiple)?,
+        position: contexts.position,
         tokenizer: tokenizer.clone(),
-        split,
-        seed,
+        split: contexts.split,
+        seed: contexts.seed,
     }))
 }
 
@@ -158,10 +167,9 @@ impl EpisodeSource for Babi {
 fn open_babi(
     config: &DataConfig,
     tokenizer: &Tokenizer,
-    split: Split,
-    (multiple, position): (usize, Position),
-    seed: u64,
+    contexts: Contexts,
 ) -> Result<Box<dyn EpisodeSource>> {
+    let Contexts { split, multiple, position, seed } = contexts;
     let read = |path: &Path| -> Result<Vec<(u64, Vec<Hidden>)>> {
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         let stories = babi::read(path)?.into_iter();
@@ -216,12 +224,8 @@ impl EpisodeSource for Finite<Episode> {
     }
 }
 
-fn open_files(
-    config: &DataConfig,
-    split: Split,
-    (multiple, position): (usize, Position),
-    seed: u64,
-) -> Result<Box<dyn EpisodeSource>> {
+fn open_files(config: &DataConfig, contexts: Contexts) -> Result<Box<dyn EpisodeSource>> {
+    let Contexts { split, multiple, position, seed } = contexts;
     if multiple != 1 {
         let reason = "contexts of JSONL files cannot be lengthened: evaluate at multiples = [1]";
         return Err(Error::Invalid(reason.into()));

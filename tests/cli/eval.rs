@@ -31,7 +31,7 @@ fn methods_are_asked_side_by_side_and_leave_their_files() {
     for record in &records {
         let has_context = record["prompt"].as_str().unwrap().contains("Event 0");
         let reads = ["icr", "ft-icr"].contains(&record["method"].as_str().unwrap());
-        assert_eq!(has_context && reads, reads, "{record}");
+        assert_eq!(has_context, reads, "{record}");
         assert_eq!(record["encode_secs"].as_f64().unwrap() > 0.0, record["method"] == "perk", "{record}");
     }
 }
@@ -59,6 +59,24 @@ fn an_evaluation_goes_on_with_what_is_missing_and_refuses_other_settings() {
     assert_eq!(output(&again), output(&whole));
     let message = room.refuses(&ask(&["--seed", "7"]));
     assert!(message.contains("seed") && message.contains("--out"), "{message}");
+}
+
+#[test]
+fn a_context_that_does_not_fit_loses_its_middle_and_is_counted() {
+    let room = Room::trained();
+    // The base has 128 positions.
+    let grid = ["eval", "--task", "held-out", "--lengths", "1x,16x", "--samples", "2", "--out", "e"];
+    let printed = room.perk(&[&grid[..], &["--method", "icr"]].concat()).output().unwrap();
+    assert!(printed.status.success());
+    let note = String::from_utf8_lossy(&printed.stderr).into_owned();
+    assert!(note.contains("icr qa1 at 16x: the context did not fit into 2 of 2 prompts"), "{note}");
+    assert!(!note.contains("icr qa1 at 1x: the context"), "{note}");
+    for record in records(&room, "e") {
+        let prompt = record["prompt"].as_str().unwrap();
+        assert!(prompt.ends_with("Answer :"), "{record}");
+        let is_long = record["cell"]["length"] == "16x";
+        assert_eq!(record["dropped_tokens"].as_u64().unwrap() > 100, is_long, "{record}");
+    }
 }
 
 #[test]

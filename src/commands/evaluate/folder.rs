@@ -1,28 +1,34 @@
 //! The folder of an evaluation: its settings, its journal, its results.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, fs, path::Path};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
     checkpoint::{Lock, write_json},
     error::{Error, Result},
-    eval::SampleRecord,
+    eval::{Method, SampleRecord},
     report::Journal,
+    tasks::benchmark::Cell,
 };
 
 /// An evaluation's folder, locked while it is open.
 #[derive(Debug)]
 pub struct EvalFolder {
-    dir: PathBuf,
     /// What was asked before.
-    pub records: Vec<SampleRecord>,
+    records: HashMap<(Method, Cell), Vec<SampleRecord>>,
     /// Where answers go.
-    pub journal: Journal,
+    journal: Journal,
     _lock: Lock,
+}
+
+/// A line of the journal. What was read goes to the disk alone: it may be a whole book.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    record: &'a SampleRecord,
+    prompt: &'a str,
 }
 
 impl EvalFolder {
@@ -49,13 +55,22 @@ impl EvalFolder {
             }
             Err(fault) => return Err(Error::io(&path, fault)),
         }
-        let (journal, records) = Journal::open(&journal)?;
-        Ok(Self { dir: dir.to_owned(), records, journal, _lock: lock })
+        let (journal, lines) = Journal::open::<SampleRecord>(&journal)?;
+        let mut records: HashMap<_, Vec<_>> = HashMap::new();
+        for record in lines {
+            records.entry((record.method, record.cell.clone())).or_default().push(record);
+        }
+        Ok(Self { records, journal, _lock: lock })
     }
 
-    /// The folder itself.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    /// Takes out what was asked of a cell by a method before.
+    pub(super) fn take(&mut self, method: Method, cell: &Cell) -> Vec<SampleRecord> {
+        self.records.remove(&(method, cell.clone())).unwrap_or_default()
+    }
+
+    /// Journals an answer, and what the model read before it.
+    pub(super) fn add(&self, record: &SampleRecord, prompt: &str) -> Result<()> {
+        self.journal.add(&Line { record, prompt })
     }
 }
 

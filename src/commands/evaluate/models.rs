@@ -53,20 +53,9 @@ impl Contestants {
     /// A method without its checkpoint, a checkpoint of another kind or for another base, and what loading
     /// finds wrong.
     pub fn open(self, methods: &[Method], hub: &HubSettings) -> Result<Models> {
-        let needs = |wanted: &[Method]| methods.iter().find(|method| wanted.contains(method));
-        let fine_tuned = self.fine_tuned.as_ref().filter(|_| needs(&[Method::FtIcr]).is_some());
-        if let (Some(_), None) = (needs(&[Method::FtIcr]), fine_tuned) {
-            let reason = "ft-icr needs the adapter of perk finetune: name its run with --finetuned";
-            return Err(Error::Invalid(reason.to_owned()));
-        }
-        let meta_trained = match (needs(&[Method::Perk, Method::NoAdaptation]), &self.meta_trained) {
-            (Some(method), None) => {
-                let reason = format!("{} needs a run of perk meta-train: --checkpoint", method.name());
-                return Err(Error::Invalid(reason));
-            }
-            (_, found) => found.as_ref(),
-        };
-        let main = match (meta_trained, fine_tuned, &self.plain) {
+        self.require_checkpoints(methods)?;
+        let fine_tuned = self.fine_tuned.as_ref().filter(|_| methods.contains(&Method::FtIcr));
+        let main = match (&self.meta_trained, fine_tuned, &self.plain) {
             (Some(trained), _, _) => self.trained(trained, Objective::Perk, hub)?,
             (None, Some(trained), _) => self.trained(trained, Objective::InContext, hub)?,
             (None, None, Some(config)) => self.model(config, hub)?,
@@ -76,12 +65,26 @@ impl Contestants {
             }
         };
         let base = base_digest(&main.session.base)?;
-        for trained in [meta_trained, fine_tuned].into_iter().flatten() {
+        for trained in self.meta_trained.iter().chain(fine_tuned) {
             let path = trained.identity.path.clone().unwrap_or_default();
             require_base(&path, trained.base.as_ref(), &base, &main.session.base)?;
         }
         let fine_tuned = fine_tuned.map(|trained| self.beside(&main, trained)).transpose()?;
         Ok(Models { main, fine_tuned, base })
+    }
+
+    fn require_checkpoints(&self, methods: &[Method]) -> Result<()> {
+        if methods.contains(&Method::FtIcr) && self.fine_tuned.is_none() {
+            let reason = "ft-icr needs the adapter of perk finetune: name its run with --finetuned";
+            return Err(Error::Invalid(reason.to_owned()));
+        }
+        match methods.iter().find(|method| method.is_meta_trained()) {
+            Some(method) if self.meta_trained.is_none() => {
+                let reason = format!("{} needs a run of perk meta-train: --checkpoint", method.name());
+                Err(Error::Invalid(reason))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn trained(&self, trained: &Trained, objective: Objective, hub: &HubSettings) -> Result<Model> {

@@ -1,8 +1,9 @@
 //! Which benchmark, from which data.
 
-use std::path::{Path, PathBuf};
-
-use serde::Serialize;
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use crate::{
     config::BackgroundSource,
@@ -19,8 +20,7 @@ use crate::{
 use super::super::Session;
 
 /// Benchmarks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Name {
     /// Facts of the bAbI tasks in long text.
     Babilong,
@@ -28,14 +28,52 @@ pub enum Name {
     StudentRecords,
     /// Which API fits.
     ApiRetrieval,
-    /// HotpotQA.
+    /// HotpotQA, with distractor documents.
     Hotpotqa,
-    /// TriviaQA.
+    /// TriviaQA, with distractor documents.
     Triviaqa,
-    /// JSONL files.
+    /// JSONL files of contexts and questions.
     Files,
     /// What the checkpoint's own configuration holds out.
     HeldOut,
+}
+
+impl Name {
+    /// All, in the order of help texts.
+    pub const ALL: [Self; 7] = [
+        Self::Babilong,
+        Self::StudentRecords,
+        Self::ApiRetrieval,
+        Self::Hotpotqa,
+        Self::Triviaqa,
+        Self::Files,
+        Self::HeldOut,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Babilong => "babilong",
+            Self::StudentRecords => "student-records",
+            Self::ApiRetrieval => "api-retrieval",
+            Self::Hotpotqa => "hotpotqa",
+            Self::Triviaqa => "triviaqa",
+            Self::Files => "files",
+            Self::HeldOut => "held-out",
+        }
+    }
+}
+
+impl FromStr for Name {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|name| name.name() == text);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::Invalid(format!("benchmark `{text}` is none of {names}"))
+        })
+    }
 }
 
 /// A benchmark and its data.

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     error::{Error, Result},
-    eval::{Method, SampleRecord},
+    eval::{CellScore, SampleRecord},
     report::{Evaluation, Prediction, PromptSettings, predictions_file, write_predictions},
     tasks::benchmark::{Cell, Metric, Position},
 };
@@ -54,7 +54,7 @@ fn write_official(records: &[SampleRecord], dir: &Path) -> Result<()> {
 /// Notes about prompts that were cut.
 pub fn notes(evaluation: &Evaluation) -> Vec<String> {
     let cut = evaluation.rows.iter().filter(|row| row.truncated > 0);
-    let note = |row: &crate::eval::CellScore| {
+    let note = |row: &CellScore| {
         let length = row.cell.length.map_or_else(String::new, |length| format!(" at {length}"));
         format!(
             "{} {}{length}: the context did not fit into {} of {} prompts and lost its middle",
@@ -62,10 +62,4 @@ pub fn notes(evaluation: &Evaluation) -> Vec<String> {
         )
     };
     cut.map(note).collect()
-}
-
-/// Whether a list of methods holds one twice.
-pub fn repeated(methods: &[Method]) -> Option<Method> {
-    let twice = |(index, method): (usize, &Method)| methods[..index].contains(method).then_some(*method);
-    methods.iter().enumerate().find_map(twice)
 }

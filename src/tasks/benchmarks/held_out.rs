@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::benchmark::{Benchmark, Cell, Length, Metric, Sample};
-use super::super::{EpisodeSource, Split, open_at};
+use super::super::{Contexts, EpisodeSource, Split, open_contexts};
 use super::{as_written, known};
 use crate::config::{DataConfig, Task};
 use crate::text::Tokenizer;
@@ -45,8 +45,8 @@ impl HeldOut {
                 )));
             }
         };
-        let source =
-            open_at(&self.config, &self.tokenizer, Split::HeldOut, multiple, cell.position, self.seed)?;
+        let contexts = Contexts { split: Split::HeldOut, multiple, position: cell.position, seed: self.seed };
+        let source = open_contexts(&self.config, &self.tokenizer, contexts)?;
         let source: Arc<dyn EpisodeSource> = source.into();
         sources.insert(cell.clone(), Arc::clone(&source));
         Ok(source)

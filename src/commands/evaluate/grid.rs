@@ -1,0 +1,97 @@
+//! Which questions of a benchmark are asked: the cells, and how many of each.
+
+use crate::{
+    error::{Error, Result},
+    eval::Method,
+    tasks::benchmark::{Benchmark, Cell, Length, Position},
+};
+
+/// Which questions are asked, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grid {
+    /// Methods, in the order of the table.
+    pub methods: Vec<Method>,
+    /// Subtasks; empty for all of the benchmark.
+    pub subtasks: Vec<String>,
+    /// Lengths; empty where contexts have the length that they have.
+    pub lengths: Vec<Length>,
+    /// Positions.
+    pub positions: Vec<Position>,
+    /// Most samples of each cell.
+    pub samples: usize,
+}
+
+/// A grid on a benchmark that has all of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Methods, in the order of the table.
+    pub methods: Vec<Method>,
+    /// Cells with their numbers of samples, subtask by subtask.
+    pub cells: Vec<(Cell, usize)>,
+}
+
+impl Grid {
+    /// Looks at every cell, and at its first sample, so that everything that can be wrong with the data shows
+    /// before the first question.
+    ///
+    /// # Errors
+    /// Something named twice; lengths where the benchmark has none, or none where it needs them; a cell that it
+    /// does not have; a sample that cannot be made.
+    pub fn plan(&self, benchmark: &dyn Benchmark) -> Result<Plan> {
+        once("method", &self.methods, |method| method.name().to_owned())?;
+        once("subtask", &self.subtasks, Clone::clone)?;
+        once("length", &self.lengths, Length::to_string)?;
+        once("position", &self.positions, |position| position.name().to_owned())?;
+        let count = |cell: Cell| {
+            let count = benchmark.count(&cell)?.map_or(self.samples, |count| count.min(self.samples));
+            if count > 0 {
+                benchmark.sample(&cell, 0)?;
+            }
+            Ok((cell, count))
+        };
+        let cells = self.cells(benchmark)?.into_iter().map(count).collect::<Result<_>>()?;
+        Ok(Plan { methods: self.methods.clone(), cells })
+    }
+
+    fn cells(&self, benchmark: &dyn Benchmark) -> Result<Vec<Cell>> {
+        let lengths = self.lengths(benchmark)?;
+        let subtasks = if self.subtasks.is_empty() { benchmark.subtasks() } else { self.subtasks.clone() };
+        let mut cells = Vec::new();
+        for subtask in &subtasks {
+            for &position in &self.positions {
+                let cell = |&length| Cell { subtask: subtask.clone(), length, position };
+                cells.extend(lengths.iter().map(cell));
+            }
+        }
+        Ok(cells)
+    }
+
+    fn lengths(&self, benchmark: &dyn Benchmark) -> Result<Vec<Option<Length>>> {
+        let name = benchmark.name();
+        match (benchmark.has_lengths(), self.lengths.is_empty()) {
+            (true, true) => Err(Error::Invalid(format!("{name} needs --lengths, as in 1k,2k,4k"))),
+            (false, false) => {
+                let reason = format!("contexts of {name} come as they are: leave --lengths out");
+                Err(Error::Invalid(reason))
+            }
+            (false, true) => Ok(vec![None]),
+            (true, false) => Ok(self.lengths.iter().copied().map(Some).collect()),
+        }
+    }
+}
+
+impl Plan {
+    /// Questions in all.
+    pub fn questions(&self) -> usize {
+        self.methods.len() * self.cells.iter().map(|(_, count)| count).sum::<usize>()
+    }
+}
+
+/// Refuses a list that holds something twice, which would stand twice in every table.
+fn once<T: PartialEq>(what: &str, list: &[T], name: impl Fn(&T) -> String) -> Result<()> {
+    let twice = list.iter().enumerate().find(|(index, item)| list[..*index].contains(item));
+    match twice {
+        Some((_, item)) => Err(Error::Invalid(format!("{what} {} is named twice", name(item)))),
+        None => Ok(()),
+    }
+}
