@@ -6,8 +6,8 @@
 
 use candle_core::{CpuStorage, DType, Device, Layout, Storage, Tensor};
 
-use super::Real;
 use super::gemv::{self, Rows};
+use super::{Real, place};
 use crate::{Error, Result};
 
 /// Most rows of a product that is cheaper without packing its right factor.
@@ -36,10 +36,71 @@ pub(super) struct Term<'a> {
 /// The bias, `(n)`, is added to the rows of the first half.
 pub(super) fn sum_of_products(halves: bool, bias: Option<&Tensor>, terms: &[Term<'_>]) -> Result<Tensor> {
     let first = terms.first().ok_or_else(|| Error::Invalid("a sum of no products".into()))?;
+    if place::composed(first.left) {
+        return composed_sum(halves, bias, terms);
+    }
     match first.left.dtype() {
         DType::F32 => sum_as::<f32>(halves, bias, terms),
         DType::F64 => sum_as::<f64>(halves, bias, terms),
         other => Err(Error::Invalid(format!("products are taken in f32 or f64, not {other:?}"))),
+    }
+}
+
+/// The sum by Candle's products. Where every term goes to both halves, nothing is copied to join them.
+fn composed_sum(halves: bool, bias: Option<&Tensor>, terms: &[Term<'_>]) -> Result<Tensor> {
+    let plus = |sum: Option<Tensor>, next: Tensor| match sum {
+        Some(sum) => sum + next,
+        None => Ok(next),
+    };
+    let (mut both, mut first, mut second) = (None, None, None);
+    for Term { half, left, right } in terms {
+        match half {
+            Half::Both => {
+                let (two, m, k) = left.dims3()?;
+                let product = left.reshape((two * m, k))?.matmul(right)?;
+                both = Some(plus(both, product.reshape((two, m, right.dim(1)?))?)?);
+            }
+            Half::First => first = Some(plus(first, left.matmul(right)?)?),
+            Half::Second => second = Some(plus(second, left.matmul(right)?)?),
+        }
+    }
+    let bias = bias.map(|bias| bias.to_dtype(terms[0].left.dtype())).transpose()?;
+    let first = match (first, &bias) {
+        (Some(first), Some(bias)) => Some(first.broadcast_add(bias)?),
+        (first, _) => first,
+    };
+    if !halves {
+        return first.ok_or_else(|| Error::Invalid("a sum without halves has terms for them".into()));
+    }
+    joined(both, first, second, bias.as_ref())
+}
+
+/// Adds the terms of single halves to those of both; the bias is in `first` already where there is one.
+fn joined(
+    both: Option<Tensor>,
+    first: Option<Tensor>,
+    second: Option<Tensor>,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    let zeros = |like: &Option<Tensor>| like.as_ref().map(Tensor::zeros_like).transpose();
+    let (first, second) = match (&both, first, second) {
+        (Some(both), None, None) if bias.is_none() => return Ok(both.clone()),
+        (Some(both), first, second) => {
+            let plus = |index: usize, more: Option<Tensor>| match more {
+                Some(more) => both.get(index)? + more,
+                None => both.get(index),
+            };
+            let biased = match (&first, bias) {
+                (None, Some(bias)) => plus(0, None)?.broadcast_add(bias)?,
+                _ => plus(0, first)?,
+            };
+            (Some(biased), Some(plus(1, second)?))
+        }
+        (None, first, second) => (first.clone().or(zeros(&second)?), second.or(zeros(&first)?)),
+    };
+    match (first, second) {
+        (Some(first), Some(second)) => Ok(Tensor::stack(&[first, second], 0)?),
+        _ => Err(Error::Invalid("a sum of no products".into())),
     }
 }
 
@@ -110,7 +171,7 @@ fn batch_dims(layout: &Layout) -> &[usize] {
 fn numbers<R: Real>(storage: &Storage) -> Result<&[R]> {
     match storage {
         Storage::Cpu(storage) => Ok(CpuStorage::as_slice::<R>(storage)?),
-        _ => Err(Error::Invalid("this build takes its products on the CPU; the tensor is elsewhere".into())),
+        _ => Err(Error::Invalid("the factors of a product are on different devices".into())),
     }
 }
 

@@ -1,11 +1,13 @@
-//! Kernels: formulas over scalars, run over the rows of contiguous CPU tensors on all cores.
+//! Kernels: formulas over scalars, run over the rows of contiguous CPU tensors on all cores, or over whole tensors
+//! elsewhere.
 
 use std::ops::Range;
 
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::{Pair, Scalar};
+use super::jet::Jet;
+use super::{Pair, Scalar, place};
 use crate::{Error, Result};
 
 /// Work of fewer output numbers than this is not worth a second thread.
@@ -15,6 +17,13 @@ const PARALLEL_FROM: usize = 1 << 15;
 pub trait Kernel<const I: usize, const O: usize>: Sync {
     /// Writes row `row` of every output. Inputs are whole; outputs are this row alone.
     fn row<S: Scalar>(&self, row: usize, inputs: [Rows<'_, S>; I], outputs: [RowsMut<'_, S>; O]);
+
+    /// The same function of whole tensors, composed of Candle's operations: for devices other than the CPU.
+    /// Numbers may stand in any shape of the right size.
+    ///
+    /// # Errors
+    /// What tensor operations refuse.
+    fn compose(&self, inputs: [Jet; I]) -> Result<[Jet; O]>;
 }
 
 /// Numbers of a kernel's input, with their tangents if `S` has them.
@@ -90,6 +99,9 @@ pub(super) fn run<const I: usize, const O: usize, K: Kernel<I, O>>(
     shapes: [Shape; O],
 ) -> Result<[Tensor; O]> {
     let dual = inputs.iter().any(|(_, tangent)| tangent.is_some());
+    if place::composed(inputs[0].0) {
+        return run_composed(kernel, dual, inputs, shapes);
+    }
     match (inputs[0].0.dtype(), dual) {
         (DType::F32, false) => run_as::<f32, I, O, K>(kernel, rows, inputs, shapes),
         (DType::F32, true) => run_as::<Pair<f32>, I, O, K>(kernel, rows, inputs, shapes),
@@ -97,6 +109,25 @@ pub(super) fn run<const I: usize, const O: usize, K: Kernel<I, O>>(
         (DType::F64, true) => run_as::<Pair<f64>, I, O, K>(kernel, rows, inputs, shapes),
         (other, _) => Err(Error::Invalid(format!("kernels compute in f32 or f64, not {other:?}"))),
     }
+}
+
+fn run_composed<const I: usize, const O: usize, K: Kernel<I, O>>(
+    kernel: &K,
+    dual: bool,
+    inputs: [Input<'_>; I],
+    shapes: [Shape; O],
+) -> Result<[Tensor; O]> {
+    let jets = inputs.map(|(primal, tangent)| Jet { primal: primal.clone(), tangent: tangent.cloned() });
+    let outputs = kernel.compose(jets)?.into_iter().zip(shapes).map(|(Jet { primal, tangent }, shape)| {
+        let primal = primal.reshape(&shape)?;
+        match (dual, tangent) {
+            (false, _) => Ok(primal.contiguous()?),
+            (true, Some(tangent)) => Ok(Tensor::stack(&[&primal, &tangent.reshape(&shape)?], 0)?),
+            (true, None) => Ok(Tensor::stack(&[&primal, &primal.zeros_like()?], 0)?),
+        }
+    });
+    let outputs: Vec<Tensor> = outputs.collect::<Result<_>>()?;
+    Ok(outputs.try_into().expect("one tensor an output"))
 }
 
 fn run_as<S: Scalar, const I: usize, const O: usize, K: Kernel<I, O>>(
@@ -214,7 +245,7 @@ pub(super) fn numbers<'a, T: WithDType>(
     shape: &Shape,
 ) -> Result<&'a [T]> {
     let Storage::Cpu(storage) = storage else {
-        return Err(Error::Invalid("this build runs its kernels on the CPU; the tensor is elsewhere".into()));
+        return Err(Error::Invalid("the tensors of one operation are on different devices".into()));
     };
     let all = CpuStorage::as_slice::<T>(storage)?;
     Ok(&all[start..start + shape.elem_count()])

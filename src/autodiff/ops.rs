@@ -3,8 +3,8 @@
 use candle_core::{D, Shape, Tensor};
 
 use super::gemm::{Half, Term, sum_of_products};
-use super::gemv;
 use super::kernel::{self, Kernel};
+use super::{gemv, place};
 use crate::Result;
 
 /// A value that a gradient can be computed with: a `Tensor`, or a [`Dual`](super::Dual).
@@ -85,7 +85,7 @@ impl Ops for Tensor {
     }
 
     fn affine(&self, weight: &Tensor, bias: Option<&Tensor>, low: Option<(&Self, &Self)>) -> Result<Self> {
-        if self.dim(0)? == 1 {
+        if self.dim(0)? == 1 && !place::composed(self) {
             return gemv::affine(self, weight, bias, low);
         }
         let weight = weight.to_dtype(self.dtype())?.t()?;

@@ -1,12 +1,14 @@
 //! Element-wise functions of several tensors, in one pass over memory.
 
-use super::{Kernel, Ops, Rows, RowsMut, Scalar};
+use super::formula::Formula;
+use super::jet::Jet;
+use super::{Kernel, Number, Ops, Rows, RowsMut, Scalar};
 use crate::Result;
 
 /// A function of `I` numbers that makes `O` numbers, applied element by element.
 pub trait Pointwise<const I: usize, const O: usize>: Sync {
     /// The function on one element.
-    fn eval<S: Scalar>(&self, x: [S; I]) -> [S; O];
+    fn eval<S: Number>(&self, x: [S; I]) -> [S; O];
 }
 
 /// Numbers a row: long enough to vectorise, short enough to share among threads.
@@ -29,6 +31,10 @@ impl<const I: usize, const O: usize, P: Pointwise<I, O>> Kernel<I, O> for Elemen
                 output.set(i, y);
             }
         }
+    }
+
+    fn compose(&self, inputs: [Jet; I]) -> Result<[Jet; O]> {
+        Formula::of(&self.function).eval(inputs)
     }
 }
 

@@ -84,8 +84,9 @@ impl Real for f64 {
     }
 }
 
-/// What a kernel computes with: a [`Real`], or a [`Pair`] of them.
-pub trait Scalar:
+/// What a pointwise formula is written over: numbers, pairs of them, or the symbols of a formula that is
+/// written down to be run elsewhere.
+pub trait Number:
     Copy
     + std::fmt::Debug
     + Add<Output = Self>
@@ -94,16 +95,8 @@ pub trait Scalar:
     + Div<Output = Self>
     + Neg<Output = Self>
 {
-    /// The number it is made of.
-    type Real: Real;
-    /// Whether it carries a tangent.
-    const DUAL: bool;
-    /// Joins a primal and a tangent; a plain number drops the tangent.
-    fn join(primal: Self::Real, tangent: Self::Real) -> Self;
-    /// The value.
-    fn primal(self) -> Self::Real;
-    /// The derivative; zero for a plain number.
-    fn tangent(self) -> Self::Real;
+    /// A constant.
+    fn of(value: f64) -> Self;
     /// eˣ.
     fn exp(self) -> Self;
     /// Natural logarithm.
@@ -114,12 +107,23 @@ pub trait Scalar:
     fn sqrt(self) -> Self;
     /// The error function.
     fn erf(self) -> Self;
+    /// `yes` where the value is above zero, `no` elsewhere. Both are computed, so that loops vectorise.
+    fn if_positive(self, yes: Self, no: Self) -> Self;
+}
 
-    /// A constant.
-    #[inline(always)]
-    fn of(value: f64) -> Self {
-        Self::real(Self::Real::of(value))
-    }
+/// What a kernel computes with: a [`Real`], or a [`Pair`] of them.
+pub trait Scalar: Number {
+    /// The number it is made of.
+    type Real: Real;
+    /// Whether it carries a tangent.
+    const DUAL: bool;
+    /// Joins a primal and a tangent; a plain number drops the tangent.
+    fn join(primal: Self::Real, tangent: Self::Real) -> Self;
+    /// The value.
+    fn primal(self) -> Self::Real;
+    /// The derivative; zero for a plain number.
+    fn tangent(self) -> Self::Real;
+
     /// A constant.
     #[inline(always)]
     fn real(value: Self::Real) -> Self {
@@ -129,20 +133,10 @@ pub trait Scalar:
 
 macro_rules! plain {
     ($t:ty) => {
-        impl Scalar for $t {
-            type Real = $t;
-            const DUAL: bool = false;
+        impl Number for $t {
             #[inline(always)]
-            fn join(primal: $t, _tangent: $t) -> Self {
-                primal
-            }
-            #[inline(always)]
-            fn primal(self) -> $t {
-                self
-            }
-            #[inline(always)]
-            fn tangent(self) -> $t {
-                0.0
+            fn of(value: f64) -> Self {
+                Real::of(value)
             }
             #[inline(always)]
             fn exp(self) -> Self {
@@ -163,6 +157,27 @@ macro_rules! plain {
             #[inline(always)]
             fn erf(self) -> Self {
                 Real::erf(self)
+            }
+            #[inline(always)]
+            fn if_positive(self, yes: Self, no: Self) -> Self {
+                if self > 0.0 { yes } else { no }
+            }
+        }
+
+        impl Scalar for $t {
+            type Real = $t;
+            const DUAL: bool = false;
+            #[inline(always)]
+            fn join(primal: $t, _tangent: $t) -> Self {
+                primal
+            }
+            #[inline(always)]
+            fn primal(self) -> $t {
+                self
+            }
+            #[inline(always)]
+            fn tangent(self) -> $t {
+                0.0
             }
         }
     };
@@ -211,20 +226,10 @@ impl<R: Real> Neg for Pair<R> {
     }
 }
 
-impl<R: Real> Scalar for Pair<R> {
-    type Real = R;
-    const DUAL: bool = true;
+impl<R: Real> Number for Pair<R> {
     #[inline(always)]
-    fn join(primal: R, tangent: R) -> Self {
-        Pair(primal, tangent)
-    }
-    #[inline(always)]
-    fn primal(self) -> R {
-        self.0
-    }
-    #[inline(always)]
-    fn tangent(self) -> R {
-        self.1
+    fn of(value: f64) -> Self {
+        Pair(R::of(value), R::default())
     }
     #[inline(always)]
     fn exp(self) -> Self {
@@ -249,5 +254,26 @@ impl<R: Real> Scalar for Pair<R> {
     fn erf(self) -> Self {
         let slope = R::of(std::f64::consts::FRAC_2_SQRT_PI) * (-(self.0 * self.0)).exp();
         Pair(self.0.erf(), slope * self.1)
+    }
+    #[inline(always)]
+    fn if_positive(self, yes: Self, no: Self) -> Self {
+        if self.0 > R::default() { yes } else { no }
+    }
+}
+
+impl<R: Real> Scalar for Pair<R> {
+    type Real = R;
+    const DUAL: bool = true;
+    #[inline(always)]
+    fn join(primal: R, tangent: R) -> Self {
+        Pair(primal, tangent)
+    }
+    #[inline(always)]
+    fn primal(self) -> R {
+        self.0
+    }
+    #[inline(always)]
+    fn tangent(self) -> R {
+        self.1
     }
 }

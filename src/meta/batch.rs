@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
+use crate::autodiff::kernels::Targets;
 use crate::model::{DecoderConfig, TokenBatch};
 use crate::text::Sequence;
 use crate::{Error, Result};
@@ -14,7 +15,7 @@ pub struct LabelledBatch {
     /// Flat rows `b · S + t` whose next token is predicted, `(R)`, u32.
     pub predicting: Tensor,
     /// The tokens predicted, R of them.
-    pub targets: Vec<u32>,
+    pub targets: Targets,
     /// Flat rows of the tokens predicted: the rows above, plus one. A token's weight is read there.
     pub predicted: Tensor,
     /// Flat rows that are not padding, `(P)`, u32.
@@ -58,7 +59,7 @@ impl LabelledBatch {
         Ok(Self {
             tokens: TokenBatch::new(rows, spans, config, device)?,
             predicting: index(predicting)?,
-            targets,
+            targets: Targets::new(targets),
             predicted: index(predicted)?,
             present: index(present)?,
             predicted_in_present: index(place)?,

@@ -81,8 +81,8 @@ impl Objective<'_> {
         for (start, length) in self.chunks()? {
             let part = |x: &Tensor| x.narrow(0, start, length);
             let logits = Ops::affine(&part(&rows)?, &self.backbone.decoder.lm_head, None, None)?;
-            let targets = &self.batch.targets[start..start + length];
-            losses.push(cross_entropy(&logits, &part(&factors)?, targets)?[1].clone());
+            let range = start..start + length;
+            losses.push(cross_entropy(&logits, &part(&factors)?, &self.batch.targets, range)?[1].clone());
         }
         PartLoss::new(&Tensor::cat(&losses, 0)?, &factors)
     }
@@ -127,8 +127,8 @@ impl Objective<'_> {
         for (start, length) in self.chunks()? {
             let part = |x: &V| x.linear(|x| x.narrow(0, start, length));
             let logits = part(rows)?.affine(matrix, None, None)?;
-            let [dlogits, ce] =
-                cross_entropy(&logits, &part(factors)?, &self.batch.targets[start..start + length])?;
+            let range = start..start + length;
+            let [dlogits, ce] = cross_entropy(&logits, &part(factors)?, &self.batch.targets, range)?;
             drop(logits);
             grads.push(dlogits.affine_back(matrix, None)?);
             losses.push(ce);

@@ -1,7 +1,5 @@
 //! Grouped-query causal attention, forward and backward.
 
-use candle_core::Tensor;
-
 use crate::Result;
 use crate::autodiff::Ops;
 use crate::autodiff::kernels::{causal_softmax, merge_heads, softmax_vjp, split_heads};
@@ -68,9 +66,4 @@ pub(super) fn backward<V: Ops>(
 
 fn scale(config: &DecoderConfig) -> f64 {
     1.0 / (config.head_dim as f64).sqrt()
-}
-
-/// Numbers of a norm's gain as `f64`, exact for every type a gain is stored in.
-pub(super) fn numbers(gain: &Tensor) -> Result<Vec<f64>> {
-    Ok(gain.to_dtype(candle_core::DType::F64)?.to_vec1()?)
 }

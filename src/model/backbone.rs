@@ -4,9 +4,8 @@ use candle_core::Tensor;
 
 use crate::Result;
 use crate::autodiff::Ops;
-use crate::autodiff::kernels::{rms_norm, rms_norm_vjp};
+use crate::autodiff::kernels::{Gain, rms_norm, rms_norm_vjp};
 
-use super::attention::numbers;
 use super::block::{Block, Kept, LayerAdapters, LayerGrads};
 use super::{Activations, Decoder, TokenBatch};
 
@@ -15,8 +14,8 @@ use super::{Activations, Decoder, TokenBatch};
 pub struct Backbone {
     /// The weights.
     pub decoder: Decoder,
-    gains: Vec<[Vec<f64>; 2]>,
-    last_gain: Vec<f64>,
+    gains: Vec<[Gain; 2]>,
+    last_gain: Gain,
 }
 
 /// What the backward pass needs of a forward pass through all layers.
@@ -42,9 +41,9 @@ impl Backbone {
         let gains = decoder
             .layers
             .iter()
-            .map(|layer| Ok([numbers(&layer.input_norm)?, numbers(&layer.post_attention_norm)?]))
+            .map(|layer| Ok([Gain::new(&layer.input_norm)?, Gain::new(&layer.post_attention_norm)?]))
             .collect::<Result<Vec<_>>>()?;
-        let last_gain = numbers(&decoder.norm)?;
+        let last_gain = Gain::new(&decoder.norm)?;
         Ok(Self { decoder, gains, last_gain })
     }
 

@@ -54,18 +54,18 @@ impl TokenBatch {
         config.check_tokens(&ids)?;
         Ok(Self {
             ids: Tensor::new(ids, device)?,
-            mask: AttentionMask { tokens, spans },
+            mask: AttentionMask::new(tokens, spans),
             rope: RopeTable::new(&config.rope_frequencies(), tokens),
         })
     }
 
     /// Number of rows, B.
     pub fn size(&self) -> usize {
-        self.mask.spans.len()
+        self.mask.size()
     }
 
     /// Tokens a row, S, padding included.
     pub fn tokens(&self) -> usize {
-        self.mask.tokens
+        self.mask.tokens()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::autodiff::Ops;
-use crate::autodiff::kernels::{rms_norm, rms_norm_vjp, swiglu, swiglu_vjp};
+use crate::autodiff::kernels::{Gain, rms_norm, rms_norm_vjp, swiglu, swiglu_vjp};
 
 use super::adapted::{self, LowRank, LowRankGrad};
 use super::{DecoderConfig, Layer, Projection, TokenBatch, attention};
@@ -17,7 +17,7 @@ pub(super) struct Block<'a, V> {
     pub config: &'a DecoderConfig,
     pub layer: &'a Layer,
     /// Gains of the norms before attention and before the feed-forward.
-    pub gains: &'a [Vec<f64>; 2],
+    pub gains: &'a [Gain; 2],
     pub adapters: &'a LayerAdapters<V>,
     pub batch: &'a TokenBatch,
 }

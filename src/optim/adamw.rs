@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::Result;
-use crate::autodiff::{Pointwise, Scalar, pointwise};
+use crate::autodiff::{Number, Pointwise, pointwise};
 
 /// The constants of AdamW.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,7 +75,7 @@ impl Update {
     /// Numerator and denominator m̂ and √(v̂ + ε_root) + ε of the direction, from the new moments, and the
     /// root alone.
     #[inline(always)]
-    fn direction<S: Scalar>(&self, m: S, v: S) -> (S, S, S) {
+    fn direction<S: Number>(&self, m: S, v: S) -> (S, S, S) {
         let m_hat = m / S::of(self.corrections[0]);
         let v_hat = v / S::of(self.corrections[1]);
         let root = (v_hat + S::of(self.rule.eps_root)).sqrt();
@@ -83,7 +83,7 @@ impl Update {
     }
 
     #[inline(always)]
-    fn moments<S: Scalar>(&self, g: S, m: S, v: S) -> [S; 2] {
+    fn moments<S: Number>(&self, g: S, m: S, v: S) -> [S; 2] {
         let AdamW { beta1, beta2, .. } = self.rule;
         [S::of(beta1) * m + S::of(1.0 - beta1) * g, S::of(beta2) * v + S::of(1.0 - beta2) * g * g]
     }
@@ -91,7 +91,7 @@ impl Update {
 
 impl Pointwise<4, 3> for Update {
     #[inline(always)]
-    fn eval<S: Scalar>(&self, [param, g, m, v]: [S; 4]) -> [S; 3] {
+    fn eval<S: Number>(&self, [param, g, m, v]: [S; 4]) -> [S; 3] {
         let StepSize { lr, weight_decay, .. } = self.size;
         let [m, v] = self.moments(g, m, v);
         let (numerator, denominator, _) = self.direction(m, v);
@@ -103,7 +103,7 @@ struct UpdateVjp(Update);
 
 impl Pointwise<7, 5> for UpdateVjp {
     #[inline(always)]
-    fn eval<S: Scalar>(&self, [param, g, m, v, d_param, d_m, d_v]: [S; 7]) -> [S; 5] {
+    fn eval<S: Number>(&self, [param, g, m, v, d_param, d_m, d_v]: [S; 7]) -> [S; 5] {
         let Update { rule, size, corrections } = &self.0;
         let [m, v] = self.0.moments(g, m, v);
         let (numerator, denominator, root) = self.0.direction(m, v);
@@ -112,8 +112,7 @@ impl Pointwise<7, 5> for UpdateVjp {
         let d_numerator = -(S::of(size.lr) * d_param / denominator);
         let d_root = -(d_numerator * direction);
         // The root's derivative at zero is taken as zero: no gradient has ever reached this number.
-        let zero = S::of(0.0);
-        let d_v_hat = if root.primal() > zero.primal() { d_root / (root + root) } else { zero };
+        let d_v_hat = root.if_positive(d_root / (root + root), S::of(0.0));
         let d_m = d_m + d_numerator / S::of(corrections[0]);
         let d_v = d_v + d_v_hat / S::of(corrections[1]);
         let d_g = S::of(1.0 - rule.beta1) * d_m + S::of(2.0 * (1.0 - rule.beta2)) * g * d_v;

@@ -1,21 +1,20 @@
 //! Element-wise functions.
 
 use crate::Result;
-use crate::autodiff::{Ops, Pointwise, Real, Scalar, pointwise};
+use crate::autodiff::{Number, Ops, Pointwise, pointwise};
 
 /// 1 / (1 + e⁻ˣ). The exponential is taken of −|x|: it never overflows, and so neither does its tangent.
 #[inline(always)]
-fn sigmoid<S: Scalar>(x: S) -> S {
-    let positive = x.primal() > S::Real::of(0.0);
-    let small = (if positive { -x } else { x }).exp();
+fn sigmoid<S: Number>(x: S) -> S {
+    let small = x.if_positive(-x, x).exp();
     let inverse = S::of(1.0) / (S::of(1.0) + small);
-    if positive { inverse } else { small * inverse }
+    x.if_positive(inverse, small * inverse)
 }
 
 struct SwiGlu;
 impl Pointwise<2, 1> for SwiGlu {
     #[inline(always)]
-    fn eval<S: Scalar>(&self, [gate, up]: [S; 2]) -> [S; 1] {
+    fn eval<S: Number>(&self, [gate, up]: [S; 2]) -> [S; 1] {
         [gate * sigmoid(gate) * up]
     }
 }
@@ -23,7 +22,7 @@ impl Pointwise<2, 1> for SwiGlu {
 struct SwiGluVjp;
 impl Pointwise<3, 2> for SwiGluVjp {
     #[inline(always)]
-    fn eval<S: Scalar>(&self, [gate, up, dy]: [S; 3]) -> [S; 2] {
+    fn eval<S: Number>(&self, [gate, up, dy]: [S; 3]) -> [S; 2] {
         let s = sigmoid(gate);
         let silu = gate * s;
         [dy * up * (s + silu * (S::of(1.0) - s)), dy * silu]
@@ -43,14 +42,14 @@ pub fn swiglu_vjp<V: Ops>(gate: &V, up: &V, dy: &V) -> Result<[V; 2]> {
 }
 
 #[inline(always)]
-fn normal_cdf<S: Scalar>(x: S) -> S {
+fn normal_cdf<S: Number>(x: S) -> S {
     S::of(0.5) * (S::of(1.0) + (x * S::of(std::f64::consts::FRAC_1_SQRT_2)).erf())
 }
 
 struct Gelu;
 impl Pointwise<1, 1> for Gelu {
     #[inline(always)]
-    fn eval<S: Scalar>(&self, [x]: [S; 1]) -> [S; 1] {
+    fn eval<S: Number>(&self, [x]: [S; 1]) -> [S; 1] {
         [x * normal_cdf(x)]
     }
 }
@@ -58,7 +57,7 @@ impl Pointwise<1, 1> for Gelu {
 struct GeluVjp;
 impl Pointwise<2, 1> for GeluVjp {
     #[inline(always)]
-    fn eval<S: Scalar>(&self, [x, dy]: [S; 2]) -> [S; 1] {
+    fn eval<S: Number>(&self, [x, dy]: [S; 2]) -> [S; 1] {
         let inverse_root = 0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
         let density = S::of(inverse_root) * (x * x * S::of(-0.5)).exp();
         [dy * (normal_cdf(x) + x * density)]
@@ -80,11 +79,10 @@ pub fn gelu_vjp<V: Ops>(x: &V, dy: &V) -> Result<V> {
 struct Softplus(f64);
 impl Pointwise<1, 1> for Softplus {
     #[inline(always)]
-    fn eval<S: Scalar>(&self, [x]: [S; 1]) -> [S; 1] {
+    fn eval<S: Number>(&self, [x]: [S; 1]) -> [S; 1] {
         let z = x * S::of(self.0);
         // ln(1 + eᶻ) = max(z, 0) + ln(1 + e^−|z|) does not overflow.
-        let positive = z.primal() > S::Real::of(0.0);
-        let (head, tail) = if positive { (z, -z) } else { (S::of(0.0), z) };
+        let (head, tail) = (z.if_positive(z, S::of(0.0)), z.if_positive(-z, z));
         [(head + tail.exp().ln_1p()) / S::of(self.0)]
     }
 }
@@ -92,7 +90,7 @@ impl Pointwise<1, 1> for Softplus {
 struct SoftplusVjp(f64);
 impl Pointwise<2, 1> for SoftplusVjp {
     #[inline(always)]
-    fn eval<S: Scalar>(&self, [x, dy]: [S; 2]) -> [S; 1] {
+    fn eval<S: Number>(&self, [x, dy]: [S; 2]) -> [S; 1] {
         [dy * sigmoid(x * S::of(self.0))]
     }
 }
@@ -112,7 +110,7 @@ pub fn softplus_vjp<V: Ops>(x: &V, dy: &V, beta: f64) -> Result<V> {
 struct Product;
 impl Pointwise<2, 1> for Product {
     #[inline(always)]
-    fn eval<S: Scalar>(&self, [x, y]: [S; 2]) -> [S; 1] {
+    fn eval<S: Number>(&self, [x, y]: [S; 2]) -> [S; 1] {
         [x * y]
     }
 }
@@ -120,7 +118,7 @@ impl Pointwise<2, 1> for Product {
 struct Quotient;
 impl Pointwise<2, 1> for Quotient {
     #[inline(always)]
-    fn eval<S: Scalar>(&self, [x, y]: [S; 2]) -> [S; 1] {
+    fn eval<S: Number>(&self, [x, y]: [S; 2]) -> [S; 1] {
         [x / y]
     }
 }

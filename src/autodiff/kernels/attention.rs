@@ -1,17 +1,57 @@
 //! Softmax over the keys that a query may see.
 
+use candle_core::{Device, Tensor};
+
 use crate::Result;
-use crate::autodiff::{Kernel, Ops, Rows, RowsMut, Scalar};
+use crate::autodiff::{Jet, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
 
 use super::norm::sum;
 
 /// Which keys each query of a batch sees: those at or before it that are not padding.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct AttentionMask {
+    tokens: usize,
+    spans: Vec<(usize, usize)>,
+    /// 1 where a query sees a key, `(B, 1, S, S)`, 0 elsewhere.
+    seen: Resident,
+}
+
+/// A score that no key has: what is not seen has it before the softmax.
+const NEVER: f64 = -1e30;
+
+impl AttentionMask {
+    /// For rows of S `tokens`; `spans` holds for each row of the batch the first and one past the last position
+    /// that is not padding.
+    pub fn new(tokens: usize, spans: Vec<(usize, usize)>) -> Self {
+        Self { tokens, spans, seen: Resident::default() }
+    }
+
     /// Tokens a row, S.
-    pub tokens: usize,
-    /// For each row of the batch the first and one past the last position that is not padding.
-    pub spans: Vec<(usize, usize)>,
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Number of rows, B.
+    pub fn size(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// The first and one past the last key that the query at `position` of row `row` sees.
+    #[inline(always)]
+    fn visible(&self, row: usize, position: usize) -> (usize, usize) {
+        let (first, end) = self.spans[row];
+        (first, end.min(position + 1).max(first))
+    }
+
+    fn seen_on(&self, device: &Device) -> Result<Tensor> {
+        let (size, tokens) = (self.size(), self.tokens);
+        let mut seen = vec![0u8; size * tokens * tokens];
+        for (index, row) in seen.chunks_exact_mut(tokens).enumerate() {
+            let (first, end) = self.visible(index / tokens, index % tokens);
+            row[first.min(tokens)..end].fill(1);
+        }
+        Ok(Tensor::from_vec(seen, (size, 1, tokens, tokens), device)?)
+    }
 }
 
 struct CausalSoftmax<'a> {
@@ -24,9 +64,7 @@ impl CausalSoftmax<'_> {
     /// First key and one past the last key that query row `row` sees.
     #[inline(always)]
     fn visible(&self, row: usize) -> (usize, usize) {
-        let query = row % self.mask.tokens;
-        let (first, end) = self.mask.spans[row / self.rows_per_batch];
-        (first, end.min(query + 1).max(first))
+        self.mask.visible(row / self.rows_per_batch, row % self.mask.tokens)
     }
 }
 
@@ -55,6 +93,21 @@ impl Kernel<1, 1> for CausalSoftmax<'_> {
             p.set(i, p.get(i) * inverse);
         }
     }
+
+    fn compose(&self, [x]: [Jet; 1]) -> Result<[Jet; 1]> {
+        let AttentionMask { tokens, spans, seen } = self.mask;
+        let x = x.reshape(&[spans.len(), self.rows_per_batch / tokens, *tokens, *tokens])?;
+        let seen = seen.get(&x.primal, |device| self.mask.seen_on(device))?;
+        let hidden = seen.affine(-NEVER, NEVER)?;
+        let seen = Jet::constant(seen);
+        let scores = x.mul(&seen)?.add(&Jet::constant(hidden))?;
+        let shifted = scores.sub(&scores.row_max()?)?.scaled(self.scale, 0.0)?;
+        // A query that sees no key has equal scores: the mask takes them away, and its sum of zero divides as one.
+        let weights = shifted.exp()?.mul(&seen)?;
+        let total = weights.row_sum()?;
+        let none = total.primal.eq(&total.primal.zeros_like()?)?.to_dtype(total.primal.dtype())?;
+        Ok([weights.div(&total.add(&Jet::constant(none))?)?])
+    }
 }
 
 struct SoftmaxVjp {
@@ -70,6 +123,11 @@ impl Kernel<2, 1> for SoftmaxVjp {
         for i in 0..self.width {
             dx.set(i, p.get(i) * (dp.get(i) - along) * S::of(self.scale));
         }
+    }
+
+    fn compose(&self, [p, dp]: [Jet; 2]) -> Result<[Jet; 1]> {
+        let along = p.mul(&dp)?.row_sum()?;
+        Ok([p.mul(&dp.sub(&along)?)?.scaled(self.scale, 0.0)?])
     }
 }
 

@@ -1,14 +1,42 @@
 //! Cross entropy of rows of logits, with its gradient in the same pass.
 
-use candle_core::Shape;
+use std::ops::Range;
+
+use candle_core::{Shape, Tensor};
 
 use crate::Result;
-use crate::autodiff::{Kernel, Ops, Rows, RowsMut, Scalar};
+use crate::autodiff::{Jet, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
 
 use super::norm::sum;
 
+/// The tokens that the rows of a batch predict.
+#[derive(Debug, Clone)]
+pub struct Targets {
+    ids: Vec<u32>,
+    tensor: Resident,
+}
+
+impl Targets {
+    /// One token id a row.
+    pub fn new(ids: Vec<u32>) -> Self {
+        Self { ids, tensor: Resident::default() }
+    }
+
+    /// Their number.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+}
+
 struct CrossEntropy<'a> {
-    targets: &'a [u32],
+    targets: &'a Targets,
+    /// Which of the targets belong to the rows.
+    range: Range<usize>,
     vocab: usize,
 }
 
@@ -20,7 +48,7 @@ impl Kernel<2, 2> for CrossEntropy<'_> {
         [z, weight]: [Rows<'_, S>; 2],
         [mut dz, mut ce]: [RowsMut<'_, S>; 2],
     ) {
-        let (z, target) = (z.row(row, self.vocab), self.targets[row] as usize);
+        let (z, target) = (z.row(row, self.vocab), self.targets.ids[self.range.start + row] as usize);
         let mut largest = z.get(0).primal();
         for i in 1..self.vocab {
             let value = z.get(i).primal();
@@ -39,14 +67,42 @@ impl Kernel<2, 2> for CrossEntropy<'_> {
         }
         dz.set(target, dz.get(target) - weight);
     }
+
+    fn compose(&self, [z, weight]: [Jet; 2]) -> Result<[Jet; 2]> {
+        let all = &self.targets.ids;
+        let like = z.primal.device();
+        let targets = self.targets.tensor.get_ids(like, |device| Ok(Tensor::new(all.as_slice(), device)?))?;
+        let targets = targets.narrow(0, self.range.start, self.range.len())?.unsqueeze(1)?.contiguous()?;
+        let column = [self.range.len(), 1];
+        let (largest, weight) = (z.row_max()?, weight.reshape(&column)?);
+        let exponentials = z.sub(&largest)?.exp()?;
+        let total = exponentials.row_sum()?;
+        let chosen = z.linear(|z| z.contiguous()?.gather(&targets, 1))?;
+        let ce = total.ln()?.add(&largest)?.sub(&chosen)?;
+        let dz = exponentials.mul(&weight.div(&total)?)?;
+        // Less the weight where the target stands.
+        let negated = weight.scaled(-1.0, 0.0)?;
+        let less = |dz: &Tensor, weight: &Tensor| dz.scatter_add(&targets, &weight.contiguous()?, 1);
+        let tangent = match (&dz.tangent, &negated.tangent) {
+            (Some(dz), Some(weight)) => Some(less(dz, weight)?),
+            (None, Some(weight)) => Some(less(&dz.primal.zeros_like()?, weight)?),
+            (tangent, None) => tangent.clone(),
+        };
+        Ok([Jet { primal: less(&dz.primal, &negated.primal)?, tangent }, ce])
+    }
 }
 
 /// Cross entropy of each row and the gradient of their weighted sum `Σ weightᵣ · ceᵣ`:
 /// `[dz, ce]` with `ce = ln Σ exp z − z[target]` and `dz = weight (softmax z − onehot)`.
 ///
-/// `logits: (R, V)`, `weights: (R)`, `targets: R` token ids below V → `dz: (R, V)`, `ce: (R)`.
-pub fn cross_entropy<V: Ops>(logits: &V, weights: &V, targets: &[u32]) -> Result<[V; 2]> {
+/// `logits: (R, V)`, `weights: (R)`, the R `targets` of `range`, token ids below V → `dz: (R, V)`, `ce: (R)`.
+pub fn cross_entropy<V: Ops>(
+    logits: &V,
+    weights: &V,
+    targets: &Targets,
+    range: Range<usize>,
+) -> Result<[V; 2]> {
     let (rows, vocab) = logits.primal().dims2()?;
     let shapes = [Shape::from((rows, vocab)), Shape::from(rows)];
-    V::run(&CrossEntropy { targets, vocab }, rows, [logits, weights], shapes)
+    V::run(&CrossEntropy { targets, range, vocab }, rows, [logits, weights], shapes)
 }

@@ -9,8 +9,8 @@ mod rope;
 
 pub use activation::{gelu, gelu_vjp, product, quotient, softplus, softplus_vjp, swiglu, swiglu_vjp};
 pub use attention::{AttentionMask, causal_softmax, softmax_vjp};
-pub use cross_entropy::cross_entropy;
-pub use norm::{rms_norm, rms_norm_vjp};
+pub use cross_entropy::{Targets, cross_entropy};
+pub use norm::{Gain, rms_norm, rms_norm_vjp};
 pub use rope::{RopeTable, merge_heads, split_heads};
 
 #[cfg(test)]

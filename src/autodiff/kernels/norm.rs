@@ -1,25 +1,68 @@
 //! Root-mean-square norm.
 
+use candle_core::{DType, Tensor};
+
 use crate::Result;
-use crate::autodiff::{Kernel, Ops, Real, Rows, RowsMut, Scalar};
+use crate::autodiff::{Jet, Kernel, Ops, Real, Resident, Rows, RowsMut, Scalar};
+
+/// A norm's gain, D numbers, read once from wherever its weights are.
+#[derive(Debug, Clone)]
+pub struct Gain {
+    /// Exact for every type a gain is stored in.
+    numbers: Vec<f64>,
+    tensor: Resident,
+}
+
+impl Gain {
+    /// From a stored gain, `(D)`.
+    ///
+    /// # Errors
+    /// A gain that cannot be read from its device.
+    pub fn new(gain: &Tensor) -> Result<Self> {
+        Ok(Self { numbers: gain.to_dtype(DType::F64)?.to_vec1()?, tensor: Resident::default() })
+    }
+
+    /// As a factor of rows like those of `x`.
+    fn jet(&self, x: &Jet) -> Result<Jet> {
+        let tensor =
+            self.tensor.get(&x.primal, |device| Ok(Tensor::new(self.numbers.as_slice(), device)?))?;
+        Ok(Jet::constant(tensor))
+    }
+}
 
 struct RmsNorm<'a> {
-    gain: &'a [f64],
+    gain: &'a Gain,
     eps: f64,
 }
 
 impl RmsNorm<'_> {
+    #[inline(always)]
+    fn width(&self) -> usize {
+        self.gain.numbers.len()
+    }
+
+    /// The rows of a whole tensor, `(rows, D)`.
+    fn rows(&self, x: &Jet) -> Result<Jet> {
+        x.reshape(&[x.primal.elem_count() / self.width(), self.width()])
+    }
+
+    /// [`inverse_rms`](Self::inverse_rms) of every row, `(rows, 1)`.
+    fn inverse_of_rows(&self, x: &Jet) -> Result<Jet> {
+        let mean = x.mul(x)?.row_sum()?.scaled(1.0 / self.width() as f64, self.eps)?;
+        Jet::constant(mean.primal.ones_like()?).div(&mean.sqrt()?)
+    }
+
     /// 1 / √(mean(x²) + ε)
     #[inline(always)]
     fn inverse_rms<S: Scalar>(&self, x: Rows<'_, S>) -> S {
-        let width = self.gain.len();
+        let width = self.width();
         let squares = sum(width, |i| x.get(i) * x.get(i));
         S::of(1.0) / (squares / S::of(width as f64) + S::of(self.eps)).sqrt()
     }
 
     #[inline(always)]
     fn gain<S: Scalar>(&self, index: usize) -> S {
-        S::real(S::Real::of(self.gain[index]))
+        S::real(S::Real::of(self.gain.numbers[index]))
     }
 }
 
@@ -46,11 +89,16 @@ struct Forward<'a>(RmsNorm<'a>);
 impl Kernel<1, 1> for Forward<'_> {
     #[inline(always)]
     fn row<S: Scalar>(&self, row: usize, [x]: [Rows<'_, S>; 1], [mut y]: [RowsMut<'_, S>; 1]) {
-        let x = x.row(row, self.0.gain.len());
+        let x = x.row(row, self.0.width());
         let inverse = self.0.inverse_rms(x);
-        for i in 0..self.0.gain.len() {
+        for i in 0..self.0.width() {
             y.set(i, x.get(i) * inverse * self.0.gain(i));
         }
+    }
+
+    fn compose(&self, [x]: [Jet; 1]) -> Result<[Jet; 1]> {
+        let x = self.0.rows(&x)?;
+        Ok([x.mul(&self.0.inverse_of_rows(&x)?)?.mul(&self.0.gain.jet(&x)?)?])
     }
 }
 
@@ -58,7 +106,7 @@ struct Backward<'a>(RmsNorm<'a>);
 impl Kernel<2, 1> for Backward<'_> {
     #[inline(always)]
     fn row<S: Scalar>(&self, row: usize, [x, dy]: [Rows<'_, S>; 2], [mut dx]: [RowsMut<'_, S>; 1]) {
-        let width = self.0.gain.len();
+        let width = self.0.width();
         let (x, dy) = (x.row(row, width), dy.row(row, width));
         let inverse = self.0.inverse_rms(x);
         let along = sum(width, |i| x.get(i) * dy.get(i) * self.0.gain(i));
@@ -67,21 +115,31 @@ impl Kernel<2, 1> for Backward<'_> {
             dx.set(i, inverse * (dy.get(i) * self.0.gain(i) - x.get(i) * along));
         }
     }
+
+    fn compose(&self, [x, dy]: [Jet; 2]) -> Result<[Jet; 1]> {
+        let (x, dy) = (self.0.rows(&x)?, self.0.rows(&dy)?);
+        let inverse = self.0.inverse_of_rows(&x)?;
+        let scaled = dy.mul(&self.0.gain.jet(&x)?)?;
+        let along = x.mul(&scaled)?.row_sum()?.mul(&inverse)?.mul(&inverse)?;
+        let along = along.scaled(1.0 / self.0.width() as f64, 0.0)?;
+        Ok([inverse.mul(&scaled.sub(&x.mul(&along)?)?)?])
+    }
 }
 
 /// `y = x ⊙ g / √(mean(x²) + ε)`   RMSNorm, Zhang & Sennrich 2019.
 ///
-/// `x: (rows, D)`, `gain: D numbers` → `y: (rows, D)`; the mean is taken in the type of `x`.
-pub fn rms_norm<V: Ops>(x: &V, gain: &[f64], eps: f64) -> Result<V> {
+/// `x: (rows, D)`, a gain of D numbers → `y: (rows, D)`; the mean is taken in the type of `x`.
+pub fn rms_norm<V: Ops>(x: &V, gain: &Gain, eps: f64) -> Result<V> {
     let shape = x.primal().shape().clone();
-    let [y] = V::run(&Forward(RmsNorm { gain, eps }), shape.elem_count() / gain.len(), [x], [shape])?;
+    let [y] = V::run(&Forward(RmsNorm { gain, eps }), shape.elem_count() / gain.numbers.len(), [x], [shape])?;
     Ok(y)
 }
 
 /// Cotangent of [`rms_norm`]'s input, with r the inverse root:
 /// `dx = r (dy ⊙ g − x r² mean(x ⊙ dy ⊙ g))`.
-pub fn rms_norm_vjp<V: Ops>(x: &V, gain: &[f64], eps: f64, dy: &V) -> Result<V> {
+pub fn rms_norm_vjp<V: Ops>(x: &V, gain: &Gain, eps: f64, dy: &V) -> Result<V> {
     let shape = x.primal().shape().clone();
-    let [dx] = V::run(&Backward(RmsNorm { gain, eps }), shape.elem_count() / gain.len(), [x, dy], [shape])?;
+    let [dx] =
+        V::run(&Backward(RmsNorm { gain, eps }), shape.elem_count() / gain.numbers.len(), [x, dy], [shape])?;
     Ok(dx)
 }

@@ -1,9 +1,9 @@
 //! Rotary positions, joined with the change between token-major and head-major layout.
 
-use candle_core::Shape;
+use candle_core::{D, Shape, Tensor};
 
 use crate::Result;
-use crate::autodiff::{Kernel, Ops, Rows, RowsMut, Scalar};
+use crate::autodiff::{Jet, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
 
 /// Cosines and sines of the rotary angles of positions 0, 1, …
 #[derive(Debug, Clone)]
@@ -11,6 +11,8 @@ pub struct RopeTable {
     cos: Vec<f64>,
     sin: Vec<f64>,
     half: usize,
+    /// Cosines and sines once more, `(positions, half)` each.
+    tensors: [Resident; 2],
 }
 
 impl RopeTable {
@@ -18,12 +20,32 @@ impl RopeTable {
     pub fn new(frequencies: &[f64], positions: usize) -> Self {
         let angles = || (0..positions).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
         let half = frequencies.len();
-        Self { cos: angles().map(f64::cos).collect(), sin: angles().map(f64::sin).collect(), half }
+        let (cos, sin) = (angles().map(f64::cos).collect(), angles().map(f64::sin).collect());
+        Self { cos, sin, half, tensors: Default::default() }
     }
 
     /// How many positions it holds.
     pub fn positions(&self) -> usize {
         self.cos.len() / self.half
+    }
+}
+
+impl RopeTable {
+    /// Turns `x: (…, S, 2 · half)` by `direction` times each position's angle.
+    fn turn(&self, x: &Jet, direction: f64) -> Result<Jet> {
+        let dims = (self.positions(), self.half);
+        let table = |index: usize, numbers: &[f64]| {
+            self.tensors[index].get(&x.primal, |device| Ok(Tensor::from_slice(numbers, dims, device)?))
+        };
+        let tokens = x.primal.dim(D::Minus2)?;
+        let cos = table(0, &self.cos)?.narrow(0, 0, tokens)?;
+        let sin = (table(1, &self.sin)?.narrow(0, 0, tokens)? * direction)?;
+        x.linear(|x| {
+            let (a, b) = (x.narrow(D::Minus1, 0, self.half)?, x.narrow(D::Minus1, self.half, self.half)?);
+            let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+            let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+            Tensor::cat(&[first, second], D::Minus1)
+        })
     }
 }
 
@@ -72,6 +94,16 @@ impl Kernel<1, 1> for Split<'_> {
             rotate(self.1, token, 1.0, source, |i, v| y.set(token * width + i, v), width);
         }
     }
+
+    fn compose(&self, [x]: [Jet; 1]) -> Result<[Jet; 1]> {
+        let Heads { tokens, heads, width } = self.0;
+        let batch = x.primal.elem_count() / (tokens * heads * width);
+        let x = x.linear(|x| x.reshape((batch, tokens, heads, width))?.transpose(1, 2)?.contiguous())?;
+        Ok([match self.1 {
+            Some(table) => table.turn(&x, 1.0)?,
+            None => x,
+        }])
+    }
 }
 
 struct Merge<'a>(Heads, Option<&'a RopeTable>);
@@ -84,6 +116,17 @@ impl Kernel<1, 1> for Merge<'_> {
             let source = x.row((batch * heads + head) * tokens + token, width);
             rotate(self.1, token, -1.0, source, |i, v| y.set(head * width + i, v), width);
         }
+    }
+
+    fn compose(&self, [x]: [Jet; 1]) -> Result<[Jet; 1]> {
+        let Heads { tokens, heads, width } = self.0;
+        let batch = x.primal.elem_count() / (tokens * heads * width);
+        let x = x.reshape(&[batch, heads, tokens, width])?;
+        let x = match self.1 {
+            Some(table) => table.turn(&x, -1.0)?,
+            None => x,
+        };
+        Ok([x.linear(|x| x.transpose(1, 2)?.contiguous())?])
     }
 }
 

@@ -90,8 +90,11 @@ fn check_vjp(name: &str, f: &impl Function, vjp: &impl Function, shapes: &[&[usi
     check_tangent(&format!("{name} backward"), vjp, &all);
 }
 
-const GAIN: [f64; 19] =
-    [0.3, 1.2, -0.7, 2.0, 0.9, 1.1, 0.2, -1.4, 0.6, 1.0, 0.8, 1.7, -0.1, 0.4, 1.3, 0.5, -2.0, 1.6, 0.05];
+fn gain() -> Gain {
+    let numbers: [f64; 19] =
+        [0.3, 1.2, -0.7, 2.0, 0.9, 1.1, 0.2, -1.4, 0.6, 1.0, 0.8, 1.7, -0.1, 0.4, 1.3, 0.5, -2.0, 1.6, 0.05];
+    Gain::new(&Tensor::new(&numbers, &Device::Cpu).unwrap()).unwrap()
+}
 
 #[test]
 fn activations() {
@@ -119,8 +122,8 @@ fn elements_beyond_one_row_and_one_thread() {
 
 #[test]
 fn norm() {
-    function!(Norm, |x| vec![rms_norm(&x[0], &GAIN, 1e-5)?]);
-    function!(NormBack, |x| vec![rms_norm_vjp(&x[0], &GAIN, 1e-5, &x[1])?]);
+    function!(Norm, |x| vec![rms_norm(&x[0], &gain(), 1e-5)?]);
+    function!(NormBack, |x| vec![rms_norm_vjp(&x[0], &gain(), 1e-5, &x[1])?]);
     check_vjp("rms_norm", &Norm, &NormBack, &[&[5, 19]]);
 }
 
@@ -138,8 +141,10 @@ fn rotation_and_head_layout() {
     check_vjp("split_heads without rotation", &Plain, &PlainBack, &[&[3, 4, 12]]);
 }
 
+const SPANS: [(usize, usize); 3] = [(0, 5), (2, 5), (0, 3)];
+
 fn mask() -> AttentionMask {
-    AttentionMask { tokens: 5, spans: vec![(0, 5), (2, 5), (0, 3)] }
+    AttentionMask::new(5, SPANS.to_vec())
 }
 
 #[test]
@@ -157,7 +162,7 @@ fn a_query_sees_no_later_token_and_no_padding() {
     let p = causal_softmax(&random(&[3, 2, 5, 5], 8), &mask(), 1.0).unwrap();
     let p: Vec<Vec<f64>> = p.reshape((30, 5)).unwrap().to_vec2().unwrap();
     for (row, weights) in p.iter().enumerate() {
-        let (query, (first, end)) = (row % 5, mask().spans[row / 10]);
+        let (query, (first, end)) = (row % 5, SPANS[row / 10]);
         let seen: Vec<usize> = (first..end.min(query + 1)).collect();
         let total: f64 = weights.iter().sum();
         let expected = if seen.is_empty() { 0.0 } else { 1.0 };
@@ -170,15 +175,17 @@ fn a_query_sees_no_later_token_and_no_padding() {
 
 #[test]
 fn cross_entropy_and_its_gradient() {
-    const TARGETS: [u32; 3] = [2, 0, 18];
+    fn targets() -> Targets {
+        Targets::new(vec![4, 2, 0, 18])
+    }
     function!(Loss, |x| {
-        let [_, ce] = cross_entropy(&x[0], &x[1], &TARGETS)?;
+        let [_, ce] = cross_entropy(&x[0], &x[1], &targets(), 1..4)?;
         vec![product(&ce, &x[1])?]
     });
     function!(LossBack, |x| {
         // The cotangent of Σ u wₜ ceₜ: the kernel's own weights are w ⊙ u.
         let weights = product(&x[1], &x[2])?;
-        let [dz, ce] = cross_entropy(&x[0], &weights, &TARGETS)?;
+        let [dz, ce] = cross_entropy(&x[0], &weights, &targets(), 1..4)?;
         vec![dz, product(&ce, &x[2])?]
     });
     check_vjp("cross_entropy", &Loss, &LossBack, &[&[3, 19], &[3]]);
@@ -188,7 +195,7 @@ fn cross_entropy_and_its_gradient() {
 fn large_logits_neither_overflow_nor_vanish() {
     let logits = Tensor::new(&[[1e4f32, -1e4, 0.0], [-3e38, 0.0, -3e38]], &Device::Cpu).unwrap();
     let weights = Tensor::ones(2, DType::F32, &Device::Cpu).unwrap();
-    let [dz, ce] = cross_entropy(&logits, &weights, &[1, 1]).unwrap();
+    let [dz, ce] = cross_entropy(&logits, &weights, &Targets::new(vec![1, 1]), 0..2).unwrap();
     assert_eq!(ce.to_vec1::<f32>().unwrap(), [2e4, 0.0]);
     assert_eq!(dz.to_vec2::<f32>().unwrap(), [[1.0, -1.0, 0.0], [0.0, 0.0, 0.0]]);
 }

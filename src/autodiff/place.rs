@@ -1,0 +1,46 @@
+//! Where kernels and products run: as loops of our own on the CPU, by Candle's operations elsewhere.
+
+use std::sync::{LazyLock, OnceLock};
+
+use candle_core::{Device, Tensor};
+
+use crate::Result;
+
+/// Set to 1, this environment variable takes the CPU the way of every other device too: it is how the tests
+/// check that way on a machine that has no other device.
+pub const COMPOSED: &str = "PERK_COMPOSED";
+
+static EVERYWHERE: LazyLock<bool> = LazyLock::new(|| std::env::var(COMPOSED).is_ok_and(|value| value == "1"));
+
+/// Whether what happens to `tensor` is composed of Candle's operations.
+pub(super) fn composed(tensor: &Tensor) -> bool {
+    !tensor.device().is_cpu() || *EVERYWHERE
+}
+
+/// A constant that is computed on the host and, where kernels are composed, lives on their device: it is sent
+/// there at its first use and never again.
+#[derive(Debug, Clone, Default)]
+pub struct Resident(OnceLock<Tensor>);
+
+impl Resident {
+    /// A constant of token ids or rows, u32.
+    pub(super) fn get_ids(
+        &self,
+        on: &Device,
+        make: impl FnOnce(&Device) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        if let Some(tensor) = self.0.get().filter(|tensor| tensor.device().same_device(on)) {
+            return Ok(tensor.clone());
+        }
+        let tensor = make(on)?;
+        // Another thread may have been first, with the same numbers.
+        let _ = self.0.set(tensor.clone());
+        Ok(tensor)
+    }
+
+    /// A constant of the type and on the device of `like`; `make` gives it on the device that it is told.
+    pub(super) fn get(&self, like: &Tensor, make: impl FnOnce(&Device) -> Result<Tensor>) -> Result<Tensor> {
+        let tensor = self.get_ids(like.device(), |device| Ok(make(device)?.to_dtype(like.dtype())?))?;
+        Ok(tensor.to_dtype(like.dtype())?)
+    }
+}
