@@ -9,7 +9,8 @@ for every tensor and step, token weights from a head, the meta-gradient through 
 
 What makes it a fair opponent: the inner steps keep no graph; the meta-gradient is swept backwards over them,
 and each step's Hessian-vector product is a double backward through the graph of one segment at a time; cross
-entropy, SwiGLU and RMSNorm have both derivatives written by hand; freed memory is kept. OpenMP's threads wait
+entropy, SwiGLU and RMSNorm have both derivatives written by hand; freed memory is kept. With --tape autograd
+goes through the unrolled steps instead, as libraries for meta-learning have it. OpenMP's threads wait
 by spinning: on a busy machine the time says nothing.
 """
 
@@ -57,13 +58,19 @@ def bench(arguments):
     segments = [made_up(arguments.segment, 4, s) for s in range(arguments.tokens // arguments.segment)]
     queries = [made_up(24, 20, 99)]
     seconds = []
-    for _ in range(arguments.repeat):
+    for _ in range(arguments.repeat + arguments.warm_up):
         began = time.perf_counter()
         if arguments.encode:
             learner.adapt(phi0, lrs, head, segments)
+        elif arguments.tape:
+            learner.meta_gradient_on_tape(phi0, lrs, head, segments, queries)
         else:
             learner.meta_gradient(phi0, lrs, head, segments, queries)
+        if arguments.device != "cpu":
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)
+    if arguments.warm_up:
+        del seconds[0]
     what = "encode" if arguments.encode else "meta"
     print(f"{'tokens':>7} {'N':>3} {'T':>3} {'what':>8} {'seconds':>9} {'peak GB':>10}")
     print(
@@ -80,6 +87,9 @@ def main():
     parser.add_argument("--rank", type=int, default=16, help="LoRA rank")
     parser.add_argument("--segment", type=int, default=256, help="tokens a segment")
     parser.add_argument("--encode", action="store_true", help="the inner loop alone")
+    parser.add_argument("--tape", action="store_true", help="autograd through the unrolled steps")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; the peak is the host's memory")
+    parser.add_argument("--warm-up", action="store_true", help="run once more at first, untimed")
     parser.add_argument("--layers", type=int, default=24, help="layers of the decoder")
     parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch")
     parser.add_argument("--repeat", type=int, default=1, help="times to repeat; the median is printed")
@@ -95,7 +105,8 @@ def main():
     if arguments.check:
         from peer.golden import check
 
-        return check(arguments.check)
+        return check(arguments.check, arguments.tape)
+    torch.set_default_device(arguments.device)
     return bench(arguments)
 
 

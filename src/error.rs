@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::device::out_of_memory;
+
 /// Result of every fallible call in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -19,7 +21,12 @@ pub struct Fault {
 pub enum Error {
     /// A tensor operation failed: a bug, or a device out of memory.
     #[error("tensor operation failed: {0}")]
-    Candle(#[from] candle_core::Error),
+    Candle(#[source] candle_core::Error),
+    /// The device has no memory left.
+    #[error(
+        "the device is out of memory: lower inner.micro_batch_segments (--micro-batch), set inner.activations = \"recompute\" or model.storage = \"bf16\", or shorten the prompt ({0})"
+    )]
+    DeviceMemory(String),
     /// The operating system refused to read or write a file.
     #[error("{}: {source}", path.display())]
     Io {
@@ -89,6 +96,16 @@ pub enum Error {
     /// A request that cannot be met as given.
     #[error("{0}")]
     Invalid(String),
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(fault: candle_core::Error) -> Self {
+        let text = fault.to_string();
+        match out_of_memory(&text) {
+            true => Self::DeviceMemory(text.lines().next().unwrap_or_default().to_owned()),
+            false => Self::Candle(fault),
+        }
+    }
 }
 
 impl Error {

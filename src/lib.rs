@@ -10,6 +10,7 @@ pub mod autodiff;
 pub mod checkpoint;
 pub mod commands;
 pub mod config;
+pub mod device;
 pub mod error;
 pub mod eval;
 pub mod lora;

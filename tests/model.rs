@@ -4,15 +4,18 @@
 
 #[path = "support/base.rs"]
 mod base;
+#[path = "support/device.rs"]
+mod device;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use base::saved;
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, DType, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, qwen2};
+use device::under_test;
 use perk::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
 use perk::model::{
     CONFIG_FILE, Decoder, DecoderConfig, Decoding, Ended, Family, Generation, Projection, RopeScaling,
@@ -27,11 +30,11 @@ fn shape(family: Family, tied: bool) -> DecoderConfig {
 }
 
 fn random(config: &DecoderConfig, dtype: DType) -> Decoder {
-    Decoder::random_trained(config, 7, dtype, dtype, &Device::Cpu).unwrap()
+    Decoder::random_trained(config, 7, dtype, dtype, &under_test()).unwrap()
 }
 
 fn load(folder: &Path, dtype: DType) -> Decoder {
-    Decoder::load(folder, dtype, dtype, &Device::Cpu).unwrap()
+    Decoder::load(folder, dtype, dtype, &under_test()).unwrap()
 }
 
 fn adapter(config: &DecoderConfig, dtype: DType) -> Adapter {
@@ -43,7 +46,7 @@ fn adapter(config: &DecoderConfig, dtype: DType) -> Adapter {
         layers: Layers::Top(2),
     };
     let layout = LoraLayout::new(spec, config);
-    Adapter::new(layout, LoraInit::SmallB { std: 0.2 }, 3, dtype, &Device::Cpu).unwrap()
+    Adapter::new(layout, LoraInit::SmallB { std: 0.2 }, 3, dtype, &under_test()).unwrap()
 }
 
 fn tokens(len: usize) -> Vec<u32> {
@@ -51,7 +54,7 @@ fn tokens(len: usize) -> Vec<u32> {
 }
 
 fn row(ids: &[u32]) -> Tensor {
-    Tensor::new(ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap()
+    Tensor::new(ids, &under_test()).unwrap().unsqueeze(0).unwrap()
 }
 
 fn largest_difference(a: &Tensor, b: &Tensor) -> f64 {
@@ -66,8 +69,8 @@ fn last_logits(decoder: &Decoder, ids: &Tensor) -> Tensor {
 }
 
 fn builder(folder: &Path) -> VarBuilder<'static> {
-    let weights = candle_core::safetensors::load(folder.join(WEIGHTS_FILE), &Device::Cpu).unwrap();
-    VarBuilder::from_tensors(weights, DType::F32, &Device::Cpu)
+    let weights = candle_core::safetensors::load(folder.join(WEIGHTS_FILE), &under_test()).unwrap();
+    VarBuilder::from_tensors(weights, DType::F32, &under_test())
 }
 
 fn shared(path: &str) -> Option<PathBuf> {
@@ -103,7 +106,7 @@ fn the_forward_pass_equals_candles_llama_with_its_rope_scaling() {
         let text = std::fs::read_to_string(folder.path().join(CONFIG_FILE)).unwrap();
         let config: llama::LlamaConfig = serde_json::from_str(&text).unwrap();
         let config = config.into_config(false);
-        let mut cache = llama::Cache::new(false, DType::F32, &config, &Device::Cpu).unwrap();
+        let mut cache = llama::Cache::new(false, DType::F32, &config, &under_test()).unwrap();
         let oracle = llama::Llama::load(builder(folder.path()), &config).unwrap();
         let ids = row(&tokens(200));
         let expected = oracle.forward(&ids, 0, &mut cache).unwrap().unsqueeze(0).unwrap();
@@ -119,8 +122,8 @@ fn the_forward_pass_equals_candles_llama_with_its_rope_scaling() {
 fn the_forward_pass_equals_the_golden_files() {
     let Some(golden) = shared("golden") else { return };
     let model = load(&golden.join("model_f64"), DType::F64);
-    let adapter = Adapter::load(&golden.join("adapter"), &model.config, DType::F64, &Device::Cpu).unwrap();
-    let read = |name: &str| candle_core::safetensors::load(golden.join(name), &Device::Cpu).unwrap();
+    let adapter = Adapter::load(&golden.join("adapter"), &model.config, DType::F64, &under_test()).unwrap();
+    let read = |name: &str| candle_core::safetensors::load(golden.join(name), &under_test()).unwrap();
     let (batch, debug) = (read("batch.safetensors"), read("debug.f64.safetensors"));
     for part in ["inner", "outer"] {
         let ids = batch[&format!("{part}.input_ids")].to_dtype(DType::U32).unwrap();
@@ -266,7 +269,7 @@ fn a_session_read_in_pieces_gives_the_logits_of_one_pass() {
 fn weights_stored_in_half_precision_generate_what_the_forward_pass_computes() {
     let config = shape(Family::Qwen2, false);
     for stored in [DType::BF16, DType::F16] {
-        let decoder = Decoder::random_trained(&config, 7, stored, DType::F32, &Device::Cpu).unwrap();
+        let decoder = Decoder::random_trained(&config, 7, stored, DType::F32, &under_test()).unwrap();
         let mut session = Session::new(&decoder, None, 20).unwrap();
         // The last alone: one token and many are multiplied differently.
         session.feed(&tokens(20)[..19]).unwrap();
@@ -293,7 +296,7 @@ fn future_tokens_cannot_change_past_logits() {
 #[test]
 fn masked_tokens_cannot_change_the_logits_of_others() {
     let decoder = random(&shape(Family::Qwen2, true), DType::F64);
-    let mask = Tensor::new(&[[0u8, 0, 0, 1, 1, 1, 1, 1]], &Device::Cpu).unwrap();
+    let mask = Tensor::new(&[[0u8, 0, 0, 1, 1, 1, 1, 1]], &under_test()).unwrap();
     let (first, mut second) = (tokens(8), tokens(8));
     second[1] = 49 - second[1];
     let logits = |ids: &[u32], mask: Option<&Tensor>| {
@@ -356,7 +359,7 @@ fn bad_tokens_prompts_and_adapters_are_errors() {
 #[test]
 fn random_weights_depend_on_the_seed_alone() {
     let config = shape(Family::Qwen2, false);
-    let draw = |seed, dtype| Decoder::random(&config, seed, dtype, dtype, &Device::Cpu).unwrap();
+    let draw = |seed, dtype| Decoder::random(&config, seed, dtype, dtype, &under_test()).unwrap();
     let (first, again, other) = (draw(1, DType::F32), draw(1, DType::F64), draw(2, DType::F32));
     assert_eq!(largest_difference(&first.lm_head, &again.lm_head), 0.0);
     assert!(largest_difference(&first.lm_head, &other.lm_head) > 0.1);

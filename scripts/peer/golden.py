@@ -13,7 +13,7 @@ TOLERANCE = 1e-8
 HEAD_NAMES = ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]
 
 
-def check(folder):
+def check(folder, on_tape):
     """Prints the largest relative distance from each golden variant with AdamW; 1 if one is too large."""
     manifest = json.loads((folder / "manifest.json").read_text())
     adapter = load_file(folder / "adapter" / "adapter_model.safetensors")
@@ -31,7 +31,7 @@ def check(folder):
         if skipped or not variant["name"].endswith(".f64"):
             continue
         expected = load_file(folder / variant["file"])
-        found = golden_run(folder, variant, decoder, adapter, episode)
+        found = golden_run(folder, variant, decoder, adapter, episode, on_tape)
         # Where no step is differentiated the golden files have no gradient of the head.
         wanted = [name for name in expected if name.startswith(("meta.", "inner_losses", "outer_loss"))]
         distances = {name: distance(found[name], expected[name]) for name in wanted}
@@ -52,7 +52,7 @@ def golden_sequences(batch, which):
     return sequences
 
 
-def golden_run(folder, variant, decoder, adapter, episode):
+def golden_run(folder, variant, decoder, adapter, episode, on_tape):
     """What this file computes for a variant, by the names of its golden file."""
     names = [
         f"base_model.model.model.layers.{layer}.{projection}.lora_{which}.weight"
@@ -72,7 +72,8 @@ def golden_run(folder, variant, decoder, adapter, episode):
     head = variant["head"] and load_file(folder / variant["head"])
     head = head and [head[name].double() for name in HEAD_NAMES]
     learner = Learner(decoder, variant["n_inner"], variant["differentiated"])
-    outer_loss, inner_losses, d_phi0, d_lrs, d_head = learner.meta_gradient(phi0, lrs, head, *episode)
+    meta_gradient = learner.meta_gradient_on_tape if on_tape else learner.meta_gradient
+    outer_loss, inner_losses, d_phi0, d_lrs, d_head = meta_gradient(phi0, lrs, head, *episode)
     found = {"outer_loss": doubles(outer_loss), "inner_losses": doubles(inner_losses)}
     found |= {f"meta.phi0.{name}": d for name, d in zip(names, d_phi0)}
     if isinstance(rates, dict):

@@ -92,6 +92,34 @@ class Learner:
             d_head = [a + b for a, b in zip(d_head, head_parts)]
         return outer_loss, inner_losses, [state[0] for state in cotangents], d_lrs, d_head
 
+    def meta_gradient_on_tape(self, phi0, lrs, head, segments, queries):
+        """The same by autograd through the unrolled steps, as libraries for meta-learning do it: the graph of every
+        differentiated step, and of every segment in it, is held until the end."""
+        phi0, rates = leaves(phi0), [[leaf(torch.tensor(lr, dtype=phi0[0].dtype)) for lr in row[: self.steps]] for row in lrs]
+        head = head and leaves(head)
+        divisor, states, inner_losses = divisor_of(segments, head), start(phi0), []
+        for step in range(self.steps):
+            tracked = step >= self.steps - self.differentiated
+            phi = [state[0] for state in states] if tracked else leaves([state[0] for state in states])
+            loss = sum(self.loss(phi, head, sequence, divisor) for sequence in segments)
+            gradient = grad(loss, phi, create_graph=tracked)
+            states = advance(states, gradient, rates, step)
+            inner_losses.append(loss.item())
+        phi = [state[0] for state in states]
+        outer = sum(self.loss(phi, None, query, divisor_of(queries, None)) for query in queries)
+        flat = [rate for row in rates for rate in row]
+        inputs = [*phi0, *flat, *(head or [])]
+        found = grad(outer, inputs, allow_unused=True)
+        found = [torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs)]
+        d_phi0, found = found[: len(phi0)], found[len(phi0) :]
+        d_lrs, d_head = found[: len(flat)], found[len(flat) :]
+        d_lrs = [[g.item() for g in d_lrs[i : i + self.steps]] for i in range(0, len(flat), self.steps)]
+        return outer.item(), inner_losses, d_phi0, d_lrs, d_head
+
+
+def leaf(tensor):
+    return tensor.detach().requires_grad_()
+
 
 def leaves(tensors):
     return [x.detach().requires_grad_() for x in tensors]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use perk::{
     commands::evaluate::Name,
+    device::DeviceName,
     eval::Method,
     tasks::benchmark::{Length, Position},
 };
@@ -55,6 +56,9 @@ pub struct MetaTrain {
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
     #[expect(clippy::option_option, reason = "clap's form of an option whose value may be left out")]
     pub resume: Option<Option<PathBuf>>,
+    /// Where to compute, instead of run.device: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<DeviceName>,
     /// Run folder, instead of run.dir (finetune: run.dir with `-ft-icr`); must be new or empty
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
@@ -107,6 +111,9 @@ pub struct HowToEncode {
     /// Folder or hub id of the base, if it is not where it was
     #[arg(long, value_name = "BASE")]
     pub base: Option<String>,
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub device: DeviceName,
 }
 
 /// `perk ask`.
@@ -300,6 +307,9 @@ pub struct Eval {
     /// Folder or hub id of the base, if it is not where it was
     #[arg(long, value_name = "BASE")]
     pub base: Option<String>,
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub device: DeviceName,
     /// Folder of the evaluation; the same settings go on where they were stopped
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -58,13 +58,13 @@ pub fn run(args: &Ask) -> Result<ExitCode> {
 fn open(args: &Ask) -> Result<Memory> {
     let (hub, base) = (hub_settings(), args.how.base.as_deref());
     if let Some(name) = &args.adapter {
-        return Memory::open(Store::new(&args.how.store).find(name)?, base, &hub);
+        return Memory::open(Store::new(&args.how.store).find(name)?, base, args.how.device, &hub);
     }
     let context = context::read(&args.context, args.how.format)?;
     let encoded = encode::encode(&args.how, None, &context)?;
     match &encoded.session {
         Some(session) => Memory::of_session(encoded.stored, session),
-        None => Memory::open(encoded.stored, base, &hub),
+        None => Memory::open(encoded.stored, base, args.how.device, &hub),
     }
 }
 

@@ -32,6 +32,9 @@ const EVALUATIONS: &str = "evaluations";
 pub fn run(args: &Eval) -> Result<ExitCode> {
     let hub = hub_settings();
     let models = contestants(args)?.open(&args.method, &hub)?;
+    if let Some(note) = &models.session().device_note {
+        terminal::note(note);
+    }
     let benchmark = source(args).open(models.session(), &hub)?;
     let plan = grid(args).plan(benchmark.as_ref())?;
     let settings = settings(args, &models)?;
@@ -66,6 +69,7 @@ fn contestants(args: &Eval) -> Result<Contestants> {
         plain: args.config.as_deref().map(|path| Config::load(path, &args.overrides)).transpose()?,
         base: args.base.clone(),
         max_new_tokens: args.max_tokens,
+        device: args.device,
     })
 }
 

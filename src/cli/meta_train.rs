@@ -63,6 +63,7 @@ fn open_run(args: &MetaTrain, dir: Option<&Path>, objective: Objective) -> Resul
 fn load(args: &MetaTrain, path: Option<&Path>, objective: Objective) -> Result<Config> {
     let path = path.ok_or_else(|| Error::Invalid("--config FILE is needed, or --resume DIR".to_owned()))?;
     let mut config = Config::load(path, &args.overrides)?;
+    config.run.device = args.device.unwrap_or(config.run.device);
     match (config.outer.objective, objective) {
         (Objective::InContext, Objective::Perk) => {
             let reason = "outer.objective is \"in-context\": continue it with perk finetune";

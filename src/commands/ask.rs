@@ -5,6 +5,7 @@ use std::{ops::ControlFlow, time::Instant};
 use serde::Serialize;
 
 use crate::{
+    device::DeviceName,
     error::{Error, Result},
     lora::Adapter,
     model::{self, Decoder, Decoding, Ended, Generation, HubSettings},
@@ -12,10 +13,7 @@ use crate::{
     text::{Answer, Template, Tokenizer},
 };
 
-use super::{
-    Session,
-    session::{device, dtypes},
-};
+use super::{Session, session::dtypes};
 
 /// A base with an encoded context, ready to be asked.
 #[derive(Debug)]
@@ -66,13 +64,18 @@ impl Memory {
     /// Loads the adapter and the base that it belongs to; `base` says where that is, if not where it was.
     ///
     /// # Errors
-    /// A base that cannot be found or is another one, an adapter that is damaged.
-    pub fn open(stored: StoredAdapter, base: Option<&str>, hub: &HubSettings) -> Result<Self> {
+    /// A base that cannot be found or is another one, an adapter that is damaged, a device that is not there.
+    pub fn open(
+        stored: StoredAdapter,
+        base: Option<&str>,
+        device: DeviceName,
+        hub: &HubSettings,
+    ) -> Result<Self> {
         let model = &stored.record.base.model;
         let folder = stored.own_base(base, hub)?;
         let (storage, compute) = dtypes(model.storage);
         let tokenizer = Tokenizer::from_folder(&folder, model.end_token.as_deref())?;
-        let decoder = Decoder::load(&folder, storage, compute, &device("cpu")?)?;
+        let decoder = Decoder::load(&folder, storage, compute, &device.open()?.device)?;
         Self::new(stored, decoder, tokenizer)
     }
 

@@ -10,7 +10,7 @@ use crate::{
     text::{Tokenizer, word_level},
 };
 
-use super::{PretrainObserver, WeightedToken, pretrain};
+use super::{PretrainObserver, WeightedToken, pretrain, pretrain_start};
 
 /// End token of a word-level tokenizer. It is named, for the folder may hold an older base's settings.
 const END: &str = "<eos>";
@@ -39,7 +39,9 @@ pub fn make_base(recipe: &BaseRecipe, dir: &Path, observer: &mut dyn PretrainObs
         Ok(document)
     };
     let (end, vocab_size) = (tokenizer.end_id(), tokenizer.vocab_size());
-    let decoder = pretrain(&recipe.pretraining(), &documents, end, vocab_size, observer)?;
+    let config = recipe.pretraining();
+    let start = pretrain_start(&config, vocab_size, &recipe.run.device.open()?.device)?;
+    let decoder = pretrain(&start, &config, &documents, end, observer)?;
     decoder.save(dir, end)?;
     let (path, text) = (dir.join("recipe.toml"), recipe.to_toml()?);
     write_file(&path, |out| out.write_all(text.as_bytes()).map_err(|source| Error::io(&path, source)))

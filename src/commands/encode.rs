@@ -8,6 +8,7 @@ use std::{
 use crate::{
     checkpoint::{Digest, Lock},
     config::{Config, Objective},
+    device::DeviceName,
     error::{Error, Result},
     lora::Adapter,
     meta::{Adapting, MetaParams, Support, SupportLoss},
@@ -34,6 +35,8 @@ pub struct Changes {
     pub segment_tokens: Option<usize>,
     /// Where the checkpoint's base is, if not where it was.
     pub base: Option<String>,
+    /// Where to compute, whatever the checkpoint was trained on.
+    pub device: DeviceName,
 }
 
 /// Where an adapter goes.
@@ -117,6 +120,9 @@ pub fn encode(
         return Ok(Encoded { stored, reused: true, session: None });
     }
     let session = Session::open(&job.config, hub)?;
+    if let Some(note) = &session.device_note {
+        watch(&EncodeEvent::Note(note.clone()));
+    }
     let params = job.start.params(&session)?;
     let segments = job.segments(&session, context)?;
     let (adapter, learned) = learn(&session, &params, &segments, &job.start.identity, watch)?;
@@ -236,6 +242,7 @@ fn changed(start: &Trained, changes: &Changes) -> Result<Config> {
     if let Some(base) = &changes.base {
         config.model.base.clone_from(base);
     }
+    config.run.device = changes.device;
     let mut faults = Vec::new();
     config.validate(&mut faults);
     let path = start.identity.path.clone().unwrap_or_default();

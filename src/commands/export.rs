@@ -13,7 +13,7 @@ use crate::{
     text::Tokenizer,
 };
 
-use super::session::{device, dtypes};
+use super::session::dtypes;
 
 /// Form of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub fn export(
         }
         Form::Merged => {
             let (storage, compute) = dtypes(model.storage);
-            let decoder = Decoder::load(&folder, storage, compute, &device("cpu")?)?;
+            let decoder = Decoder::load(&folder, storage, compute, &Device::Cpu)?;
             let adapter = stored.load(&shape, compute, &Device::Cpu)?;
             let merged = merge(&decoder, &adapter.layout, &adapter.tensors)?;
             let end = Tokenizer::from_folder(&folder, model.end_token.as_deref())?.end_id();

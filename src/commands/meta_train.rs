@@ -140,6 +140,9 @@ impl<'a> Run<'a> {
         progress: Progress,
         observer: &'a dyn Observer,
     ) -> Result<Self> {
+        if let Some(note) = &session.device_note {
+            observer.notice(&Event::Note(note));
+        }
         let config = &session.config;
         let source = tasks::open(&config.data, &session.tokenizer, Split::Train, 1, config.run.seed)?;
         // Everything that can be wrong with the data shows before the run leaves a trace.

@@ -17,6 +17,8 @@ mod trained;
 pub use base::make_base;
 pub use observer::{Event, Observer, Silent};
 pub use plan::{Plan, plan};
-pub use pretrain::{Documents, PretrainObserver, PretrainStep, WeightedToken, pretrain};
+pub use pretrain::{
+    Documents, PretrainObserver, PretrainStep, WeightedToken, pretrain, start as pretrain_start,
+};
 pub use session::Session;
 pub use trained::Trained;

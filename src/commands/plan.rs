@@ -63,7 +63,7 @@ pub fn plan(config: &Config, hub: &HubSettings) -> Result<Plan> {
         micro_batch_segments,
         segment_tokens,
         keep_activations: config.inner.activations == Activations::Keep,
-        parallel_episodes: parallel_episodes(config, &shape),
+        parallel_episodes: parallel_episodes(config, &shape, config.run.device.open()?.device.is_cpu()),
     };
     Ok(Plan {
         config: config.to_toml()?,

@@ -45,30 +45,46 @@ pub trait PretrainObserver {
     fn step(&mut self, done: &PretrainStep) -> Result<()>;
 }
 
-/// Trains a base of the configured shape on `documents`, each followed by `end_token`.
+/// Trains `start` on `documents`, each followed by `end_token`.
 ///
-/// A pure function of its arguments. `vocab_size` is the tokenizer's.
+/// A pure function of its arguments.
 ///
 /// # Errors
 /// A configuration with faults, what `documents` or `observer` return, a token outside the vocabulary, a
 /// loss that is not a number, or a device out of memory.
 pub fn pretrain(
+    start: &Decoder,
     config: &PretrainConfig,
     documents: Documents<'_>,
     end_token: u32,
-    vocab_size: usize,
     observer: &mut dyn PretrainObserver,
 ) -> Result<Decoder> {
-    let shape = decoder_shape(&config.model, vocab_size);
-    let device = Device::Cpu;
-    let start = Decoder::random(&shape, config.train.seed, DType::F32, DType::F32, &device)?;
-    let mut trainer = Trainer::new(&start, &config.train)?;
+    let (vocab_size, device) = (start.config.vocab_size, start.device.clone());
+    let mut trainer = Trainer::new(start, &config.train)?;
     let mut rows = Rows { documents, end_token, next: 0 };
     for step in 0..config.train.steps {
         let done = trainer.step(step, &rows.batch(&config.train, vocab_size, &device)?)?;
         observer.step(&done)?;
     }
     trainer.finish()
+}
+
+/// What training starts from: the base of `train.start_from`, or random weights of the configured shape.
+/// `vocab_size` is the tokenizer's.
+///
+/// # Errors
+/// A base that cannot be read, or that has another shape.
+pub fn start(config: &PretrainConfig, vocab_size: usize, device: &Device) -> Result<Decoder> {
+    let shape = decoder_shape(&config.model, vocab_size);
+    let Some(folder) = &config.train.start_from else {
+        return Decoder::random(&shape, config.train.seed, DType::F32, DType::F32, device);
+    };
+    let start = Decoder::load(folder, DType::F32, DType::F32, device)?;
+    if start.config != shape {
+        let reason = "is a base of another shape or vocabulary than this configuration makes";
+        return Err(Error::file(folder, reason));
+    }
+    Ok(start)
 }
 
 fn decoder_shape(shape: &BaseShape, vocab_size: usize) -> DecoderConfig {
@@ -307,7 +323,8 @@ mod tests {
 
     fn run(config: &PretrainConfig) -> (Decoder, Vec<f64>) {
         let mut losses = Losses(Vec::new());
-        let decoder = pretrain(config, &counting, 0, 10, &mut losses).unwrap();
+        let start = start(config, 10, &Device::Cpu).unwrap();
+        let decoder = pretrain(&start, config, &counting, 0, &mut losses).unwrap();
         (decoder, losses.0)
     }
 
@@ -321,6 +338,20 @@ mod tests {
         other.train.seed = 1;
         assert_ne!(losses, run(&other).1);
         assert!(decoder.named_tensors().iter().all(|(_, tensor)| !tensor.is_variable()));
+    }
+
+    #[test]
+    fn training_goes_on_from_a_saved_base_and_refuses_one_of_another_shape() {
+        let (first, losses) = run(&small());
+        let folder = tempfile::tempdir().unwrap();
+        first.save(folder.path(), 0).unwrap();
+        let mut config = small();
+        config.train.start_from = Some(folder.path().to_owned());
+        let (_, more) = run(&config);
+        assert!(more[0] < losses[20], "{} after {losses:?}", more[0]);
+        config.model.num_layers += 1;
+        let error = start(&config, 10, &Device::Cpu).unwrap_err().to_string();
+        assert!(error.contains("another shape"), "{error}");
     }
 
     #[test]
@@ -351,7 +382,8 @@ mod tests {
     #[test]
     fn a_document_with_an_unknown_token_is_an_error() {
         let documents = |_| Ok([1, 10].map(|token| WeightedToken { token, weight: 1.0 }).to_vec());
-        let error = pretrain(&small(), &documents, 0, 10, &mut Losses(Vec::new())).unwrap_err();
+        let start = start(&small(), 10, &Device::Cpu).unwrap();
+        let error = pretrain(&start, &small(), &documents, 0, &mut Losses(Vec::new())).unwrap_err();
         assert!(error.to_string().contains("token 10"), "{error}");
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{BaseShape, Checker, CorpusConfig, PretrainConfig, PretrainTraining, Raw};
+use crate::device::DeviceName;
 use crate::error::{Error, Result};
 
 /// `[run]` of a pretraining configuration.
@@ -13,11 +14,18 @@ use crate::error::{Error, Result};
 pub struct BaseRun {
     /// Folder of the new base.
     pub dir: PathBuf,
+    /// Where it is trained: `auto`, `cpu`, `cuda`, `cuda:1`. A base this small is soonest done on the CPU.
+    #[serde(default = "cpu")]
+    pub device: DeviceName,
+}
+
+fn cpu() -> DeviceName {
+    DeviceName::Cpu
 }
 
 impl Default for BaseRun {
     fn default() -> Self {
-        Self { dir: PathBuf::from("runs/base") }
+        Self { dir: PathBuf::from("runs/base"), device: DeviceName::Cpu }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `perk pretrain`: the shape of a small base and its training.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::Checker;
@@ -83,6 +85,8 @@ pub struct PretrainTraining {
     pub final_lr_fraction: f64,
     /// Weight of an answer's tokens in the loss; all others have 1. Answers are few and hard to guess.
     pub answer_weight: f64,
+    /// A base of this shape whose training goes on, instead of random weights; the optimiser starts anew.
+    pub start_from: Option<PathBuf>,
     /// Seed of the first weights.
     pub seed: u64,
 }
@@ -102,6 +106,7 @@ impl Default for PretrainTraining {
             warmup_steps: 50,
             final_lr_fraction: 0.1,
             answer_weight: 1.0,
+            start_from: None,
             seed: 0,
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Checker;
+use crate::device::DeviceName;
 use crate::error::Fault;
 
 /// The run's folder, seed and device.
@@ -17,13 +18,13 @@ pub struct RunConfig {
     pub seed: u64,
     /// Outer steps between checkpoints; 0 saves only at the end.
     pub checkpoint_every: usize,
-    /// `cpu`, `cuda`, `cuda:1`, `metal`.
-    pub device: String,
+    /// `auto` (the first GPU if it works, else the CPU), `cpu`, `cuda`, `cuda:1`.
+    pub device: DeviceName,
 }
 
 impl Default for RunConfig {
     fn default() -> Self {
-        Self { dir: PathBuf::from("runs/run"), seed: 0, checkpoint_every: 50, device: "cpu".to_owned() }
+        Self { dir: PathBuf::from("runs/run"), seed: 0, checkpoint_every: 50, device: DeviceName::Auto }
     }
 }
 
@@ -32,9 +33,6 @@ impl RunConfig {
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("run", faults);
         check.require(!self.dir.as_os_str().is_empty(), "dir", "must name a folder");
-        let (kind, index) = self.device.split_once(':').unwrap_or((&self.device, "0"));
-        let known = ["cpu", "cuda", "metal"].contains(&kind) && index.parse::<usize>().is_ok();
-        check.require(known, "device", format!("`{}` is none of cpu, cuda, cuda:N, metal", self.device));
         // TOML's whole numbers end there, and the resolved configuration must be readable again.
         check.require(self.seed <= i64::MAX as u64, "seed", format!("must be {} or less", i64::MAX));
     }

@@ -69,7 +69,7 @@ impl InnerOptions {
         after: &States,
     ) -> Result<Back> {
         let clipped = self.clipped(grads)?;
-        let mut back = Back { states: vec![], grads: vec![], lrs: vec![] };
+        let (mut back, mut sums) = (Back { states: vec![], grads: vec![], lrs: vec![] }, vec![]);
         for (index, (state, grad)) in states.iter().zip(&clipped).enumerate() {
             let (size, after) = (self.size(step, lrs[index][step]), &after[index]);
             let StepVjp { state, grad, lr } = match self.optimizer {
@@ -78,8 +78,10 @@ impl InnerOptions {
             };
             back.states.push(state);
             back.grads.push(grad);
-            back.lrs.push(lr);
+            sums.push(lr);
         }
+        // All rates of a step in one read.
+        back.lrs = Tensor::stack(&sums, 0)?.to_vec1()?;
         if let Some(limit) = self.clip_norm {
             back.grads = optim::clip_vjp(grads, limit, &back.grads)?;
         }

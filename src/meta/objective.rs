@@ -234,8 +234,10 @@ impl PartLoss {
     /// From cross entropies and their factors, both `(R)`; summed in f64.
     fn new(ce: &Tensor, factors: &Tensor) -> Result<Self> {
         let (ce, factors) = (ce.to_dtype(DType::F64)?, factors.to_dtype(DType::F64)?);
-        let loss = (&ce * factors)?.sum_all()?.to_scalar()?;
-        Ok(Self { loss, cross_entropy_sum: ce.sum_all()?.to_scalar()? })
+        let sums = [(&ce * factors)?.sum_all()?, ce.sum_all()?];
+        // Both in one read.
+        let sums = Tensor::stack(&sums, 0)?.to_vec1()?;
+        Ok(Self { loss: sums[0], cross_entropy_sum: sums[1] })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The engine against the tape, against central differences through the whole unroll, and its symmetries.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -9,6 +9,7 @@ mod parameters;
 use super::learner::inner_gradient;
 use super::*;
 use crate::autodiff::Dual;
+use crate::device::under_test;
 use crate::lora::{Layers, LoraLayout, LoraSpec};
 use crate::model::{Activations, Decoder, DecoderConfig, Family, Projection, tape};
 use crate::optim::AdamW;
@@ -51,7 +52,7 @@ fn options() -> InnerOptions {
 fn random(shape: &[usize], spread: f64, seed: u64) -> Tensor {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let numbers: Vec<f64> = (0..shape.iter().product()).map(|_| rng.random_range(-spread..spread)).collect();
-    Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
+    Tensor::from_vec(numbers, shape, &under_test()).unwrap()
 }
 
 struct Case {
@@ -62,7 +63,7 @@ struct Case {
 }
 
 fn case_on(layers: Layers, options: InnerOptions) -> Case {
-    let decoder = Decoder::random_trained(&config(), 3, DType::F64, DType::F64, &Device::Cpu).unwrap();
+    let decoder = Decoder::random_trained(&config(), 3, DType::F64, DType::F64, &under_test()).unwrap();
     let targets = Projection::ALL.to_vec();
     let spec = LoraSpec { rank: 2, alpha: 3.0, use_rslora: true, targets, layers };
     let layout = LoraLayout::new(spec, &decoder.config);
@@ -251,13 +252,13 @@ fn the_gradient_equals_the_tape() {
     let (loss, grads) = inner_gradient(&case.learner, &case.params, &support, &case.params.phi0).unwrap();
     let vars: Vec<Var> = case.params.phi0.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
     let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
-    let (mut sum, mut count) = (Tensor::zeros((), DType::F64, &Device::Cpu).unwrap(), 0.0);
+    let (mut sum, mut count) = (Tensor::zeros((), DType::F64, &under_test()).unwrap(), 0.0);
     for Sequence { tokens, loss_from } in &case.segments {
-        let ids = Tensor::new(tokens.as_slice(), &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+        let ids = Tensor::new(tokens.as_slice(), &under_test()).unwrap().unsqueeze(0).unwrap();
         let model = &case.learner.backbone.decoder;
         let logits = tape::logits(model, Some((&case.learner.layout, &tensors)), &ids, None).unwrap();
         let logits = logits.squeeze(0).unwrap().narrow(0, loss_from - 1, tokens.len() - loss_from).unwrap();
-        let targets = Tensor::new(&tokens[*loss_from..], &Device::Cpu).unwrap();
+        let targets = Tensor::new(&tokens[*loss_from..], &under_test()).unwrap();
         let count_here = (tokens.len() - loss_from) as f64;
         let mean = candle_nn::loss::cross_entropy(&logits, &targets).unwrap();
         sum = (sum + (mean * count_here).unwrap()).unwrap();

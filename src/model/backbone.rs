@@ -128,9 +128,10 @@ impl Backbone {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::DType;
 
     use super::*;
+    use crate::device::under_test;
     use crate::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
     use crate::model::{DecoderConfig, Family, Projection, RopeScaling, tape};
 
@@ -154,15 +155,15 @@ mod tests {
 
     /// Last hidden states of two rows of 9 and 6 tokens, by hand and on the tape.
     fn both(config: &DecoderConfig, layers: Layers) -> (Tensor, Tensor) {
-        let decoder = Decoder::random_trained(config, 5, DType::F64, DType::F64, &Device::Cpu).unwrap();
+        let decoder = Decoder::random_trained(config, 5, DType::F64, DType::F64, &under_test()).unwrap();
         let spec =
             LoraSpec { rank: 2, alpha: 3.0, use_rslora: true, targets: Projection::ALL.to_vec(), layers };
         let layout = LoraLayout::new(spec, config);
         let init = LoraInit::SmallB { std: 0.3 };
-        let adapter = Adapter::new(layout, init, 1, DType::F64, &Device::Cpu).unwrap();
+        let adapter = Adapter::new(layout, init, 1, DType::F64, &under_test()).unwrap();
         let rows: Vec<Vec<u32>> = (0..2).map(|b| (0..9).map(|t| (b * 13 + t * 7) % 31).collect()).collect();
-        let batch = TokenBatch::new(&rows, vec![(0, 9), (0, 6)], config, &Device::Cpu).unwrap();
-        let ids = Tensor::new(rows, &Device::Cpu).unwrap();
+        let batch = TokenBatch::new(&rows, vec![(0, 9), (0, 6)], config, &under_test()).unwrap();
+        let ids = Tensor::new(rows, &under_test()).unwrap();
         let on_tape = tape::hidden(&decoder, Some(adapter.parts()), &ids, None).unwrap();
         let backbone = Backbone::new(decoder).unwrap();
         let first = adapter.layout.first_layer().unwrap();

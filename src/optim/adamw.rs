@@ -47,8 +47,8 @@ pub struct StepVjp {
     pub state: State,
     /// Of the gradient g.
     pub grad: Tensor,
-    /// Of the learning rate α.
-    pub lr: f64,
+    /// Of the learning rate α: one number in f64, still on the device.
+    pub lr: Tensor,
 }
 
 impl State {
@@ -139,7 +139,7 @@ impl AdamW {
     }
 }
 
-/// Sum of all numbers, taken in f64.
-pub(crate) fn total(x: &Tensor) -> Result<f64> {
-    Ok(x.to_dtype(DType::F64)?.sum_all()?.to_scalar()?)
+/// Sum of all numbers, taken in f64; it stays on the device.
+pub(super) fn total(x: &Tensor) -> Result<Tensor> {
+    Ok(x.to_dtype(DType::F64)?.sum_all()?)
 }

@@ -1,36 +1,55 @@
 //! Clipping of a gradient by its global norm, and its vector-Jacobian product.
+//!
+//! Whether the limit bites is decided on the device, by arithmetic: the host is not asked.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::adamw::total;
-use crate::Result;
+use crate::{Error, Result};
 
-/// √Σ x² over all numbers of all tensors, summed in f64.
+/// √Σ x² over all numbers of all tensors, summed in f64. Reads one number back from the device.
 pub fn global_norm(tensors: &[Tensor]) -> Result<f64> {
-    Ok(dot(tensors, tensors)?.sqrt())
+    Ok(norm(tensors)?.to_scalar()?)
 }
 
-fn dot(a: &[Tensor], b: &[Tensor]) -> Result<f64> {
-    a.iter().zip(b).map(|(a, b)| total(&(a * b)?)).sum()
+fn norm(tensors: &[Tensor]) -> Result<Tensor> {
+    Ok(dot(tensors, tensors)?.sqrt()?)
+}
+
+fn dot(a: &[Tensor], b: &[Tensor]) -> Result<Tensor> {
+    let parts = a.iter().zip(b).map(|(a, b)| total(&(a * b)?)).collect::<Result<Vec<_>>>()?;
+    if parts.is_empty() {
+        return Err(Error::Invalid("a gradient of no tensors has no norm".into()));
+    }
+    Ok(Tensor::stack(&parts, 0)?.sum_all()?)
 }
 
 /// `g · min(1, limit / ‖g‖)`.
 pub fn clip(grads: &[Tensor], limit: f64) -> Result<Vec<Tensor>> {
-    let norm = global_norm(grads)?;
-    if norm <= limit {
-        return Ok(grads.to_vec());
-    }
-    grads.iter().map(|g| Ok((g * (limit / norm))?)).collect()
+    let factor = shrink(&norm(grads)?, limit)?;
+    grads.iter().map(|g| scaled(g, &factor)).collect()
+}
+
+/// `min(1, limit / ‖g‖)`.
+fn shrink(norm: &Tensor, limit: f64) -> Result<Tensor> {
+    let ones = norm.ones_like()?;
+    Ok(((&ones * limit)? / norm)?.minimum(&ones)?)
+}
+
+fn scaled(x: &Tensor, factor: &Tensor) -> Result<Tensor> {
+    Ok(x.broadcast_mul(&factor.to_dtype(x.dtype())?)?)
 }
 
 /// Cotangent of the unclipped gradient from that of the clipped one:
 /// `(limit / ‖g‖) (c − g ⟨g, c⟩ / ‖g‖²)` where the limit bites, `c` where it does not.
 pub fn clip_vjp(grads: &[Tensor], limit: f64, cotangents: &[Tensor]) -> Result<Vec<Tensor>> {
-    let norm = global_norm(grads)?;
-    if norm <= limit {
-        return Ok(cotangents.to_vec());
-    }
-    let along = dot(grads, cotangents)? / (norm * norm);
-    let one = |(g, c): (&Tensor, &Tensor)| Ok(((c - (g * along)?)? * (limit / norm))?);
+    let norm = norm(grads)?;
+    let factor = shrink(&norm, limit)?;
+    let limits = (norm.ones_like()? * limit)?;
+    let bites = norm.gt(&limits)?.to_dtype(DType::F64)?;
+    // Where the limit does not bite the quotient counts nothing, but must be a number: a norm may be zero.
+    let along = (dot(grads, cotangents)? * bites)?;
+    let along = (along / norm.maximum(&limits)?.sqr()?)?;
+    let one = |(g, c): (&Tensor, &Tensor)| scaled(&(c - scaled(g, &along)?)?, &factor);
     grads.iter().zip(cotangents).map(one).collect()
 }

@@ -15,7 +15,7 @@ pub fn sgd_step(state: &State, grad: &Tensor, size: StepSize) -> Result<State> {
 /// Sends the cotangents `after` of a step's results back through it.
 pub fn sgd_step_vjp(state: &State, grad: &Tensor, size: StepSize, after: &State) -> Result<StepVjp> {
     let direction = (grad + (&state.param * size.weight_decay)?)?;
-    let lr = -total(&(&after.param * direction)?)?;
+    let lr = total(&(&after.param * direction)?)?.neg()?;
     let param = (&after.param * (1.0 - size.lr * size.weight_decay))?;
     let back = State { param, m: after.m.clone(), v: after.v.clone() };
     Ok(StepVjp { state: back, grad: (&after.param * (-size.lr))?, lr })

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use perk::lora::{Layers, LoraLayout, LoraSpec};
 use perk::meta::{
     Head, InnerOptimizer, InnerOptions, LabelledBatch, Learner, MetaGradient, MetaParams, Reduction, Support,
@@ -13,6 +13,7 @@ use perk::optim::AdamW;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::device::under_test;
 use super::{distance, numbers};
 
 #[derive(Debug, Clone, Deserialize)]
@@ -85,7 +86,7 @@ impl Golden {
 
     fn tensors(&self, file: &str) -> HashMap<String, Tensor> {
         let path = self.folder.join(file);
-        candle_core::safetensors::load(&path, &Device::Cpu)
+        candle_core::safetensors::load(&path, &under_test())
             .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     }
 
@@ -162,14 +163,14 @@ impl Golden {
         let tokens: Vec<Vec<u32>> = ids.iter().map(|r| r.iter().map(|&id| id as u32).collect()).collect();
         let labels: Vec<Vec<bool>> = labels.iter().map(|r| r.iter().map(|&l| l >= 0).collect()).collect();
         let spans = mask[rows.clone()].iter().map(span).collect();
-        LabelledBatch::new(&tokens[rows.clone()], spans, &labels[rows], &decoder.config, &Device::Cpu)
+        LabelledBatch::new(&tokens[rows.clone()], spans, &labels[rows], &decoder.config, &under_test())
             .unwrap()
     }
 
     /// The variant's learner, parameters, context and questions, with its options changed by `set`.
     fn case(&self, variant: &Variant, set: impl Fn(&mut InnerOptions)) -> Case {
         let dtype = variant.dtype();
-        let decoder = Decoder::load(&self.folder.join("model_f64"), dtype, dtype, &Device::Cpu).unwrap();
+        let decoder = Decoder::load(&self.folder.join("model_f64"), dtype, dtype, &under_test()).unwrap();
         let layout = self.layout(&decoder);
         let params = self.params(variant, &layout);
         let mut options = self.options(variant);

@@ -1,6 +1,7 @@
 //! What several test files share.
 #![allow(clippy::unwrap_used, dead_code)] // Each test file uses a part of these helpers.
 
+pub mod device;
 pub mod golden;
 
 use candle_core::{DType, Tensor};

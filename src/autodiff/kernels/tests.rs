@@ -1,13 +1,14 @@
 //! Every kernel: its tangent against central differences, its transposed product against its tangent, and
 //! f32 against f64.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::Result;
 use crate::autodiff::{Dual, Ops};
+use crate::device::under_test;
 
 /// A function of several tensors, over any arithmetic.
 trait Function {
@@ -29,7 +30,7 @@ fn random(shape: &[usize], seed: u64) -> Tensor {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let count = shape.iter().product();
     let numbers: Vec<f64> = (0..count).map(|_| rng.random_range(-1.5..1.5)).collect();
-    Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
+    Tensor::from_vec(numbers, shape, &under_test()).unwrap()
 }
 
 fn several(shapes: &[&[usize]], seed: u64) -> Vec<Tensor> {
@@ -93,7 +94,7 @@ fn check_vjp(name: &str, f: &impl Function, vjp: &impl Function, shapes: &[&[usi
 fn gain() -> Gain {
     let numbers: [f64; 19] =
         [0.3, 1.2, -0.7, 2.0, 0.9, 1.1, 0.2, -1.4, 0.6, 1.0, 0.8, 1.7, -0.1, 0.4, 1.3, 0.5, -2.0, 1.6, 0.05];
-    Gain::new(&Tensor::new(&numbers, &Device::Cpu).unwrap()).unwrap()
+    Gain::new(&Tensor::new(&numbers, &under_test()).unwrap()).unwrap()
 }
 
 #[test]
@@ -193,8 +194,8 @@ fn cross_entropy_and_its_gradient() {
 
 #[test]
 fn large_logits_neither_overflow_nor_vanish() {
-    let logits = Tensor::new(&[[1e4f32, -1e4, 0.0], [-3e38, 0.0, -3e38]], &Device::Cpu).unwrap();
-    let weights = Tensor::ones(2, DType::F32, &Device::Cpu).unwrap();
+    let logits = Tensor::new(&[[1e4f32, -1e4, 0.0], [-3e38, 0.0, -3e38]], &under_test()).unwrap();
+    let weights = Tensor::ones(2, DType::F32, &under_test()).unwrap();
     let [dz, ce] = cross_entropy(&logits, &weights, &Targets::new(vec![1, 1]), 0..2).unwrap();
     assert_eq!(ce.to_vec1::<f32>().unwrap(), [2e4, 0.0]);
     assert_eq!(dz.to_vec2::<f32>().unwrap(), [[1.0, -1.0, 0.0], [0.0, 0.0, 0.0]]);
@@ -226,7 +227,7 @@ fn a_constant_stays_without_a_tangent() {
 #[test]
 fn saturated_activations_have_finite_tangents() {
     let extreme: Vec<f32> = vec![-1e4, -200.0, -89.0, -30.0, 0.0, 30.0, 89.0, 200.0, 1e4];
-    let x = Tensor::new(extreme.as_slice(), &Device::Cpu).unwrap();
+    let x = Tensor::new(extreme.as_slice(), &under_test()).unwrap();
     let x = Dual::new(x.clone(), Some(x.ones_like().unwrap())).unwrap();
     let softplus_back = softplus_vjp(&x, &x, 3.0).unwrap();
     let [gate, up] = swiglu_vjp(&x, &x, &x).unwrap();

@@ -3,6 +3,7 @@
 use crate::{
     checkpoint::Digest,
     config::{Config, Objective},
+    device::DeviceName,
     error::{Error, Result},
     eval::{Asker, Method},
     meta::MetaParams,
@@ -26,6 +27,8 @@ pub struct Contestants {
     pub base: Option<String>,
     /// Longest answer, in tokens, if not as in training.
     pub max_new_tokens: Option<usize>,
+    /// Where to compute, whatever the checkpoints were trained on.
+    pub device: DeviceName,
 }
 
 /// A model with its trained numbers.
@@ -110,6 +113,7 @@ impl Contestants {
     fn changed(&self, config: &Config) -> Config {
         let mut config = config.clone();
         config.model.base = self.base.clone().unwrap_or(config.model.base);
+        config.run.device = self.device;
         config.eval.max_new_tokens = self.max_new_tokens.unwrap_or(config.eval.max_new_tokens);
         config
     }

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# PERK against the fine-tuned in-context baseline over length and position: for each task trains both on the same
+# episodes at the trained length, asks both (and the base with the context in its prompt) at up to 16 times that
+# length, and leaves tables and pictures.
+#
+#   scripts/compare_icr.sh [--out DIR] [--samples N] [--seed S] [TASK…]
+#
+# TASK is any of qa1, qa2, student-records; all three if none is given. What is there already is not made again.
+# Default DIR: runs/compare-icr.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+out=runs/compare-icr samples=100 seed=0 tasks=()
+while (($#)); do
+  case $1 in
+    -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit ;;
+    --out | --samples | --seed) printf -v "${1#--}" %s "${2:?$1 needs a value}"; shift 2 ;;
+    qa1 | qa2 | student-records) tasks+=("$1"); shift ;;
+    *) echo "error: \`$1\` is no option and no task of this script" >&2; exit 2 ;;
+  esac
+done
+((${#tasks[@]})) || tasks=(qa1 qa2 student-records)
+
+declare -A config=([qa1]=quickstart [qa2]=tiny-qa2 [student-records]=tiny-records)
+
+cargo build --release --locked --quiet
+perk=target/release/perk
+
+# train COMMAND CONFIG FOLDER: a run that is finished is kept.
+train() {
+  [[ -f $3/result.json ]] && return
+  rm -rf "$3"
+  "$perk" "$1" --config "$2" --out "$3" --set "run.seed=$seed" --set eval.every=0 --set eval.episodes=8 --set "eval.multiples=[1]"
+}
+
+for task in "${tasks[@]}"; do
+  file=configs/${config[$task]}.toml room=$out/$task
+  train meta-train "$file" "$room/perk"
+  train finetune "$file" "$room/ft-icr"
+  # Each sample is kept: an evaluation that was cut off goes on.
+  "$perk" eval --task held-out --method perk,ft-icr,icr --checkpoint "$room/perk" --finetuned "$room/ft-icr" \
+    --lengths 1x,2x,4x,8x,16x --position random,pre,mid,post --samples "$samples" --seed "$seed" \
+    --out "$room/evaluation"
+done

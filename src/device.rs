@@ -1,0 +1,231 @@
+//! The device that tensors live on, opened by name.
+
+use std::{fmt, panic, str::FromStr};
+
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// What a build without CUDA says when it is asked for it.
+const NO_CUDA: &str =
+    "this build of perk computes on the CPU alone: scripts/build-cuda.sh makes one for CUDA";
+
+/// A device as people name it: `auto`, `cpu`, `cuda` or `cuda:1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum DeviceName {
+    /// The first GPU if it works, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The GPU of this number, from 0.
+    Cuda(usize),
+}
+
+/// An open device.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The device.
+    pub device: Device,
+    /// Why `auto` did not take a GPU, in a build that could have.
+    pub passed_over: Option<String>,
+}
+
+impl Opened {
+    /// What to tell a person whose GPU is not used.
+    pub fn note(&self) -> Option<String> {
+        self.passed_over.as_ref().map(|reason| format!("computing on the CPU: {reason}"))
+    }
+}
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        match name.split_once(':') {
+            None if name == "auto" => Ok(Self::Auto),
+            None if name == "cpu" => Ok(Self::Cpu),
+            None if name == "cuda" => Ok(Self::Cuda(0)),
+            Some(("cuda", index)) if index.parse::<usize>().is_ok() => {
+                Ok(Self::Cuda(index.parse().unwrap_or_default()))
+            }
+            _ => Err(format!("`{name}` is none of auto, cpu, cuda, cuda:N")),
+        }
+    }
+}
+
+impl TryFrom<String> for DeviceName {
+    type Error = String;
+
+    fn try_from(name: String) -> std::result::Result<Self, String> {
+        name.parse()
+    }
+}
+
+impl From<DeviceName> for String {
+    fn from(name: DeviceName) -> Self {
+        name.to_string()
+    }
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => out.write_str("auto"),
+            Self::Cpu => out.write_str("cpu"),
+            Self::Cuda(0) => out.write_str("cuda"),
+            Self::Cuda(index) => write!(out, "cuda:{index}"),
+        }
+    }
+}
+
+impl DeviceName {
+    /// Opens the device. A GPU has to multiply two matrices first: that it is listed does not mean that its
+    /// driver and libraries work.
+    ///
+    /// # Errors
+    /// A GPU that was asked for by its number, and that this build or machine does not have, or that has no
+    /// memory left.
+    pub fn open(self) -> Result<Opened> {
+        let cpu = |passed_over| Opened { device: Device::Cpu, passed_over };
+        match self {
+            Self::Cpu => Ok(cpu(None)),
+            Self::Auto if !cfg!(feature = "cuda") => Ok(cpu(None)),
+            Self::Auto => Ok(match open_cuda(0) {
+                Ok(device) => Opened { device, passed_over: None },
+                Err(reason) => cpu(Some(reason)),
+            }),
+            Self::Cuda(index) => match open_cuda(index) {
+                Ok(device) => Ok(Opened { device, passed_over: None }),
+                Err(reason) => Err(Error::Invalid(format!("device `{self}` cannot be used: {reason}"))),
+            },
+        }
+    }
+}
+
+/// The GPU, or why not.
+fn open_cuda(index: usize) -> std::result::Result<Device, String> {
+    if !cfg!(feature = "cuda") {
+        return Err(NO_CUDA.to_owned());
+    }
+    match without_panic(|| tried(index)) {
+        Ok(Ok(device)) => Ok(device),
+        Ok(Err(fault)) => Err(reason(&fault.to_string(), index)),
+        Err(fault) => Err(reason(&fault, index)),
+    }
+}
+
+fn tried(index: usize) -> candle_core::Result<Device> {
+    let device = Device::new_cuda(index)?;
+    let ones = Tensor::ones((8, 8), DType::F32, &device)?;
+    ones.matmul(&ones)?.sum_all()?.to_scalar::<f32>()?;
+    Ok(device)
+}
+
+/// Runs `work`; a panic in it is an error with the panic's message, of which nothing is printed. The library
+/// that loads CUDA panics where a file of it is missing.
+fn without_panic<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let outcome = panic::catch_unwind(panic::AssertUnwindSafe(work));
+    panic::set_hook(hook);
+    outcome.map_err(|payload| match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => {
+            payload.downcast::<&str>().map_or_else(|_| "it failed".to_owned(), |text| text.to_string())
+        }
+    })
+}
+
+/// What a fault of CUDA means to a person.
+fn reason(fault: &str, index: usize) -> String {
+    let first = fault.lines().next().unwrap_or_default();
+    if fault.contains("dynamically load") {
+        return format!(
+            "a CUDA library is missing; perk needs the driver's libcuda.so.1, and libcublas.so.13, \
+             libcublasLt.so.13 and libcurand.so.10 where the system looks for libraries ({first})"
+        );
+    }
+    if out_of_memory(fault) {
+        return format!("GPU {index} has no memory left ({first})");
+    }
+    if fault.contains("NO_DEVICE") || fault.contains("INVALID_DEVICE") {
+        return format!("there is no GPU {index} on this machine ({first})");
+    }
+    first.to_owned()
+}
+
+/// Whether a tensor operation failed for want of memory on its device.
+pub(crate) fn out_of_memory(fault: &str) -> bool {
+    fault.contains("OUT_OF_MEMORY") || fault.contains("out of memory") || fault.contains("ALLOC_FAILED")
+}
+
+/// The device that numerical tests run on: the CPU, or what the environment variable `PERK_TEST_DEVICE` names.
+#[cfg(test)]
+pub(crate) fn under_test() -> Device {
+    static OPENED: std::sync::LazyLock<Device> = std::sync::LazyLock::new(|| {
+        let name = std::env::var("PERK_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+        name.parse::<DeviceName>().unwrap().open().unwrap().device
+    });
+    OPENED.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_written_alike_and_others_refused() {
+        for name in ["auto", "cpu", "cuda", "cuda:3"] {
+            assert_eq!(name.parse::<DeviceName>().unwrap().to_string(), name);
+        }
+        assert_eq!("cuda:0".parse(), Ok(DeviceName::Cuda(0)));
+        for stranger in ["", "gpu", "metal", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "auto:1"] {
+            assert!(stranger.parse::<DeviceName>().is_err(), "{stranger}");
+        }
+    }
+
+    #[test]
+    fn the_cpu_is_always_there_and_auto_finds_something() {
+        assert!(DeviceName::Cpu.open().unwrap().device.is_cpu());
+        let auto = DeviceName::Auto.open().unwrap();
+        assert!(auto.device.is_cuda() || auto.passed_over.is_some() == cfg!(feature = "cuda"));
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_an_error_that_names_it_and_says_what_to_do() {
+        let error = DeviceName::Cuda(99).open().unwrap_err().to_string();
+        assert!(error.starts_with("device `cuda:99` cannot be used: "), "{error}");
+        assert_eq!(error.contains("build-cuda.sh"), !cfg!(feature = "cuda"), "{error}");
+    }
+
+    #[test]
+    fn faults_of_cuda_are_told_in_words() {
+        let missing = "Unable to dynamically load the \"cuda\" shared library - searched for\n  many names";
+        let cases = [
+            (missing, "libcuda.so.1"),
+            (
+                "DriverError(CUDA_ERROR_NO_DEVICE, \"no CUDA-capable device is detected\")",
+                "there is no GPU 1",
+            ),
+            ("DriverError(CUDA_ERROR_INVALID_DEVICE, \"invalid device ordinal\")", "there is no GPU 1"),
+            ("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")", "no memory left"),
+            ("CUBLAS_STATUS_ALLOC_FAILED", "no memory left"),
+            ("something else\nbacktrace", "something else"),
+        ];
+        for (fault, expected) in cases {
+            let told = reason(fault, 1);
+            assert!(told.contains(expected) && !told.contains('\n'), "{fault}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_panic_becomes_its_message_and_the_hook_is_put_back() {
+        assert_eq!(without_panic(|| 7), Ok(7));
+        let message = without_panic(|| -> () { panic!("no {} here", "library") });
+        assert_eq!(message, Err("no library here".to_owned()));
+        assert_eq!(without_panic(|| -> () { panic!("plain") }), Err("plain".to_owned()));
+    }
+}
