@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use clap::Parser;
 use perk::lora::{Adapter, LoraInit};
 use perk::model::{Decoding, Sampling, Session};
@@ -34,6 +34,8 @@ struct Arguments {
     /// Times to repeat; the medians are printed.
     #[arg(long, default_value_t = 3)]
     repeat: usize,
+    #[command(flatten)]
+    place: qwen::Place,
     /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -42,11 +44,14 @@ struct Arguments {
 fn main() {
     perk::memory::keep_freed_pages();
     let arguments = Arguments::parse();
-    let (decoder, layout) = qwen::base(arguments.layers, arguments.rank);
+    let (decoder, layout) = qwen::base(arguments.layers, arguments.rank, &arguments.place);
     let init = LoraInit::SmallB { std: 0.01 };
-    let adapter = Adapter::new(layout, init, 1, DType::F32, &Device::Cpu).expect("memory for the adapter");
+    let adapter = Adapter::new(layout, init, 1, DType::F32, &decoder.device).expect("memory for the adapter");
     let capacity = arguments.prompt_tokens + arguments.new_tokens;
     let mut session = Session::new(&decoder, Some(adapter.parts()), capacity).expect("the adapter fits");
+    if arguments.place.warm_up {
+        generate(&mut session, &arguments);
+    }
     let runs = (0..arguments.repeat).map(|_| generate(&mut session, &arguments));
     let (first, speed): (Vec<f64>, Vec<f64>) = runs.unzip();
     println!("{:>7} {:>7} {:>9} {:>9} {:>9}", "prompt", "new", "first s", "tokens/s", "peak GB");

@@ -49,6 +49,11 @@ struct Arguments {
     /// Times to repeat; the median is printed.
     #[arg(long, default_value_t = 1)]
     repeat: usize,
+    /// Print a JSON object instead of a table, with the products' rate.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: qwen::Place,
     /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -57,7 +62,9 @@ struct Arguments {
 fn main() {
     perk::memory::keep_freed_pages();
     let arguments = Arguments::parse();
-    println!("{:>7} {:>3} {:>3} {:>8} {:>9} {:>10}", "tokens", "N", "T", "what", "seconds", "peak GB");
+    if !arguments.json {
+        println!("{:>7} {:>3} {:>3} {:>8} {:>9} {:>10}", "tokens", "N", "T", "what", "seconds", "peak GB");
+    }
     match arguments.tokens {
         Some(tokens) => row(&arguments, tokens),
         None => table(),
@@ -95,17 +102,24 @@ fn row(arguments: &Arguments, tokens: usize) {
     let segments: Vec<_> =
         (0..tokens / arguments.segment).map(|s| sequence(arguments.segment, 4, s)).collect();
     let queries = [sequence(24, 20, 99)];
-    let seconds: Vec<f64> = (0..arguments.repeat)
-        .map(|_| {
-            let start = Instant::now();
-            if arguments.encode {
-                learner.adapt(&params, &segments).expect("runs");
-            } else {
-                learner.meta_gradient(&params, &segments, &queries).expect("runs");
-            }
-            start.elapsed().as_secs_f64()
-        })
-        .collect();
+    let device = &learner.backbone.decoder.device;
+    let once = || {
+        let start = Instant::now();
+        if arguments.encode {
+            learner.adapt(&params, &segments).expect("runs");
+        } else {
+            learner.meta_gradient(&params, &segments, &queries).expect("runs");
+        }
+        qwen::Place::wait(device);
+        start.elapsed().as_secs_f64()
+    };
+    if arguments.place.warm_up {
+        once();
+    }
+    let seconds: Vec<f64> = (0..arguments.repeat).map(|_| once()).collect();
+    if arguments.json {
+        return println!("{}", json(arguments, tokens, &learner, qwen::median(seconds)));
+    }
     println!(
         "{tokens:>7} {:>3} {:>3} {:>8} {:>9.1} {:>10.2}",
         arguments.steps,
@@ -116,8 +130,27 @@ fn row(arguments: &Arguments, tokens: usize) {
     );
 }
 
+/// One row for a machine to read. The work counted is that of the products with frozen matrices alone: two
+/// operations a weight and token, once for the loss, once for its gradient, and twice as much for the product of
+/// the Hessian.
+fn json(arguments: &Arguments, tokens: usize, learner: &Learner, seconds: f64) -> serde_json::Value {
+    let passes = match arguments.encode {
+        true => 2 * arguments.steps,
+        false => 2 * arguments.steps + 4 * arguments.differentiated,
+    };
+    let weights = perk::meta::base_parameters(&learner.backbone.decoder.config);
+    let operations = 2.0 * weights as f64 * tokens as f64 * passes as f64;
+    serde_json::json!({
+        "what": if arguments.encode { "encode" } else { "meta" },
+        "tokens": tokens, "steps": arguments.steps, "differentiated": arguments.differentiated,
+        "rank": arguments.rank, "storage": arguments.place.storage, "device": arguments.place.device,
+        "micro_batch": arguments.micro_batch, "seconds": seconds, "tflops": operations / seconds / 1e12,
+        "host_peak_gb": qwen::peak_gb(),
+    })
+}
+
 fn learner(arguments: &Arguments) -> Learner {
-    let (decoder, layout) = qwen::base(24, arguments.rank);
+    let (decoder, layout) = qwen::base(24, arguments.rank, &arguments.place);
     let options = InnerOptions {
         steps: arguments.steps,
         differentiated: arguments.differentiated,

@@ -53,3 +53,13 @@ fn micro_batches_and_recomputed_activations_change_nothing() {
         assert!(distance < 1e-10, "tensor {index} is {distance:.1e} off");
     }
 }
+
+/// As every device but the CPU computes, in a process of its own.
+#[test]
+fn every_variant_agrees_when_kernels_are_composed_too() {
+    let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+    test.args(["--exact", "every_variant_agrees_with_the_authors_code"]).env(perk::autodiff::COMPOSED, "1");
+    let output = test.output().unwrap();
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && report.contains("1 passed"), "{report}");
+}

@@ -3,14 +3,47 @@
 #![allow(dead_code)] // Each bench uses a part.
 
 use candle_core::{DType, Device};
+use perk::device::DeviceName;
 use perk::lora::{Layers, LoraLayout, LoraSpec};
 use perk::model::{Decoder, DecoderConfig, Projection};
 
-/// A base of random weights in f32, and rank `rank` on all seven projections of every layer.
-pub fn base(layers: usize, rank: usize) -> (Decoder, LoraLayout) {
+/// Where a bench runs, and how its frozen weights are stored.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Place {
+    /// cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceName,
+    /// Storage type of the frozen weights: f32, bf16 or f16; all else is f32.
+    #[arg(long, default_value = "f32")]
+    pub storage: String,
+    /// Run once more at first, untimed: a GPU compiles its kernels then.
+    #[arg(long)]
+    pub warm_up: bool,
+}
+
+impl Place {
+    /// The open device.
+    pub fn open(&self) -> Device {
+        self.device.open().unwrap_or_else(|fault| panic!("{fault}")).device
+    }
+
+    /// Waits for all work on `device`.
+    pub fn wait(device: &Device) {
+        device.synchronize().expect("the device works");
+    }
+}
+
+/// A base of random weights, and rank `rank` on all seven projections of every layer.
+pub fn base(layers: usize, rank: usize, place: &Place) -> (Decoder, LoraLayout) {
     let config = DecoderConfig { num_layers: layers, ..DecoderConfig::qwen2_5_0_5b() };
+    let storage = match place.storage.as_str() {
+        "f32" => DType::F32,
+        "bf16" => DType::BF16,
+        "f16" => DType::F16,
+        other => panic!("--storage {other} is none of f32, bf16, f16"),
+    };
     let decoder =
-        Decoder::random(&config, 7, DType::F32, DType::F32, &Device::Cpu).expect("memory for the base");
+        Decoder::random(&config, 7, storage, DType::F32, &place.open()).expect("memory for the base");
     let spec = LoraSpec {
         rank,
         alpha: 16.0,

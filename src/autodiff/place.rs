@@ -44,3 +44,35 @@ impl Resident {
         Ok(tensor.to_dtype(like.dtype())?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// The numerical tests once more, in a process of their own where nothing runs as a loop of ours: gradients,
+    /// Hessian-vector products and meta-gradients as every device but the CPU computes them.
+    #[test]
+    fn all_numerical_tests_pass_by_composition_too() {
+        let mut tests = Command::new(std::env::current_exe().unwrap());
+        tests.args(["autodiff::kernels", "autodiff::gemm", "optim::", "meta::tests", "model::backbone"]);
+        let output = tests.args(["--skip", "by_composition"]).env(COMPOSED, "1").output().unwrap();
+        let report = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && report.contains("kernels::tests::attention_weights"), "{report}");
+    }
+
+    #[test]
+    fn a_resident_constant_is_made_once_and_follows_the_type_of_its_use() {
+        let (constant, mut made) = (Resident::default(), 0);
+        for dtype in [candle_core::DType::F64, candle_core::DType::F64, candle_core::DType::F32] {
+            let like = Tensor::zeros(1, dtype, &Device::Cpu).unwrap();
+            let found = constant.get(&like, |device| {
+                made += 1;
+                Ok(Tensor::new(&[1.5f64], device)?)
+            });
+            assert_eq!(found.unwrap().dtype(), dtype);
+        }
+        assert_eq!(made, 1);
+    }
+}
