@@ -4,6 +4,8 @@
 //! processors at every call, which costs more than a small product itself. This module calls the same
 //! `gemm` kernels with accumulation.
 
+#![allow(clippy::disallowed_methods)] // The loops of the CPU: nothing is copied to another device.
+
 use candle_core::{CpuStorage, DType, Device, Layout, Storage, Tensor};
 
 use super::gemv::{self, Rows};

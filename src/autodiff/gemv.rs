@@ -3,6 +3,8 @@
 //! Every weight is read once for one multiplication, so the memory sets the pace: the rows are read from end
 //! to end, in the type they are stored in, by all threads, and nothing is packed first as `gemm` does.
 
+#![allow(clippy::disallowed_methods)] // The loops of the CPU: nothing is copied to another device.
+
 use candle_core::{DType, Device, Tensor, WithDType};
 use half::{bf16, f16};
 use rayon::prelude::*;

@@ -1,6 +1,8 @@
 //! Kernels: formulas over scalars, run over the rows of contiguous CPU tensors on all cores, or over whole tensors
 //! elsewhere.
 
+#![allow(clippy::disallowed_methods)] // The loops of the CPU: nothing is copied to another device.
+
 use std::ops::Range;
 
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType};

@@ -11,6 +11,8 @@
 //! Everything here fails only as the tensor operations below it do: shapes that do not fit, or a device out
 //! of memory.
 
+#![deny(clippy::disallowed_methods)]
+
 mod dual;
 mod exp;
 mod formula;

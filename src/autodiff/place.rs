@@ -2,7 +2,7 @@
 
 use std::sync::{LazyLock, OnceLock};
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Shape, Tensor};
 
 use crate::Result;
 
@@ -23,12 +23,37 @@ pub(super) fn composed(tensor: &Tensor) -> bool {
 pub struct Resident(OnceLock<Tensor>);
 
 impl Resident {
-    /// A constant of token ids or rows, u32.
-    pub(super) fn get_ids(
+    /// Real numbers of `shape`, of the type and on the device of `like`.
+    ///
+    /// # Errors
+    /// A device out of memory.
+    pub fn numbers(
         &self,
-        on: &Device,
-        make: impl FnOnce(&Device) -> Result<Tensor>,
+        like: &Tensor,
+        shape: impl Into<Shape>,
+        make: impl FnOnce() -> Vec<f64>,
     ) -> Result<Tensor> {
+        let tensor = self.get(like.device(), |device| {
+            #[expect(clippy::disallowed_methods, reason = "the one time that it is sent")]
+            Ok(Tensor::from_vec(make(), shape, device)?.to_dtype(like.dtype())?)
+        })?;
+        Ok(tensor.to_dtype(like.dtype())?)
+    }
+
+    /// Token ids, or numbers of rows.
+    ///
+    /// # Errors
+    /// A device out of memory.
+    pub fn ids(&self, device: &Device, make: impl FnOnce() -> Vec<u32>) -> Result<Tensor> {
+        self.get(device, |device| {
+            let ids = make();
+            let count = ids.len();
+            #[expect(clippy::disallowed_methods, reason = "the one time that they are sent")]
+            Ok(Tensor::from_vec(ids, count, device)?)
+        })
+    }
+
+    fn get(&self, on: &Device, make: impl FnOnce(&Device) -> Result<Tensor>) -> Result<Tensor> {
         if let Some(tensor) = self.0.get().filter(|tensor| tensor.device().same_device(on)) {
             return Ok(tensor.clone());
         }
@@ -36,12 +61,6 @@ impl Resident {
         // Another thread may have been first, with the same numbers.
         let _ = self.0.set(tensor.clone());
         Ok(tensor)
-    }
-
-    /// A constant of the type and on the device of `like`; `make` gives it on the device that it is told.
-    pub(super) fn get(&self, like: &Tensor, make: impl FnOnce(&Device) -> Result<Tensor>) -> Result<Tensor> {
-        let tensor = self.get_ids(like.device(), |device| Ok(make(device)?.to_dtype(like.dtype())?))?;
-        Ok(tensor.to_dtype(like.dtype())?)
     }
 }
 
@@ -67,9 +86,9 @@ mod tests {
         let (constant, mut made) = (Resident::default(), 0);
         for dtype in [candle_core::DType::F64, candle_core::DType::F64, candle_core::DType::F32] {
             let like = Tensor::zeros(1, dtype, &Device::Cpu).unwrap();
-            let found = constant.get(&like, |device| {
+            let found = constant.numbers(&like, 1, || {
                 made += 1;
-                Ok(Tensor::new(&[1.5f64], device)?)
+                vec![1.5]
             });
             assert_eq!(found.unwrap().dtype(), dtype);
         }

@@ -71,6 +71,7 @@ pub fn gradient_norm(gradient: &MetaGradient) -> Result<f64> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests {
     use candle_core::Device;
 

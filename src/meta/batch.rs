@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
+use crate::autodiff::Resident;
 use crate::autodiff::kernels::Targets;
 use crate::model::{DecoderConfig, TokenBatch};
 use crate::text::Sequence;
@@ -24,6 +25,7 @@ pub struct LabelledBatch {
     pub predicted_in_present: Tensor,
     /// For each of `present`, its row of the batch.
     pub row_of_present: Vec<usize>,
+    row_tokens: Resident,
 }
 
 impl LabelledBatch {
@@ -55,6 +57,7 @@ impl LabelledBatch {
         if targets.is_empty() {
             return Err(Error::Invalid("a batch has no token to predict: every token is masked out".into()));
         }
+        #[expect(clippy::disallowed_methods, reason = "token numbers, once a batch")]
         let index = |rows: Vec<u32>| Tensor::new(rows, device);
         Ok(Self {
             tokens: TokenBatch::new(rows, spans, config, device)?,
@@ -64,7 +67,15 @@ impl LabelledBatch {
             present: index(present)?,
             predicted_in_present: index(place)?,
             row_of_present,
+            row_tokens: Resident::default(),
         })
+    }
+
+    /// 1 where a token that is present belongs to a row, `(B, P)`, like `weights`; 0 elsewhere.
+    pub(super) fn row_tokens(&self, weights: &Tensor) -> Result<Tensor> {
+        let (size, rows) = (self.tokens.size(), &self.row_of_present);
+        let inside = |b| rows.iter().map(move |&row| f64::from(u8::from(row == b)));
+        self.row_tokens.numbers(weights, (size, rows.len()), || (0..size).flat_map(inside).collect())
     }
 
     /// A batch from sequences, padded on the right to `width` tokens.

@@ -80,8 +80,9 @@ impl InnerOptions {
             back.grads.push(grad);
             sums.push(lr);
         }
-        // All rates of a step in one read.
-        back.lrs = Tensor::stack(&sums, 0)?.to_vec1()?;
+        #[expect(clippy::disallowed_methods, reason = "all rates of a step in one read")]
+        let lrs = Tensor::stack(&sums, 0)?.to_vec1()?;
+        back.lrs = lrs;
         if let Some(limit) = self.clip_norm {
             back.grads = optim::clip_vjp(grads, limit, &back.grads)?;
         }

@@ -1,5 +1,7 @@
 //! Inner loop, meta-gradient and outer loop (PERK, section 3).
 
+#![deny(clippy::disallowed_methods)]
+
 mod accumulate;
 mod batch;
 mod estimate;

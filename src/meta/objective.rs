@@ -192,12 +192,10 @@ impl<V: Ops> Weighting<'_, V> {
     }
 
     fn normalize(&self, weights: V) -> Result<Normalized<V>> {
-        let rows = &self.objective.batch.row_of_present;
-        let batch = self.objective.batch.tokens.size();
+        let batch = self.objective.batch;
+        let row_tokens = batch.row_tokens(weights.primal())?;
         let (dtype, device) = (weights.primal().dtype(), weights.primal().device());
-        let inside = (0..batch).flat_map(|b| rows.iter().map(move |&row| f64::from(u8::from(row == b))));
-        let row_tokens = Tensor::from_iter(inside, device)?.reshape((batch, rows.len()))?.to_dtype(dtype)?;
-        let ones = Tensor::ones(rows.len(), dtype, device)?;
+        let ones = Tensor::ones(batch.row_of_present.len(), dtype, device)?;
         let counts = row_sums(&row_tokens, &V::constant(&ones))?;
         // A row of which every weight has underflowed to zero keeps weights of zero.
         let least = V::constant(&(ones * LEAST_SUM)?);
@@ -235,7 +233,7 @@ impl PartLoss {
     fn new(ce: &Tensor, factors: &Tensor) -> Result<Self> {
         let (ce, factors) = (ce.to_dtype(DType::F64)?, factors.to_dtype(DType::F64)?);
         let sums = [(&ce * factors)?.sum_all()?, ce.sum_all()?];
-        // Both in one read.
+        #[expect(clippy::disallowed_methods, reason = "both in one read, once a micro-batch")]
         let sums = Tensor::stack(&sums, 0)?.to_vec1()?;
         Ok(Self { loss: sums[0], cross_entropy_sum: sums[1] })
     }

@@ -1,5 +1,7 @@
 //! What meta-training learned, read back for the inner loop alone.
 
+#![allow(clippy::disallowed_methods)] // When a checkpoint is opened.
+
 use std::collections::HashMap;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! The engine against the tape, against central differences through the whole unroll, and its symmetries.
 
+#![allow(clippy::disallowed_methods)]
+
 use candle_core::{DType, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

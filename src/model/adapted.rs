@@ -1,5 +1,7 @@
 //! One frozen linear map with a low-rank adapter beside it, forward and backward.
 
+#![deny(clippy::disallowed_methods)]
+
 use crate::Result;
 use crate::autodiff::Ops;
 

@@ -1,5 +1,7 @@
 //! Grouped-query causal attention, forward and backward.
 
+#![deny(clippy::disallowed_methods)]
+
 use crate::Result;
 use crate::autodiff::Ops;
 use crate::autodiff::kernels::{causal_softmax, merge_heads, softmax_vjp, split_heads};

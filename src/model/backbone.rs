@@ -1,5 +1,7 @@
 //! The decoder without its output matrix, from token ids to last hidden states and back to the adapters.
 
+#![deny(clippy::disallowed_methods)]
+
 use candle_core::Tensor;
 
 use crate::Result;
@@ -127,6 +129,7 @@ impl Backbone {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests {
     use candle_core::DType;
 

@@ -1,5 +1,7 @@
 //! One decoder layer, forward and backward by hand, over any [`Ops`].
 
+#![deny(clippy::disallowed_methods)]
+
 use crate::Result;
 use crate::autodiff::Ops;
 use crate::autodiff::kernels::{Gain, rms_norm, rms_norm_vjp, swiglu, swiglu_vjp};

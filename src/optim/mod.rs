@@ -2,6 +2,8 @@
 //!
 //! They fail only as their tensor operations do: shapes that do not fit, or a device out of memory.
 
+#![deny(clippy::disallowed_methods)]
+
 mod adamw;
 mod clip;
 mod schedule;

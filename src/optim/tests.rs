@@ -1,5 +1,7 @@
 //! The update rules against hand-worked numbers and, backwards, against central differences.
 
+#![allow(clippy::disallowed_methods)]
+
 use candle_core::Tensor;
 
 use super::*;

@@ -1,6 +1,6 @@
 //! Softmax over the keys that a query may see.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use crate::Result;
 use crate::autodiff::{Jet, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
@@ -43,14 +43,20 @@ impl AttentionMask {
         (first, end.min(position + 1).max(first))
     }
 
-    fn seen_on(&self, device: &Device) -> Result<Tensor> {
+    /// 1 where a query sees a key, `(B, 1, S, S)`, like `scores`.
+    fn seen(&self, scores: &Tensor) -> Result<Tensor> {
+        let shape = (self.size(), 1, self.tokens, self.tokens);
+        self.seen.numbers(scores, shape, || self.seen_numbers())
+    }
+
+    fn seen_numbers(&self) -> Vec<f64> {
         let (size, tokens) = (self.size(), self.tokens);
-        let mut seen = vec![0u8; size * tokens * tokens];
+        let mut seen = vec![0.0; size * tokens * tokens];
         for (index, row) in seen.chunks_exact_mut(tokens).enumerate() {
             let (first, end) = self.visible(index / tokens, index % tokens);
-            row[first.min(tokens)..end].fill(1);
+            row[first..end].fill(1.0);
         }
-        Ok(Tensor::from_vec(seen, (size, 1, tokens, tokens), device)?)
+        seen
     }
 }
 
@@ -95,9 +101,9 @@ impl Kernel<1, 1> for CausalSoftmax<'_> {
     }
 
     fn compose(&self, [x]: [Jet; 1]) -> Result<[Jet; 1]> {
-        let AttentionMask { tokens, spans, seen } = self.mask;
-        let x = x.reshape(&[spans.len(), self.rows_per_batch / tokens, *tokens, *tokens])?;
-        let seen = seen.get(&x.primal, |device| self.mask.seen_on(device))?;
+        let (size, tokens) = (self.mask.size(), self.mask.tokens);
+        let x = x.reshape(&[size, self.rows_per_batch / tokens, tokens, tokens])?;
+        let seen = self.mask.seen(&x.primal)?;
         let hidden = seen.affine(-NEVER, NEVER)?;
         let seen = Jet::constant(seen);
         let scores = x.mul(&seen)?.add(&Jet::constant(hidden))?;

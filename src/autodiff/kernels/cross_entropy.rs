@@ -69,9 +69,7 @@ impl Kernel<2, 2> for CrossEntropy<'_> {
     }
 
     fn compose(&self, [z, weight]: [Jet; 2]) -> Result<[Jet; 2]> {
-        let all = &self.targets.ids;
-        let like = z.primal.device();
-        let targets = self.targets.tensor.get_ids(like, |device| Ok(Tensor::new(all.as_slice(), device)?))?;
+        let targets = self.targets.tensor.ids(z.primal.device(), || self.targets.ids.clone())?;
         let targets = targets.narrow(0, self.range.start, self.range.len())?.unsqueeze(1)?.contiguous()?;
         let column = [self.range.len(), 1];
         let (largest, weight) = (z.row_max()?, weight.reshape(&column)?);

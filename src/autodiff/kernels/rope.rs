@@ -34,9 +34,8 @@ impl RopeTable {
     /// Turns `x: (…, S, 2 · half)` by `direction` times each position's angle.
     fn turn(&self, x: &Jet, direction: f64) -> Result<Jet> {
         let dims = (self.positions(), self.half);
-        let table = |index: usize, numbers: &[f64]| {
-            self.tensors[index].get(&x.primal, |device| Ok(Tensor::from_slice(numbers, dims, device)?))
-        };
+        let table =
+            |index: usize, numbers: &[f64]| self.tensors[index].numbers(&x.primal, dims, || numbers.to_vec());
         let tokens = x.primal.dim(D::Minus2)?;
         let cos = table(0, &self.cos)?.narrow(0, 0, tokens)?;
         let sin = (table(1, &self.sin)?.narrow(0, 0, tokens)? * direction)?;

@@ -1,6 +1,8 @@
 //! Every kernel: its tangent against central differences, its transposed product against its tangent, and
 //! f32 against f64.
 
+#![allow(clippy::disallowed_methods)]
+
 use candle_core::{DType, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
