@@ -4,6 +4,7 @@
 
 mod adapters;
 mod ask;
+mod device;
 mod encode;
 mod eval;
 mod room;
