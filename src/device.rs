@@ -143,9 +143,10 @@ fn without_panic<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> 
 fn reason(fault: &str, index: usize) -> String {
     let first = fault.lines().next().unwrap_or_default();
     if fault.contains("dynamically load") {
+        let library = first.split('"').nth(1).unwrap_or("of CUDA");
         return format!(
-            "a CUDA library is missing; perk needs the driver's libcuda.so.1, and libcublas.so.13, \
-             libcublasLt.so.13 and libcurand.so.10 where the system looks for libraries ({first})"
+            "the library `{library}` is not on this machine; perk needs the driver's libcuda.so.1, and \
+             libcublas.so.13, libcublasLt.so.13 and libcurand.so.10 where the system looks for libraries"
         );
     }
     if out_of_memory(fault) {
@@ -205,7 +206,7 @@ mod tests {
     fn faults_of_cuda_are_told_in_words() {
         let missing = "Unable to dynamically load the \"cuda\" shared library - searched for\n  many names";
         let cases = [
-            (missing, "libcuda.so.1"),
+            (missing, "the library `cuda` is not on this machine"),
             (
                 "DriverError(CUDA_ERROR_NO_DEVICE, \"no CUDA-capable device is detected\")",
                 "there is no GPU 1",

@@ -114,6 +114,9 @@ impl<'a> Session<'a> {
     /// No tokens, one outside the vocabulary, or a device out of memory.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<Tensor> {
         self.check(tokens)?;
+        if !self.model.device.is_cpu() {
+            return self.read(tokens);
+        }
         // On a thread of the pool: from outside, each of the many products would wake it and wait.
         rayon::scope(|_| self.read(tokens))
     }
