@@ -110,7 +110,7 @@ fn row(arguments: &Arguments, tokens: usize) {
         } else {
             learner.meta_gradient(&params, &segments, &queries).expect("runs");
         }
-        qwen::Place::wait(device);
+        device.synchronize().expect("the device works");
         start.elapsed().as_secs_f64()
     };
     if arguments.place.warm_up {

@@ -4,11 +4,9 @@
 
 use std::time::Instant;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use clap::Parser;
-
-#[path = "shared/qwen.rs"]
-mod qwen;
+use perk::device::DeviceName;
 
 #[derive(Parser)]
 struct Arguments {
@@ -18,25 +16,25 @@ struct Arguments {
     /// Products that are timed.
     #[arg(long, default_value_t = 5)]
     repeat: usize,
-    #[command(flatten)]
-    place: qwen::Place,
+    /// cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    device: DeviceName,
     /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 fn main() {
-    let arguments = Arguments::parse();
-    let (device, size) = (arguments.place.open(), arguments.size);
-    let factor = Tensor::rand(-1f32, 1.0, (size, size), &device).and_then(|t| t.to_dtype(DType::F32));
-    let factor = factor.expect("memory for a factor");
+    let Arguments { size, repeat, device, .. } = Arguments::parse();
+    let device = device.open().unwrap_or_else(|fault| panic!("{fault}")).device;
+    let factor = Tensor::rand(-1f32, 1.0, (size, size), &device).expect("memory for a factor");
     let once = || {
         let start = Instant::now();
         factor.matmul(&factor).expect("shapes fit");
-        qwen::Place::wait(&device);
+        device.synchronize().expect("the device works");
         start.elapsed().as_secs_f64()
     };
     once();
-    let best = (0..arguments.repeat).map(|_| once()).fold(f64::INFINITY, f64::min);
+    let best = (0..repeat).map(|_| once()).fold(f64::INFINITY, f64::min);
     println!("{:.2}", 2.0 * (size as f64).powi(3) / best / 1e12);
 }

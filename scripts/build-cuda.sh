@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds perk for NVIDIA GPUs from package registries alone: no CUDA toolkit, no GPU, no root.
 #
-#   scripts/build-cuda.sh [CARGO ARGUMENTS]      default: build --release --locked
+#   scripts/build-cuda.sh [CARGO ARGUMENTS]      default: build --release
 #
 # The compiler comes as wheels from PyPI (Linux on x86-64, 250 MB, python3 with pip) into target/cuda. The binary
 # loads NVIDIA's libraries when it starts to use a GPU: libcuda.so.1 of the driver (580 or later), and

@@ -9,4 +9,4 @@ mkdir -p "$room/bin"
 install -m 755 scripts/lib/fake_nvcc.sh "$room/bin/nvcc"
 export PATH=$room/bin:$PATH NVCC=$room/bin/nvcc
 export CUDA_COMPUTE_CAP=90 CUDARC_CUDA_VERSION=13000
-exec cargo "${1:-clippy}" --features cuda --all-targets --target-dir "$room/target" -- -D warnings
+exec cargo clippy --features cuda --all-targets --target-dir "$room/target" -- -D warnings

@@ -98,16 +98,16 @@ gigabytes() { awk "BEGIN { printf \"%.2f\", $1 * 1048576 / 1e9 }"; }
 
 number() { sed -n "s/.*\"$2\":\([0-9.e+-]*\).*/\1/p" <<<"$1"; }
 
-perk_cost() { # WHAT TOKENS RANK T MICRO_BATCH
+perk_cost() { # WHAT TOKENS RANK T STORAGE MICRO_BATCH
   [[ -n $card ]] || { row perk "$1" "$2" "$3" "$4" "" "" "" "not measured"; return; }
   local line most flags=()
   [[ $1 != encode ]] || flags=(--encode)
-  IFS=$'\t' read -r line most < <(sampled "$room/cost" --device cuda --storage bf16 --warm-up --repeat 3 --json \
-    --tokens "$2" --rank "$3" --differentiated "$4" --micro-batch "$5" "${flags[@]}")
+  IFS=$'\t' read -r line most < <(sampled "$room/cost" --device cuda --storage "$5" --warm-up --repeat 3 --json \
+    --tokens "$2" --rank "$3" --differentiated "$4" --micro-batch "$6" "${flags[@]}")
   case $line in
     failed:*) row perk "$1" "$2" "$3" "$4" "" "" "" "$line" ;;
     *) row perk "$1" "$2" "$3" "$4" "$(number "$line" seconds)" "$(gigabytes "$most")" "$(number "$line" tflops)" \
-      "$5 segments at once" ;;
+      "$5 weights, $6 segments at once" ;;
   esac
 }
 
@@ -147,13 +147,15 @@ lengths=(1024 8192 32768) ranks=(16 256)
 ((quick == 0)) || { lengths=(1024 8192) ranks=(16); }
 for tokens in "${lengths[@]}"; do
   for rank in "${ranks[@]}"; do
-    perk_cost encode "$tokens" "$rank" 0 8
-    torch_cost encode "$tokens" "$rank" 0 "a segment at a time"
+    # First the work that PyTorch does too, then what a user of perk would run.
+    perk_cost encode "$tokens" "$rank" 0 f32 1
+    torch_cost encode "$tokens" "$rank" 0 "f32, a segment at a time"
+    perk_cost encode "$tokens" "$rank" 0 bf16 8
     for t in 2 4; do
-      perk_cost meta "$tokens" "$rank" "$t" 8
-      perk_cost meta "$tokens" "$rank" "$t" 1
-      torch_cost meta "$tokens" "$rank" "$t" "eager, a segment at a time"
-      torch_cost meta "$tokens" "$rank" "$t" "on the tape" --tape
+      perk_cost meta "$tokens" "$rank" "$t" f32 1
+      torch_cost meta "$tokens" "$rank" "$t" "f32, eager, a segment at a time"
+      torch_cost meta "$tokens" "$rank" "$t" "f32, on the tape" --tape
+      perk_cost meta "$tokens" "$rank" "$t" bf16 8
     done
   done
 done

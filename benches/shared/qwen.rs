@@ -26,11 +26,6 @@ impl Place {
     pub fn open(&self) -> Device {
         self.device.open().unwrap_or_else(|fault| panic!("{fault}")).device
     }
-
-    /// Waits for all work on `device`.
-    pub fn wait(device: &Device) {
-        device.synchronize().expect("the device works");
-    }
 }
 
 /// A base of random weights, and rank `rank` on all seven projections of every layer.

@@ -95,8 +95,9 @@ class Learner:
     def meta_gradient_on_tape(self, phi0, lrs, head, segments, queries):
         """The same by autograd through the unrolled steps, as libraries for meta-learning do it: the graph of every
         differentiated step, and of every segment in it, is held until the end."""
-        phi0, rates = leaves(phi0), [[leaf(torch.tensor(lr, dtype=phi0[0].dtype)) for lr in row[: self.steps]] for row in lrs]
-        head = head and leaves(head)
+        scalar = dict(dtype=phi0[0].dtype)
+        rates = [leaves(torch.tensor(lr, **scalar) for lr in row[: self.steps]) for row in lrs]
+        phi0, head = leaves(phi0), head and leaves(head)
         divisor, states, inner_losses = divisor_of(segments, head), start(phi0), []
         for step in range(self.steps):
             tracked = step >= self.steps - self.differentiated
@@ -115,10 +116,6 @@ class Learner:
         d_lrs, d_head = found[: len(flat)], found[len(flat) :]
         d_lrs = [[g.item() for g in d_lrs[i : i + self.steps]] for i in range(0, len(flat), self.steps)]
         return outer.item(), inner_losses, d_phi0, d_lrs, d_head
-
-
-def leaf(tensor):
-    return tensor.detach().requires_grad_()
 
 
 def leaves(tensors):

@@ -50,59 +50,56 @@ pub(super) fn sum_of_products(halves: bool, bias: Option<&Tensor>, terms: &[Term
 
 /// The sum by Candle's products. Where every term goes to both halves, nothing is copied to join them.
 fn composed_sum(halves: bool, bias: Option<&Tensor>, terms: &[Term<'_>]) -> Result<Tensor> {
-    let plus = |sum: Option<Tensor>, next: Tensor| match sum {
-        Some(sum) => sum + next,
-        None => Ok(next),
-    };
-    let (mut both, mut first, mut second) = (None, None, None);
-    for Term { half, left, right } in terms {
-        match half {
+    if halves && bias.is_none() && terms.iter().all(|term| term.half == Half::Both) {
+        let products = terms.iter().map(Term::product).collect::<Result<Vec<_>>>()?;
+        return Ok(products
+            .into_iter()
+            .map(Ok)
+            .reduce(|sum, next| sum? + next?)
+            .expect("there is a term")?);
+    }
+    let (mut first, mut second) = (None, None);
+    for term in terms {
+        let product = term.product()?;
+        match term.half {
+            Half::First => add_to(&mut first, product)?,
+            Half::Second => add_to(&mut second, product)?,
             Half::Both => {
-                let (two, m, k) = left.dims3()?;
-                let product = left.reshape((two * m, k))?.matmul(right)?;
-                both = Some(plus(both, product.reshape((two, m, right.dim(1)?))?)?);
+                add_to(&mut first, product.get(0)?)?;
+                add_to(&mut second, product.get(1)?)?;
             }
-            Half::First => first = Some(plus(first, left.matmul(right)?)?),
-            Half::Second => second = Some(plus(second, left.matmul(right)?)?),
         }
     }
-    let bias = bias.map(|bias| bias.to_dtype(terms[0].left.dtype())).transpose()?;
-    let first = match (first, &bias) {
-        (Some(first), Some(bias)) => Some(first.broadcast_add(bias)?),
-        (first, _) => first,
-    };
-    if !halves {
-        return first.ok_or_else(|| Error::Invalid("a sum without halves has terms for them".into()));
+    let zeros = |like: &Option<Tensor>| like.as_ref().expect("there is a term").zeros_like();
+    let mut first = first.map_or_else(|| zeros(&second), Ok)?;
+    if let Some(bias) = bias {
+        first = first.broadcast_add(&bias.to_dtype(first.dtype())?)?;
     }
-    joined(both, first, second, bias.as_ref())
+    if !halves {
+        return Ok(first);
+    }
+    let second = second.map_or_else(|| first.zeros_like(), Ok)?;
+    Ok(Tensor::stack(&[first, second], 0)?)
 }
 
-/// Adds the terms of single halves to those of both; the bias is in `first` already where there is one.
-fn joined(
-    both: Option<Tensor>,
-    first: Option<Tensor>,
-    second: Option<Tensor>,
-    bias: Option<&Tensor>,
-) -> Result<Tensor> {
-    let zeros = |like: &Option<Tensor>| like.as_ref().map(Tensor::zeros_like).transpose();
-    let (first, second) = match (&both, first, second) {
-        (Some(both), None, None) if bias.is_none() => return Ok(both.clone()),
-        (Some(both), first, second) => {
-            let plus = |index: usize, more: Option<Tensor>| match more {
-                Some(more) => both.get(index)? + more,
-                None => both.get(index),
-            };
-            let biased = match (&first, bias) {
-                (None, Some(bias)) => plus(0, None)?.broadcast_add(bias)?,
-                _ => plus(0, first)?,
-            };
-            (Some(biased), Some(plus(1, second)?))
+fn add_to(sum: &mut Option<Tensor>, next: Tensor) -> Result<()> {
+    *sum = Some(match sum.take() {
+        Some(sum) => (sum + next)?,
+        None => next,
+    });
+    Ok(())
+}
+
+impl Term<'_> {
+    /// The product by Candle; `(2, m, n)` where the left factor has halves.
+    fn product(&self) -> Result<Tensor> {
+        if self.half != Half::Both {
+            return Ok(self.left.matmul(self.right)?);
         }
-        (None, first, second) => (first.clone().or(zeros(&second)?), second.or(zeros(&first)?)),
-    };
-    match (first, second) {
-        (Some(first), Some(second)) => Ok(Tensor::stack(&[first, second], 0)?),
-        _ => Err(Error::Invalid("a sum of no products".into())),
+        // Both halves share the right factor: one product of twice the rows.
+        let (two, m, k) = self.left.dims3()?;
+        let product = self.left.reshape((two * m, k))?.matmul(self.right)?;
+        Ok(product.reshape((two, m, self.right.dim(1)?))?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{LazyLock, OnceLock};
 
-use candle_core::{Device, Shape, Tensor};
+use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::Result;
 
@@ -33,7 +33,9 @@ impl Resident {
         shape: impl Into<Shape>,
         make: impl FnOnce() -> Vec<f64>,
     ) -> Result<Tensor> {
-        let tensor = self.get(like.device(), |device| {
+        // Made anew rather than widened: digits that were rounded away do not come back.
+        let fits = |dtype| dtype == like.dtype() || dtype == DType::F64;
+        let tensor = self.get(like.device(), fits, |device| {
             #[expect(clippy::disallowed_methods, reason = "the one time that it is sent")]
             Ok(Tensor::from_vec(make(), shape, device)?.to_dtype(like.dtype())?)
         })?;
@@ -45,16 +47,26 @@ impl Resident {
     /// # Errors
     /// A device out of memory.
     pub fn ids(&self, device: &Device, make: impl FnOnce() -> Vec<u32>) -> Result<Tensor> {
-        self.get(device, |device| {
-            let ids = make();
-            let count = ids.len();
-            #[expect(clippy::disallowed_methods, reason = "the one time that they are sent")]
-            Ok(Tensor::from_vec(ids, count, device)?)
-        })
+        self.get(
+            device,
+            |dtype| dtype == DType::U32,
+            |device| {
+                let ids = make();
+                let count = ids.len();
+                #[expect(clippy::disallowed_methods, reason = "the one time that they are sent")]
+                Ok(Tensor::from_vec(ids, count, device)?)
+            },
+        )
     }
 
-    fn get(&self, on: &Device, make: impl FnOnce(&Device) -> Result<Tensor>) -> Result<Tensor> {
-        if let Some(tensor) = self.0.get().filter(|tensor| tensor.device().same_device(on)) {
+    fn get(
+        &self,
+        on: &Device,
+        fits: impl Fn(DType) -> bool,
+        make: impl FnOnce(&Device) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let kept = self.0.get().filter(|tensor| tensor.device().same_device(on) && fits(tensor.dtype()));
+        if let Some(tensor) = kept {
             return Ok(tensor.clone());
         }
         let tensor = make(on)?;
@@ -65,6 +77,7 @@ impl Resident {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests {
     use std::process::Command;
 
@@ -75,16 +88,39 @@ mod tests {
     #[test]
     fn all_numerical_tests_pass_by_composition_too() {
         let mut tests = Command::new(std::env::current_exe().unwrap());
-        tests.args(["autodiff::kernels", "autodiff::gemm", "optim::", "meta::tests", "model::backbone"]);
+        tests
+            .args(["autodiff::kernels", "autodiff::gemm", "optim::", "meta::tests", "model::backbone"])
+            .arg("autodiff::place");
         let output = tests.args(["--skip", "by_composition"]).env(COMPOSED, "1").output().unwrap();
         let report = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && report.contains("kernels::tests::attention_weights"), "{report}");
+        assert!(output.status.success(), "{report}");
+        for ran in ["kernels::tests::attention_weights", "the_variable_alone_decides_on_the_cpu"] {
+            assert!(report.contains(ran), "{ran} was not run:\n{report}");
+        }
+    }
+
+    #[test]
+    fn the_variable_alone_decides_on_the_cpu() {
+        let expected = std::env::var(COMPOSED).is_ok_and(|value| value == "1");
+        assert_eq!(composed(&Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap()), expected);
+    }
+
+    #[test]
+    fn a_constant_in_f32_is_not_widened() {
+        let constant = Resident::default();
+        let get = |dtype| {
+            let like = Tensor::zeros(1, dtype, &Device::Cpu).unwrap();
+            constant.numbers(&like, 1, || vec![0.1]).unwrap().to_dtype(DType::F64).unwrap()
+        };
+        let difference = (get(DType::F32) - get(DType::F64)).unwrap().abs().unwrap();
+        assert!(difference.lt(1e-8).unwrap().to_vec1::<u8>().unwrap() == [1]);
+        assert!(difference.gt(0.0).unwrap().to_vec1::<u8>().unwrap() == [1]);
     }
 
     #[test]
     fn a_resident_constant_is_made_once_and_follows_the_type_of_its_use() {
         let (constant, mut made) = (Resident::default(), 0);
-        for dtype in [candle_core::DType::F64, candle_core::DType::F64, candle_core::DType::F32] {
+        for dtype in [DType::F64, DType::F64, DType::F32] {
             let like = Tensor::zeros(1, dtype, &Device::Cpu).unwrap();
             let found = constant.numbers(&like, 1, || {
                 made += 1;

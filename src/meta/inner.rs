@@ -69,23 +69,22 @@ impl InnerOptions {
         after: &States,
     ) -> Result<Back> {
         let clipped = self.clipped(grads)?;
-        let (mut back, mut sums) = (Back { states: vec![], grads: vec![], lrs: vec![] }, vec![]);
+        let (mut back, mut back_grads, mut back_lrs) = (vec![], vec![], vec![]);
         for (index, (state, grad)) in states.iter().zip(&clipped).enumerate() {
             let (size, after) = (self.size(step, lrs[index][step]), &after[index]);
             let StepVjp { state, grad, lr } = match self.optimizer {
                 InnerOptimizer::AdamW(rule) => rule.step_vjp(state, grad, size, after)?,
                 InnerOptimizer::Sgd => optim::sgd_step_vjp(state, grad, size, after)?,
             };
-            back.states.push(state);
-            back.grads.push(grad);
-            sums.push(lr);
+            back.push(state);
+            back_grads.push(grad);
+            back_lrs.push(lr);
+        }
+        if let Some(limit) = self.clip_norm {
+            back_grads = optim::clip_vjp(grads, limit, &back_grads)?;
         }
         #[expect(clippy::disallowed_methods, reason = "all rates of a step in one read")]
-        let lrs = Tensor::stack(&sums, 0)?.to_vec1()?;
-        back.lrs = lrs;
-        if let Some(limit) = self.clip_norm {
-            back.grads = optim::clip_vjp(grads, limit, &back.grads)?;
-        }
-        Ok(back)
+        let lrs = Tensor::stack(&back_lrs, 0)?.to_vec1()?;
+        Ok(Back { states: back, grads: back_grads, lrs })
     }
 }

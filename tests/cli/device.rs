@@ -77,6 +77,7 @@ fn the_operations_of_a_gpu_train_to_the_same_losses_as_the_loops_of_the_cpu() {
     };
     let (loops, composed) = (losses("0"), losses("1"));
     assert_eq!((loops.len(), composed.len()), (3, 3));
+    assert_ne!(loops, composed, "sums in another order round otherwise: this was the same way twice");
     for (a, b) in loops.iter().zip(&composed) {
         assert!((a - b).abs() < 1e-4, "{loops:?} {composed:?}");
     }
