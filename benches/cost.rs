@@ -167,5 +167,5 @@ fn learner(arguments: &Arguments) -> Learner {
 }
 
 fn sequence(length: usize, loss_from: usize, seed: usize) -> Sequence {
-    Sequence { tokens: qwen::tokens(length, seed), loss_from }
+    Sequence::new(qwen::tokens(length, seed), loss_from)
 }

@@ -73,7 +73,7 @@ fn learner(shape: &Shape, steps: usize, differentiated: usize) -> Learner {
 fn sequence(shape: &Shape, length: usize, loss_from: usize, seed: usize) -> Sequence {
     let vocab = shape.config.vocab_size;
     let tokens = (0..length).map(|i| ((i * 7919 + seed * 104_729 + 17) % vocab) as u32).collect();
-    Sequence { tokens, loss_from }
+    Sequence::new(tokens, loss_from)
 }
 
 fn engine(criterion: &mut Criterion) {

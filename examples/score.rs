@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, Write};
 
-use perk::{eval::scores, tasks::benchmark::Metric};
+use perk::{eval::scores, tasks::benchmark::Metric, text::AnswerForm};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -21,7 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for line in std::io::stdin().lock().lines() {
         let case: Case = serde_json::from_str(&line?)?;
         let metric = if case.task.is_empty() { Metric::ExactMatch } else { Metric::Babilong };
-        let scores = scores(metric, &case.task, &case.question, &case.answers, &case.output)?;
+        let answer = AnswerForm::default().parse(&case.output).answer;
+        let scores = scores(metric, &case.task, &case.question, &case.answers, &answer)?;
         writeln!(out, "{}", serde_json::to_string(&scores)?)?;
     }
     Ok(())

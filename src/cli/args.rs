@@ -142,6 +142,9 @@ pub struct Ask {
     /// Also ask the base with this context in its prompt; may be repeated
     #[arg(long, value_name = "FILE")]
     pub in_context: Vec<PathBuf>,
+    /// Show the facts that the answer was led to by, where the model was trained to recall them
+    #[arg(long, conflicts_with = "questions")]
+    pub show_support: bool,
     /// How to choose tokens
     #[command(flatten)]
     pub choice: Choice,

@@ -83,6 +83,7 @@ struct Panel<'m> {
     members: Vec<(&'static str, Answerer<'m>)>,
     decoding: Decoding,
     json: bool,
+    show_support: bool,
     settings: Value,
 }
 
@@ -105,7 +106,7 @@ impl<'m> Panel<'m> {
             "top_p": args.choice.top_p, "seed": args.choice.temperature.map(|_| args.choice.seed),
             "asked": asked,
         });
-        Ok(Self { members, decoding, json: args.json, settings })
+        Ok(Self { members, decoding, json: args.json, show_support: args.show_support, settings })
     }
 
     /// Prints the answers to one question as they come.
@@ -120,14 +121,16 @@ impl<'m> Panel<'m> {
             if several {
                 terminal::write(&format!("{name:<12}"))?;
             }
-            let mut begun = false;
-            member.ask(question, &self.decoding, &mut |text| {
-                // The space between prompt and answer is no part of the answer.
-                let text = if begun { text } else { text.trim_start() };
-                begun |= !text.is_empty();
-                terminal::write(text)
-            })?;
+            let reply = member.ask(question, &self.decoding, &mut terminal::write)?;
             terminal::print("")?;
+            if self.show_support {
+                show_support(&reply)?;
+            }
+            if reply.malformed {
+                let reason =
+                    "the model did not keep to the form of its answers: facts or answer may be cut short";
+                terminal::note(&format!("note: {reason} (--json shows what it wrote)"));
+            }
         }
         Ok(())
     }
@@ -190,6 +193,12 @@ fn in_line(args: &Ask, line: usize, fault: Error) -> Error {
         (Some(path), Error::Invalid(reason)) => Error::data(path, line, reason),
         (_, other) => other,
     }
+}
+
+/// The facts below their answer, one a line.
+fn show_support(reply: &Reply) -> Result<()> {
+    let facts = reply.support.iter().flatten();
+    facts.into_iter().try_for_each(|fact| terminal::print(&format!("  from: {fact}")))
 }
 
 fn to_json(reply: &Reply) -> Result<Value> {

@@ -88,10 +88,12 @@ impl Progress {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.score = Some(record.exact_match);
         let percent = 100.0 * record.exact_match;
-        self.line(&format!(
-            "step {}  exact match {percent:.1}% of {} held-out questions",
-            record.step, record.n
-        ));
+        let mut line =
+            format!("step {}  exact match {percent:.1}% of {} held-out questions", record.step, record.n);
+        if let Some(support) = &record.support {
+            line += &format!("  facts recalled {:.1}%", 100.0 * support.recall);
+        }
+        self.line(&line);
     }
 
     fn scoring(&self, what: &str, done: usize, total: usize) {

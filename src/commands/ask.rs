@@ -1,16 +1,17 @@
 //! Asking: the model answers a question from its adapter, without the context in its prompt.
 
-use std::{ops::ControlFlow, time::Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::{
     device::DeviceName,
     error::{Error, Result},
+    eval::Reasoning,
     lora::Adapter,
     model::{self, Decoder, Decoding, Ended, Generation, HubSettings},
     store::{RECORD_FILE, StoredAdapter},
-    text::{Answer, Template, Tokenizer},
+    text::{AnswerForm, Closing, Template, Tokenizer},
 };
 
 use super::{Session, session::dtypes};
@@ -24,6 +25,8 @@ pub struct Memory {
     adapter: Adapter,
     tokenizer: Tokenizer,
     template: Template,
+    /// How answers recall their facts, where the adapter was trained on such.
+    reasoning: Option<Reasoning>,
 }
 
 /// How the model gets at the context.
@@ -40,18 +43,20 @@ pub enum Access<'a> {
 /// An answer, and what it took.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Reply {
-    /// What the model wrote.
-    #[serde(rename = "answer")]
-    pub text: String,
-    /// The same, taken apart.
-    #[serde(flatten)]
-    pub parsed: Answer,
+    /// What was concluded, without the facts and the marks around it.
+    pub answer: String,
+    /// The facts that it recalled, where it names any.
+    pub support: Option<Vec<String>>,
+    /// All that the model wrote.
+    pub output: String,
     /// The tokens that the model wrote, without the one that ended it.
     pub token_ids: Vec<u32>,
     /// Number of these tokens.
     pub tokens: usize,
     /// Whether the model ended the answer itself, before the limit.
     pub ended: bool,
+    /// Whether an answer that was to recall its facts lacks a mark of its form.
+    pub malformed: bool,
     /// Length of the prompt, in tokens.
     pub prompt_tokens: usize,
     /// Seconds from the question to the first token.
@@ -91,9 +96,17 @@ impl Memory {
         // Loading names the tensor that is wrong; the digest sees any change of the files.
         let adapter = stored.load(&decoder.config, decoder.dtype, &decoder.device)?;
         stored.verify()?;
-        let template = Template::parse(&stored.record.recipe.prompt)
-            .map_err(|reason| Error::file(stored.dir.join(RECORD_FILE), format!("`prompt` {reason}")))?;
-        Ok(Self { stored, decoder, adapter, tokenizer, template })
+        let recipe = &stored.record.recipe;
+        let fault = |key: &str, reason: String| {
+            Error::file(stored.dir.join(RECORD_FILE), format!("`{key}` {reason}"))
+        };
+        let template = Template::parse(&recipe.prompt).map_err(|reason| fault("prompt", reason))?;
+        let reasoning = recipe.reasoning.as_ref().map(|reasoning| {
+            let form = AnswerForm::parse_template(&reasoning.form)?;
+            Ok(Reasoning { form, separator: reasoning.separator.clone() })
+        });
+        let reasoning = reasoning.transpose().map_err(|reason| fault("reasoning.form", reason))?;
+        Ok(Self { stored, decoder, adapter, tokenizer, template, reasoning })
     }
 
     /// Where every answer must end.
@@ -107,7 +120,10 @@ impl Memory {
     /// A device out of memory.
     pub fn answerer<'m>(&'m self, access: Access<'m>) -> Result<Answerer<'m>> {
         let adapter = (access == Access::Adapter).then(|| self.adapter.parts());
-        Ok(Answerer { memory: self, access, session: model::Session::new(&self.decoder, adapter, 256)? })
+        let session = model::Session::new(&self.decoder, adapter, 256)?;
+        // Only the adapter has learned to answer so.
+        let reasoning = self.reasoning.as_ref().filter(|_| access == Access::Adapter);
+        Ok(Answerer { memory: self, access, reasoning: reasoning.cloned(), session })
     }
 }
 
@@ -115,11 +131,13 @@ impl Memory {
 pub struct Answerer<'m> {
     memory: &'m Memory,
     access: Access<'m>,
+    /// `None` where only an answer is expected.
+    reasoning: Option<Reasoning>,
     session: model::Session<'m>,
 }
 
 impl Answerer<'_> {
-    /// Answers `question`; `on_text` is given the text as it comes.
+    /// Answers `question`; `on_text` is given the answer as it comes, without the facts that it was led to by.
     ///
     /// # Errors
     /// A prompt that is longer than the model's positions, an adapter that has diverged, and what `on_text`
@@ -135,22 +153,31 @@ impl Answerer<'_> {
         let prompt = tokenizer.encode(&self.prompt(question)?)?;
         self.require_room(prompt.len() + decoding.max_new_tokens)?;
         self.session.clear();
-        let (mut stream, mut first_token_secs) = (tokenizer.stream(), None);
+        let tags = Reasoning::default();
+        let Reasoning { form, separator } = self.reasoning.as_ref().unwrap_or(&tags);
+        let (mut closing, mut shown, mut first_token_secs) = (Closing::new(form, tokenizer), 0, None);
         let Generation { tokens, ended } = self.session.generate(&prompt, decoding, &mut |token| {
             first_token_secs.get_or_insert_with(|| began.elapsed().as_secs_f64());
-            if let Some(text) = stream.push(token)? {
-                on_text(&text)?;
+            let flow = closing.push(token)?;
+            let text = form.shown(closing.text());
+            if text.len() > shown {
+                on_text(&text[shown..])?;
+                shown = text.len();
             }
-            Ok(ControlFlow::Continue(()))
+            Ok(flow)
         })?;
-        on_text(&stream.finish()?)?;
-        let (text, secs) = (tokenizer.decode(&tokens)?, began.elapsed().as_secs_f64());
+        let (output, secs) = (closing.finish()?, began.elapsed().as_secs_f64());
+        let answer = form.parse(&output);
+        // What might have become a mark was held back.
+        on_text(answer.answer.get(shown..).unwrap_or_default())?;
         Ok(Reply {
-            parsed: Answer::parse(&text),
-            text: text.trim().to_owned(),
+            malformed: self.reasoning.is_some() && !answer.is_whole,
+            support: answer.facts(separator),
+            answer: answer.answer,
+            output: output.trim().to_owned(),
             tokens: tokens.len(),
             token_ids: tokens,
-            ended: ended == Ended::StopToken,
+            ended: ended != Ended::Limit,
             prompt_tokens: prompt.len(),
             first_token_secs: first_token_secs.unwrap_or(secs),
             secs,

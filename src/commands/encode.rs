@@ -15,8 +15,8 @@ use crate::{
     model::HubSettings,
     report::peak_bytes,
     store::{
-        Artifact, BaseIdentity, CheckpointIdentity, ContextIdentity, Cost, Losses, Recipe, Record, Store,
-        StoredAdapter, base_digest,
+        Artifact, BaseIdentity, CheckpointIdentity, ContextIdentity, Cost, Losses, ReasoningRecipe, Recipe,
+        Record, Store, StoredAdapter, base_digest,
     },
     tasks::Context,
     text::Sequence,
@@ -150,12 +150,17 @@ impl<'a> Job<'a> {
         let base = base_digest(&folder)?;
         let checkpoint = start.identity.path.as_deref().unwrap_or(Path::new("the start"));
         require_base(checkpoint, start.base.as_ref(), &base, &folder)?;
+        let target = &config.data.target;
         let recipe = Recipe {
             lora: config.lora.clone(),
             inner: config.inner.clone(),
             segment_tokens: config.data.segment_tokens,
             pack_documents: config.data.pack_documents,
             prompt: config.data.prompt.clone(),
+            reasoning: target.is_reasoning().then(|| ReasoningRecipe {
+                form: target.reasoning_form.clone(),
+                separator: target.support_separator.clone(),
+            }),
             max_new_tokens: config.eval.max_new_tokens,
         };
         let context = Digest::of_texts(&context.documents);

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     config::{EvalConfig, Objective},
-    error::Result,
+    error::{Error, Result},
     eval::{Method, Row, Scorer, chance},
     meta::MetaParams,
     report::EvalRecord,
@@ -24,8 +24,26 @@ pub fn held_out(session: &Session, multiple: usize, count: usize) -> Result<Vec<
     let config = &session.config;
     let source = tasks::open(&config.data, &session.tokenizer, Split::HeldOut, multiple, config.run.seed)?;
     let count = source.len().map_or(count as u64, |len| len.min(count as u64));
-    let encode = |index| session.encoder.encode(&source.episode(index)?, index, Split::HeldOut);
+    let encode = |index| {
+        let episode = session.encoder.encode(&source.episode(index)?, index, Split::HeldOut)?;
+        require_room(session, &episode)?;
+        Ok(episode)
+    };
     (0..count).map(encode).collect()
+}
+
+/// Refuses a limit at which no answer could come behind its facts: every score would be 0.
+fn require_room(session: &Session, episode: &EncodedEpisode) -> Result<()> {
+    let limit = session.config.eval.max_new_tokens;
+    let longest = episode.queries.iter().map(|query| query.target_tokens.len()).max().unwrap_or(0);
+    if session.reasoning.is_none() || longest <= limit {
+        return Ok(());
+    }
+    let name = &episode.name;
+    Err(Error::Invalid(format!(
+        "eval.max_new_tokens: is {limit}, but the facts and the answer of episode {name} have {longest} tokens: \
+         allow as many, or more"
+    )))
 }
 
 /// Exact match of `episodes` after adaptation; `None` if a stop was requested before the end.
@@ -50,7 +68,8 @@ pub fn during(
         return Ok(None);
     }
     let exact_match = tally.share().unwrap_or(0.0);
-    Ok(Some(EvalRecord { step, exact_match, n: tally.asked, secs: start.elapsed().as_secs_f64() }))
+    let (support, secs) = (tally.support(), start.elapsed().as_secs_f64());
+    Ok(Some(EvalRecord { step, exact_match, n: tally.asked, support, secs }))
 }
 
 /// The rows of the last table and the chance level; `None` if a stop was requested before the end.
@@ -92,12 +111,7 @@ fn methods(eval: &EvalConfig, objective: Objective) -> Vec<Method> {
 }
 
 fn scorer(session: &Session) -> Scorer<'_> {
-    Scorer {
-        learner: &session.learner,
-        tokenizer: &session.tokenizer,
-        workers: &session.workers,
-        max_new_tokens: session.config.eval.max_new_tokens,
-    }
+    Scorer { asker: session.asker(), workers: &session.workers }
 }
 
 /// Counts the episodes that are done, for the observer.

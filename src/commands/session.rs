@@ -5,8 +5,9 @@ use std::{path::PathBuf, thread::available_parallelism};
 use candle_core::DType;
 
 use crate::{
-    config::{self, Config, InnerConfig, LoraConfig, Objective, OuterConfig, Storage},
+    config::{self, Config, InnerConfig, LoraConfig, Objective, OuterConfig, Storage, TargetConfig},
     error::{Error, Result},
+    eval::{Asker, Reasoning},
     lora::{Layers, LoraInit, LoraLayout, LoraSpec},
     meta::{InnerOptimizer, InnerOptions, Learner, OuterOptions, Reduction, Workers, base_parameters},
     model::{Decoder, DecoderConfig, HubSettings, Projection, resolve},
@@ -32,6 +33,8 @@ pub struct Session {
     pub outer: OuterOptions,
     /// The base's tokenizer.
     pub tokenizer: Tokenizer,
+    /// What a model of this configuration learns to write before an answer.
+    pub reasoning: Option<Reasoning>,
     /// Episodes to tokens.
     pub encoder: Encoder,
     /// Episodes at the same time.
@@ -66,7 +69,7 @@ impl Session {
     fn on(config: &Config, base: PathBuf, decoder: Decoder, tokenizer: Tokenizer) -> Result<Self> {
         let layout = lora_layout(&config.lora, &decoder.config)?;
         let workers = Workers::new(parallel_episodes(config, &decoder.config, decoder.device.is_cpu()))?;
-        let encoder = Encoder::new(&config.data, tokenizer.clone(), config.run.seed);
+        let encoder = Encoder::new(&config.data, tokenizer.clone(), config.run.seed)?;
         let inner = inner_config(config);
         Ok(Self {
             learner: Learner::new(decoder, layout, inner_options(&inner))?,
@@ -74,6 +77,7 @@ impl Session {
             config: config.clone(),
             base,
             tokenizer,
+            reasoning: reasoning(&config.data.target)?,
             encoder,
             workers,
             device_note: None,
@@ -86,10 +90,30 @@ impl Session {
         outer.schedule.factor(step, outer.steps, outer.warmup_steps, outer.final_lr_fraction)
     }
 
+    /// Somebody who asks the model of this session.
+    pub fn asker(&self) -> Asker<'_> {
+        Asker {
+            learner: &self.learner,
+            tokenizer: &self.tokenizer,
+            max_new_tokens: self.config.eval.max_new_tokens,
+            reasoning: self.reasoning.as_ref(),
+        }
+    }
+
     /// The frozen decoder.
     pub fn decoder(&self) -> &Decoder {
         &self.learner.backbone.decoder
     }
+}
+
+/// How a model that is trained on such a target answers; `None` where it is the bare answer.
+fn reasoning(target: &TargetConfig) -> Result<Option<Reasoning>> {
+    if !target.is_reasoning() {
+        return Ok(None);
+    }
+    let fault = |reason| Error::Invalid(format!("data.reasoning_form {reason}"));
+    let form = target.answer_form().map_err(fault)?;
+    Ok(Some(Reasoning { form, separator: target.support_separator.clone() }))
 }
 
 /// Where the base's files are.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Checker, WorldConfig};
+use super::{Checker, TargetConfig, WorldConfig};
 use crate::error::Fault;
 use crate::text::Template;
 
@@ -151,6 +151,9 @@ pub struct DataConfig {
     /// The query: `{question}`, then `{answer}` at the end, and where wanted `{documents}`, the number of
     /// segments.
     pub prompt: String,
+    /// What follows the prompt in training.
+    #[serde(flatten)]
+    pub target: TargetConfig,
 }
 
 impl Default for DataConfig {
@@ -173,6 +176,7 @@ impl Default for DataConfig {
             number_offset_max: 0,
             shuffle_segments: false,
             prompt: "You have memorized {documents} documents.\n{question}\nAnswer: {answer}".into(),
+            target: TargetConfig::default(),
         }
     }
 }
@@ -189,6 +193,7 @@ impl DataConfig {
         if let Err(reason) = Template::parse(&self.prompt) {
             check.require(false, "prompt", reason);
         }
+        self.target.validate(&mut check);
         match self.task {
             Task::Qa1 => self.validate_world(1, &mut check),
             Task::Qa2 => self.validate_world(2, &mut check),

@@ -12,6 +12,7 @@ mod outer;
 mod pretrain;
 mod raw;
 mod run;
+mod target;
 mod whole;
 mod world;
 
@@ -27,5 +28,6 @@ pub use outer::{Objective, OuterConfig, Schedule};
 pub use pretrain::{BaseShape, PretrainConfig, PretrainTraining};
 pub use raw::Raw;
 pub use run::RunConfig;
+pub use target::{SupportOrder, Target, TargetConfig};
 pub use whole::Config;
 pub use world::WorldConfig;

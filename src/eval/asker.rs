@@ -5,12 +5,12 @@ use std::time::Instant;
 use crate::{
     error::{Error, Result},
     meta::{Learner, MetaParams},
-    model::{Decoding, Ended, Sampling, Session, keep_going},
+    model::{Decoding, Ended, Sampling, Session},
     tasks::{EncodedEpisode, EncodedQuery},
-    text::Tokenizer,
+    text::{Answer, AnswerForm, Closing, Tokenizer},
 };
 
-use super::Method;
+use super::{Method, Reasoning, SupportScore};
 
 /// Asks questions of episodes; answers are greedy.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,8 @@ pub struct Asker<'a> {
     pub tokenizer: &'a Tokenizer,
     /// Longest answer, in tokens, the end token included.
     pub max_new_tokens: usize,
+    /// What the trained methods learned to write before the answer; `None` where it is the bare answer.
+    pub reasoning: Option<&'a Reasoning>,
 }
 
 /// What the model answered to the questions of an episode.
@@ -37,6 +39,10 @@ pub struct Replies {
 pub struct Reply {
     /// What the model wrote.
     pub output: String,
+    /// The same, taken apart.
+    pub answer: Answer,
+    /// How well it recalled the facts; `None` where they are not known, or the model never learned to say them.
+    pub support: Option<SupportScore>,
     /// Whether it ended the answer itself, before the limit.
     pub ended: bool,
     /// What it read.
@@ -75,25 +81,40 @@ impl Asker<'_> {
         let longest = prompts.iter().map(|(prompt, _)| prompt.len()).max().unwrap_or(0);
         let model = &self.learner.backbone.decoder;
         let mut session = Session::new(model, adapter, longest + self.max_new_tokens)?;
-        let reply = |(prompt, dropped)| self.reply(&mut session, prompt, dropped);
-        Ok(Replies { encode_secs, replies: prompts.into_iter().map(reply).collect::<Result<_>>()? })
+        let reasoning = self.reasoning.filter(|_| method.is_trained());
+        let replies = prompts.into_iter().zip(&episode.queries).map(|((prompt, dropped_tokens), query)| {
+            let reply = self.reply(&mut session, reasoning, prompt)?;
+            let support = reasoning.and_then(|reasoning| reasoning.score(&reply.answer, &query.support));
+            Ok(Reply { dropped_tokens, support, ..reply })
+        });
+        Ok(Replies { encode_secs, replies: replies.collect::<Result<_>>()? })
     }
 
-    fn reply(&self, session: &mut Session<'_>, prompt: Vec<u32>, dropped_tokens: usize) -> Result<Reply> {
+    fn reply(
+        &self,
+        session: &mut Session<'_>,
+        reasoning: Option<&Reasoning>,
+        prompt: Vec<u32>,
+    ) -> Result<Reply> {
         let decoding = Decoding {
             stops: self.tokenizer.stop_ids().to_vec(),
             max_new_tokens: self.max_new_tokens,
             sampling: Sampling::Greedy,
         };
+        let form = reasoning.map_or_else(AnswerForm::default, |reasoning| reasoning.form.clone());
         let began = Instant::now();
         session.clear();
-        let given = session.generate(&prompt, &decoding, &mut keep_going)?;
+        let mut closing = Closing::new(&form, self.tokenizer);
+        let given = session.generate(&prompt, &decoding, &mut |token| closing.push(token))?;
+        let output = self.tokenizer.decode(&given.tokens)?.trim().to_owned();
         Ok(Reply {
-            output: self.tokenizer.decode(&given.tokens)?.trim().to_owned(),
-            ended: given.ended == Ended::StopToken,
+            answer: form.parse(&output),
+            output,
+            support: None,
+            ended: given.ended != Ended::Limit,
             ask_secs: began.elapsed().as_secs_f64(),
             prompt,
-            dropped_tokens,
+            dropped_tokens: 0,
         })
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::SupportSummary;
 use crate::tasks::benchmark::{Cell, Metric};
 
 /// What one method scored on one cell, and what it cost.
@@ -27,6 +28,9 @@ pub struct CellScore {
     pub f1: f64,
     /// Share of outputs that contain an answer, 0 to 1.
     pub substring: f64,
+    /// How well the facts behind the answers were recalled; `None` where the answers have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support: Option<SupportSummary>,
     /// Prompts that were cut to fit the model.
     pub truncated: usize,
     /// Seconds to write a context into the memory, mean per sample.

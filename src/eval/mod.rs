@@ -10,6 +10,7 @@ mod record;
 mod row;
 mod score;
 mod scores;
+mod support;
 
 pub use answers::{contains, exact_match, f1, normalise};
 pub use asker::{Asker, Replies, Reply};
@@ -20,3 +21,4 @@ pub use record::{SampleRecord, cell_score};
 pub use row::{Method, Row, Tally, chance};
 pub use score::{Scorer, is_right};
 pub use scores::{Scores, scores};
+pub use support::{Reasoning, SupportScore, SupportSummary};

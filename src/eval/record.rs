@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::tasks::benchmark::{Cell, Metric};
 
-use super::{CellScore, Method, Scores, wilson};
+use super::{CellScore, Method, Scores, SupportScore, SupportSummary, wilson};
 
 /// A question, its answer, and what it cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,8 +25,17 @@ pub struct SampleRecord {
     pub question: String,
     /// The answers that count as right.
     pub answers: Vec<String>,
+    /// The facts that decide it, in the order of the reasoning; empty where they are not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<String>,
     /// What the model wrote.
     pub output: String,
+    /// What of it is the answer, where it is not the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concluded: Option<String>,
+    /// How well it recalled the facts; `None` where they are not known, or not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support: Option<SupportScore>,
     /// Whether it ended the answer itself, before the limit.
     pub ended: bool,
     /// How right it is.
@@ -35,6 +44,13 @@ pub struct SampleRecord {
     pub encode_secs: f64,
     /// Seconds from the question to the end of the answer.
     pub ask_secs: f64,
+}
+
+impl SampleRecord {
+    /// The answer, without the facts behind it.
+    pub fn answer(&self) -> &str {
+        self.concluded.as_ref().unwrap_or(&self.output)
+    }
 }
 
 /// The score of a cell by a method, from its records; `peak_bytes` is what the process held at most.
@@ -46,6 +62,8 @@ pub fn cell_score(
     peak_bytes: Option<u64>,
 ) -> CellScore {
     let samples = records.len();
+    let is_right = |record: &SampleRecord| record.scores.headline(metric) == 1.0;
+    let supports = records.iter().filter_map(|record| Some((record.support?, is_right(record))));
     let mean =
         |value: &dyn Fn(&SampleRecord) -> f64| records.iter().map(value).sum::<f64>() / samples.max(1) as f64;
     let score = mean(&|record| record.scores.headline(metric));
@@ -60,6 +78,7 @@ pub fn cell_score(
         exact_match: mean(&|record| f64::from(u8::from(record.scores.exact_match))),
         f1: mean(&|record| record.scores.f1),
         substring: mean(&|record| f64::from(u8::from(record.scores.substring))),
+        support: SupportSummary::of(supports),
         truncated: records.iter().filter(|record| record.dropped_tokens > 0).count(),
         encode_secs: mean(&|record| record.encode_secs),
         ask_secs: mean(&|record| record.ask_secs),

@@ -9,6 +9,8 @@ use crate::{
     tasks::EncodedEpisode,
 };
 
+use super::{SupportScore, SupportSummary};
+
 /// How the model gets at the context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -46,6 +48,11 @@ impl Method {
         matches!(self, Self::Perk | Self::NoAdaptation)
     }
 
+    /// Whether it answers with numbers that were trained on the target, and so in its form.
+    pub fn is_trained(self) -> bool {
+        self.is_meta_trained() || self == Self::FtIcr
+    }
+
     /// Whether the model is given the context in its prompt.
     pub fn reads_context(self) -> bool {
         matches!(self, Self::Icr | Self::FtIcr)
@@ -76,6 +83,9 @@ pub struct Row {
     pub exact_match: Option<f64>,
     /// Questions asked.
     pub n: usize,
+    /// How well the facts behind the answers were recalled; `None` where the answers have none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub support: Option<SupportSummary>,
     /// Seconds it took.
     pub secs: f64,
     /// Why there is no score.
@@ -84,26 +94,35 @@ pub struct Row {
 }
 
 /// Right answers among those asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Tally {
     /// Right answers.
     pub right: usize,
     /// Questions asked.
     pub asked: usize,
+    /// Of the answers whose facts were compared, how well they were recalled, and whether the answer is right.
+    pub supports: Vec<(SupportScore, bool)>,
 }
 
 impl Tally {
     /// Share of right answers, 0 to 1; `None` if nothing was asked.
-    pub fn share(self) -> Option<f64> {
+    pub fn share(&self) -> Option<f64> {
         (self.asked > 0).then(|| self.right as f64 / self.asked as f64)
+    }
+
+    /// How well the facts were recalled; `None` if none were compared.
+    pub fn support(&self) -> Option<SupportSummary> {
+        SupportSummary::of(self.supports.iter().copied())
     }
 }
 
 impl std::iter::Sum for Tally {
     fn sum<I: Iterator<Item = Self>>(tallies: I) -> Self {
-        tallies.fold(Self::default(), |sum, next| Self {
-            right: sum.right + next.right,
-            asked: sum.asked + next.asked,
+        tallies.fold(Self::default(), |mut sum, next| {
+            sum.right += next.right;
+            sum.asked += next.asked;
+            sum.supports.extend(next.supports);
+            sum
         })
     }
 }

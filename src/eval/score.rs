@@ -2,9 +2,8 @@
 
 use crate::{
     error::Result,
-    meta::{Learner, MetaParams, Workers},
+    meta::{MetaParams, Workers},
     tasks::{EncodedEpisode, EncodedQuery},
-    text::Tokenizer,
 };
 
 use super::{Asker, Method, Row, Tally};
@@ -12,14 +11,10 @@ use super::{Asker, Method, Row, Tally};
 /// Asks a model about held-out episodes.
 #[derive(Debug)]
 pub struct Scorer<'a> {
-    /// Base, adapter layout and inner loop.
-    pub learner: &'a Learner,
-    /// For answers to read.
-    pub tokenizer: &'a Tokenizer,
+    /// Who answers.
+    pub asker: Asker<'a>,
     /// Episodes at the same time.
     pub workers: &'a Workers,
-    /// Longest answer, in tokens, the end token included.
-    pub max_new_tokens: usize,
 }
 
 impl Scorer<'_> {
@@ -61,30 +56,33 @@ impl Scorer<'_> {
             context_tokens: (context_tokens as f64 / episodes.len().max(1) as f64).round() as usize,
             exact_match: tally.share(),
             n: tally.asked,
+            support: tally.support(),
             secs: start.elapsed().as_secs_f64(),
             reason,
         })
     }
 
     fn ask(&self, params: &MetaParams, method: Method, episode: &EncodedEpisode) -> Result<Tally> {
-        let asker =
-            Asker { learner: self.learner, tokenizer: self.tokenizer, max_new_tokens: self.max_new_tokens };
-        let asked = asker.ask(Some(params), method, episode)?;
-        // An answer must also be ended.
-        let right = asked.replies.iter().zip(&episode.queries);
-        let right = right.filter(|(reply, query)| reply.ended && is_right(&reply.output, &query.answer));
-        Ok(Tally { right: right.count(), asked: asked.replies.len() })
+        let asked = self.asker.ask(Some(params), method, episode)?;
+        let mut tally = Tally { asked: asked.replies.len(), ..Tally::default() };
+        for (reply, query) in asked.replies.iter().zip(&episode.queries) {
+            // An answer must also be ended.
+            let is_right = reply.ended && is_right(&reply.answer.answer, &query.answer);
+            tally.right += usize::from(is_right);
+            tally.supports.extend(reply.support.map(|support| (support, is_right)));
+        }
+        Ok(tally)
     }
 
     fn too_long(&self, method: Method, episodes: &[EncodedEpisode]) -> Option<String> {
-        let room = self.learner.backbone.decoder.config.max_positions;
+        let room = self.asker.learner.backbone.decoder.config.max_positions;
         let queries = episodes.iter().flat_map(|episode| &episode.queries);
         let tokens = |query: &EncodedQuery| match method.reads_context() {
             true => query.in_context_prompt().len(),
             false => query.prompt.len(),
         };
         let longest = queries.map(tokens).max()?;
-        let needed = longest + self.max_new_tokens;
+        let needed = longest + self.asker.max_new_tokens;
         (needed > room).then(|| format!("needs {needed} positions, the model has {room}"))
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, tasks::benchmark::Metric, text::Answer};
+use crate::{Result, tasks::benchmark::Metric};
 
 use super::{babilong_is_right, contains, exact_match, f1};
 
@@ -31,7 +31,7 @@ impl Scores {
     }
 }
 
-/// Scores `output`, what stands between its `<output>` tags where it has some.
+/// Scores `output`: the answer alone, without the facts behind it.
 ///
 /// `subtask` and `question` count for BABILong's decision alone.
 ///
@@ -44,20 +44,18 @@ pub fn scores(
     answers: &[String],
     output: &str,
 ) -> Result<Scores> {
-    let output = Answer::parse(output).output;
     let babilong = match metric {
         Metric::Babilong => {
-            let decisions =
-                answers.iter().map(|target| babilong_is_right(subtask, question, target, &output));
+            let decisions = answers.iter().map(|target| babilong_is_right(subtask, question, target, output));
             let decisions: Vec<bool> = decisions.collect::<Result<_>>()?;
             Some(decisions.contains(&true))
         }
         Metric::ExactMatch | Metric::Substring => None,
     };
     Ok(Scores {
-        exact_match: exact_match(&output, answers),
-        f1: f1(&output, answers),
-        substring: contains(&output, answers),
+        exact_match: exact_match(output, answers),
+        f1: f1(output, answers),
+        substring: contains(output, answers),
         babilong,
     })
 }
@@ -65,9 +63,11 @@ pub fn scores(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::AnswerForm;
 
     fn scored(metric: Metric, subtask: &str, output: &str) -> Scores {
-        scores(metric, subtask, "Where is Mary?", &["kitchen".to_owned()], output).unwrap()
+        let answer = AnswerForm::default().parse(output).answer;
+        scores(metric, subtask, "Where is Mary?", &["kitchen".to_owned()], &answer).unwrap()
     }
 
     #[test]

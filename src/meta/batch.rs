@@ -26,11 +26,14 @@ pub struct LabelledBatch {
     /// For each of `present`, its row of the batch.
     pub row_of_present: Vec<usize>,
     row_tokens: Resident,
+    /// What the loss of each predicted token counts, R of them; `None` where all count 1.
+    weights: Option<Vec<f64>>,
+    weights_there: Resident,
 }
 
 impl LabelledBatch {
     /// A batch from rows of equal length. `labels[b][t]` says whether token `t` of row `b` is predicted from
-    /// the tokens before it; `spans` which tokens are not padding.
+    /// the tokens before it; `spans` which tokens are not padding. The loss of every predicted token counts 1.
     pub fn new(
         rows: &[Vec<u32>],
         spans: Vec<(usize, usize)>,
@@ -68,7 +71,24 @@ impl LabelledBatch {
             predicted_in_present: index(place)?,
             row_of_present,
             row_tokens: Resident::default(),
+            weights: None,
+            weights_there: Resident::default(),
         })
+    }
+
+    /// Number of predicted tokens, each counted as its loss is.
+    pub fn total_weight(&self) -> f64 {
+        match &self.weights {
+            None => self.targets.len() as f64,
+            Some(weights) => weights.iter().sum(),
+        }
+    }
+
+    /// What the loss of each predicted token counts, `(R)`, of the type and on the device of `like`; `None`
+    /// where all count 1.
+    pub(super) fn weights(&self, like: &Tensor) -> Result<Option<Tensor>> {
+        let there = |weights: &Vec<f64>| self.weights_there.numbers(like, weights.len(), || weights.clone());
+        self.weights.as_ref().map(there).transpose()
     }
 
     /// 1 where a token that is present belongs to a row, `(B, P)`, like `weights`; 0 elsewhere.
@@ -94,6 +114,8 @@ impl LabelledBatch {
         let spans = sequences.iter().map(|s| (0, s.tokens.len())).collect();
         let label = |s: &Sequence| (0..width).map(|t| t >= s.loss_from && t < s.tokens.len()).collect();
         let labels: Vec<_> = sequences.iter().map(label).collect();
-        Self::new(&rows, spans, &labels, config, device)
+        let weights = sequences.iter().any(|s| s.weights.is_some());
+        let weights = weights.then(|| sequences.iter().flat_map(Sequence::predicted_weights).collect());
+        Ok(Self { weights, ..Self::new(&rows, spans, &labels, config, device)? })
     }
 }

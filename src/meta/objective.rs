@@ -25,7 +25,7 @@ pub(super) struct Objective<'a> {
     pub batch: &'a LabelledBatch,
     /// Hidden states below the first adapted layer.
     pub prefix: &'a Tensor,
-    /// Factor of the sum over tokens.
+    /// Factor of the sum over tokens, beside what each of them counts.
     pub factor: f64,
     /// Whether token weights are scaled to a mean of one in each row.
     pub normalize_weights: bool,
@@ -35,7 +35,7 @@ pub(super) struct Objective<'a> {
 /// The loss of one batch, without its tangent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PartLoss {
-    /// `factor · Σ ω_t CE_t`.
+    /// `factor · Σ c_t ω_t CE_t`.
     pub loss: f64,
     /// `Σ CE_t`, in nats.
     pub cross_entropy_sum: f64,
@@ -50,7 +50,7 @@ pub(super) struct LossGrad<V> {
 }
 
 impl Objective<'_> {
-    /// `factor · Σ ω_t CE_t` and its gradients; ω = 1 without a head.
+    /// `factor · Σ c_t ω_t CE_t` and its gradients: c is what a token of the batch counts; ω = 1 without a head.
     pub fn gradient<V: Ops>(&self, phi: &[V], head: Option<&Head<V>>) -> Result<(PartLoss, LossGrad<V>)> {
         let adapters = by_layer(self.layout, phi);
         let first = self.layout.first_layer().unwrap_or(0);
@@ -74,8 +74,8 @@ impl Objective<'_> {
         )?;
         let rows = select(&h, &self.batch.predicting)?;
         let factors = match head {
-            None => self.even_factors(&rows)?,
-            Some(head) => Weighting { objective: self, head }.forward(&h)?.0.scale(self.factor)?,
+            None => self.factors(&rows)?,
+            Some(head) => self.times_factors(&Weighting { objective: self, head }.forward(&h)?.0)?,
         };
         let mut losses = vec![];
         for (start, length) in self.chunks()? {
@@ -87,10 +87,22 @@ impl Objective<'_> {
         PartLoss::new(&Tensor::cat(&losses, 0)?, &factors)
     }
 
-    /// The factor of every predicted token of an unweighted loss, `(R)`.
-    fn even_factors<V: Ops>(&self, rows: &V) -> Result<V> {
-        let factors = Tensor::full(self.factor, self.batch.targets.len(), rows.primal().device())?;
-        Ok(V::constant(&factors.to_dtype(rows.primal().dtype())?))
+    /// The factor of every predicted token, without a head's weight, `(R)`.
+    fn factors<V: Ops>(&self, like: &V) -> Result<V> {
+        let like = like.primal();
+        let factors = match self.batch.weights(like)? {
+            Some(weights) => (weights * self.factor)?,
+            None => Tensor::full(self.factor, self.batch.targets.len(), like.device())?,
+        };
+        Ok(V::constant(&factors.to_dtype(like.dtype())?))
+    }
+
+    /// `x: (R)`, each number times the factor of its predicted token.
+    fn times_factors<V: Ops>(&self, x: &V) -> Result<V> {
+        match self.batch.weights(x.primal())? {
+            None => x.scale(self.factor),
+            Some(_) => product(x, &self.factors(x)?),
+        }
     }
 
     /// Start and length of each chunk of rows whose logits exist at the same time.
@@ -105,16 +117,16 @@ impl Objective<'_> {
     fn output<V: Ops>(&self, h: &V, head: Option<&Head<V>>) -> Result<(PartLoss, V, Option<Head<V>>)> {
         let rows = select(h, &self.batch.predicting)?;
         let Some(head) = head else {
-            let factors = self.even_factors(&rows)?;
+            let factors = self.factors(&rows)?;
             let (ce, drows) = self.cross_entropy(&rows, &factors)?;
             let loss = PartLoss::new(ce.primal(), factors.primal())?;
             return Ok((loss, spread(h, &self.batch.predicting, &drows)?, None));
         };
         let weighting = Weighting { objective: self, head };
         let (weights, kept) = weighting.forward(h)?;
-        let factors = weights.scale(self.factor)?;
+        let factors = self.times_factors(&weights)?;
         let (ce, drows) = self.cross_entropy(&rows, &factors)?;
-        let (dh, grad) = weighting.backward(h, &kept, &ce.scale(self.factor)?)?;
+        let (dh, grad) = weighting.backward(h, &kept, &self.times_factors(&ce)?)?;
         let dh = dh.add(&spread(h, &self.batch.predicting, &drows)?)?;
         Ok((PartLoss::new(ce.primal(), factors.primal())?, dh, Some(grad)))
     }

@@ -100,7 +100,7 @@ impl Support {
         let divisor = match options.reduction {
             // Without weights the authors' code falls back to the ordinary mean over labelled tokens.
             Reduction::Positions if options.weighted => positions as f64,
-            Reduction::Positions | Reduction::LabelledTokens => parts.predicted() as f64,
+            Reduction::Positions | Reduction::LabelledTokens => parts.total_weight(),
             Reduction::Constant(divisor) => divisor,
         };
         Self::assemble(backbone, layout, parts, divisor, options.normalize_weights, options.activations)
@@ -127,7 +127,8 @@ impl Support {
         Ok(support)
     }
 
-    /// The outer loss: the mean over the labelled tokens of the questions' answers.
+    /// The outer loss: the mean over the labelled tokens of the questions' answers, each counted as its sequence
+    /// says.
     ///
     /// # Errors
     /// What tensor operations refuse.
@@ -138,7 +139,7 @@ impl Support {
         activations: Activations,
     ) -> Result<Self> {
         let parts = Parts::Batches(vec![batch]);
-        let divisor = parts.predicted() as f64;
+        let divisor = parts.total_weight();
         Self::assemble(backbone, layout, parts, divisor, false, activations)
     }
 
@@ -275,6 +276,14 @@ impl Parts {
         match self {
             Self::Batches(batches) => batches.iter().map(|batch| batch.targets.len()).sum(),
             Self::Segments { segments, .. } => segments.iter().map(Sequence::predicted).sum(),
+        }
+    }
+
+    /// The same, each counted as its loss is.
+    fn total_weight(&self) -> f64 {
+        match self {
+            Self::Batches(batches) => batches.iter().map(LabelledBatch::total_weight).sum(),
+            Self::Segments { segments, .. } => segments.iter().flat_map(Sequence::predicted_weights).sum(),
         }
     }
 

@@ -79,9 +79,8 @@ fn case_on(layers: Layers, options: InnerOptions) -> Case {
         let tensors = [0, 1, 2, 3].map(|i| random(shapes[i], 0.5, 900 + i as u64));
         Head::from_tensors(tensors)
     });
-    let sequence = |seed: u32, len: u32, loss_from| Sequence {
-        tokens: (0..len).map(|i| (i * i * 7 + i * 3 + seed * 5) % 23).collect(),
-        loss_from,
+    let sequence = |seed: u32, len: u32, loss_from| {
+        Sequence::new((0..len).map(|i| (i * i * 7 + i * 3 + seed * 5) % 23).collect(), loss_from)
     };
     let segments = vec![sequence(1, 7, 2), sequence(2, 9, 3), sequence(3, 5, 1)];
     let queries = vec![sequence(4, 6, 4), sequence(5, 5, 3)];
@@ -232,6 +231,42 @@ fn the_meta_gradient_equals_differences_for_every_truncation_optimiser_and_weigh
     }
 }
 
+/// The case with targets of which the first token counts less, and context whose tokens count differently.
+fn uneven(options: InnerOptions) -> Case {
+    let mut case = case(options);
+    case.queries[0].weights = Some(vec![0.25, 1.0]);
+    case.segments[1].weights = Some((0..6).map(|i| 0.5 + 0.1 * f64::from(i)).collect());
+    case
+}
+
+#[test]
+fn the_meta_gradient_equals_differences_where_tokens_count_differently() {
+    for (weighted, normalize_weights) in [(false, false), (true, false), (true, true)] {
+        for reduction in [Reduction::Positions, Reduction::LabelledTokens] {
+            let options = InnerOptions { weighted, normalize_weights, reduction, ..options() };
+            check_meta_gradient(&format!("{options:?}"), &uneven(options));
+        }
+    }
+}
+
+#[test]
+fn a_token_that_counts_twice_is_as_two_and_one_that_counts_nothing_as_none() {
+    let case = case(options());
+    let loss = |queries: &[Sequence]| {
+        let queries = case.learner.queries(queries).unwrap();
+        let (backbone, layout) = (&case.learner.backbone, &case.learner.layout);
+        queries.loss(backbone, layout, &case.params.phi0, None, &mut |_| {}).unwrap().loss
+    };
+    let weighted = |weights: &[f64]| Sequence { weights: Some(weights.to_vec()), ..case.queries[0].clone() };
+    // Of the two predicted tokens, each for itself.
+    let [first, second] = [[1.0, 0.0], [0.0, 1.0]].map(|weights| loss(&[weighted(&weights)]));
+    assert!((loss(&case.queries[..1]) - (first + second) / 2.0).abs() < 1e-12);
+    assert!((loss(&[weighted(&[2.0, 1.0])]) - (2.0 * first + second) / 3.0).abs() < 1e-12);
+    let last = Sequence::new(case.queries[0].tokens.clone(), case.queries[0].loss_from + 1);
+    assert!((loss(&[last]) - second).abs() < 1e-12);
+    assert!((first - second).abs() > 1e-3);
+}
+
 #[test]
 fn the_meta_gradient_goes_through_clipping() {
     for clip_norm in [0.05, 1e6] {
@@ -255,7 +290,7 @@ fn the_gradient_equals_the_tape() {
     let vars: Vec<Var> = case.params.phi0.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
     let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
     let (mut sum, mut count) = (Tensor::zeros((), DType::F64, &under_test()).unwrap(), 0.0);
-    for Sequence { tokens, loss_from } in &case.segments {
+    for Sequence { tokens, loss_from, .. } in &case.segments {
         let ids = Tensor::new(tokens.as_slice(), &under_test()).unwrap().unsqueeze(0).unwrap();
         let model = &case.learner.backbone.decoder;
         let logits = tape::logits(model, Some((&case.learner.layout, &tensors)), &ids, None).unwrap();

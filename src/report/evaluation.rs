@@ -14,6 +14,7 @@ use crate::{
 use super::{
     cost::costs,
     grid::{Grid, length_name, metric_name, percent},
+    support::supports,
     table::align,
 };
 
@@ -88,6 +89,9 @@ impl Evaluation {
         for grid in Grid::all(&self.rows) {
             text += &format!("\n## {}\n\n{}", grid.name(), markdown_table(&scores(&grid, "subtask")));
         }
+        if let Some(lines) = supports(&self.rows) {
+            text += &format!("\n## Facts behind the answers\n\n{}", markdown_table(&lines));
+        }
         if !self.rows.is_empty() {
             text += &format!("\n## Cost\n\n{}", markdown_table(&costs(&self.rows)));
         }
@@ -99,6 +103,9 @@ impl Evaluation {
         let mut text = String::new();
         for grid in Grid::all(&self.rows) {
             text += &format!("{}\n", align(&scores(&grid, &grid.name())));
+        }
+        if let Some(lines) = supports(&self.rows) {
+            text += &format!("{}\n", align(&lines));
         }
         if !self.rows.is_empty() {
             text += &format!("{}\n", align(&costs(&self.rows)));
@@ -176,10 +183,17 @@ struct Line<'a> {
     encode_secs: f64,
     ask_secs: f64,
     peak_bytes: Option<u64>,
+    support_samples: Option<usize>,
+    support_precision: Option<f64>,
+    support_recall: Option<f64>,
+    support_f1: Option<f64>,
+    right_with_support: Option<f64>,
+    malformed: Option<usize>,
 }
 
 impl<'a> Line<'a> {
     fn of(evaluation: &'a Evaluation, row: &'a CellScore) -> Self {
+        let support = row.support.as_ref();
         Self {
             benchmark: &evaluation.benchmark,
             seed: evaluation.seed,
@@ -200,6 +214,12 @@ impl<'a> Line<'a> {
             encode_secs: row.encode_secs,
             ask_secs: row.ask_secs,
             peak_bytes: row.peak_bytes,
+            support_samples: support.map(|s| s.samples),
+            support_precision: support.map(|s| s.precision),
+            support_recall: support.map(|s| s.recall),
+            support_f1: support.map(|s| s.f1),
+            right_with_support: support.map(|s| s.right_with_support),
+            malformed: support.map(|s| s.malformed),
         }
     }
 }
@@ -208,7 +228,7 @@ impl<'a> Line<'a> {
 mod tests {
     use super::*;
     use crate::{
-        report::fixture::{kilo, row},
+        report::fixture::{kilo, row, with_support},
         tasks::benchmark::Position,
     };
 
@@ -281,6 +301,7 @@ accuracy in percent ± half of the 95% interval; 100 samples a cell; seed 7; gue
         let room = tempfile::tempdir().unwrap();
         let mut written = two_methods();
         written.rows.push(row("ft-icr", "odd, \"name\"", None, 1));
+        written.rows.push(with_support(row("perk", "qa3", kilo(4), 90)));
         written.write(room.path()).unwrap();
         let read = Evaluation::read_json(&room.path().join("results.json")).unwrap();
         // The last bit of a number may differ.
@@ -298,7 +319,8 @@ accuracy in percent ± half of the 95% interval; 100 samples a cell; seed 7; gue
                 .starts_with("benchmark,seed,method,subtask,length,position,context_tokens,samples,metric")
         );
         assert!(lines[2].starts_with("babilong,7,perk,qa1,4k,random,4000,100,babilong,1.0,"), "{}", lines[2]);
-        assert!(lines[2].ends_with(",0.25,0.5,0.75,1,2.0,0.125,1500000000"), "{}", lines[2]);
+        assert!(lines[2].ends_with(",0.25,0.5,0.75,1,2.0,0.125,1500000000,,,,,,"), "{}", lines[2]);
+        assert!(lines[6].ends_with(",1500000000,100,0.95,0.9,0.92,0.88,1"), "{}", lines[6]);
         assert!(lines[5].contains(",ft-icr,\"odd, \"\"name\"\"\",,random,1234,"), "{}", lines[5]);
     }
 

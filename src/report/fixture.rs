@@ -1,7 +1,7 @@
 //! Rows for tests.
 
 use crate::{
-    eval::{CellScore, wilson},
+    eval::{CellScore, SupportSummary, wilson},
     tasks::benchmark::{Cell, Length, Metric, Position},
 };
 
@@ -23,11 +23,27 @@ pub(super) fn row(method: &str, subtask: &str, length: Option<Length>, right: us
         exact_match: 0.25,
         f1: 0.5,
         substring: 0.75,
+        support: None,
         truncated: 1,
         encode_secs: 2.0,
         ask_secs: 0.125,
         peak_bytes: Some(1_500_000_000),
     }
+}
+
+/// The row with what its 100 answers recalled.
+pub(super) fn with_support(row: CellScore) -> CellScore {
+    let support = SupportSummary {
+        samples: 100,
+        precision: 0.95,
+        recall: 0.9,
+        f1: 0.92,
+        right_with_support: 0.88,
+        malformed: 1,
+        first_faults: vec![3, 0, 7],
+        answer_faults: 2,
+    };
+    CellScore { support: Some(support), ..row }
 }
 
 /// So many thousand tokens.

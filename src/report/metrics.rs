@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     checkpoint::write_file,
     error::{Error, Result},
+    eval::SupportSummary,
 };
 
 /// One outer step.
@@ -43,6 +44,9 @@ pub struct EvalRecord {
     pub exact_match: f64,
     /// Questions asked.
     pub n: usize,
+    /// How well the facts behind the answers were recalled; `None` where the answers have none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub support: Option<SupportSummary>,
     /// Time of this score.
     pub secs: f64,
 }
@@ -134,7 +138,7 @@ mod tests {
         let mut metrics = Metrics::open(&path, 0).unwrap();
         for step in 1..=4 {
             metrics.step(&record(step)).unwrap();
-            metrics.eval(&EvalRecord { step, exact_match: 0.5, n: 2, secs: 0.1 }).unwrap();
+            metrics.eval(&EvalRecord { step, exact_match: 0.5, n: 2, support: None, secs: 0.1 }).unwrap();
         }
         // A crash may leave half a line.
         metrics.file.write_all(b"{\"kind\":\"st").unwrap();

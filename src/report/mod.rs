@@ -13,6 +13,7 @@ mod peak;
 pub mod pictures;
 mod predictions;
 mod result;
+mod support;
 mod table;
 
 pub use evaluation::Evaluation;

@@ -6,7 +6,7 @@ mod stored;
 
 pub use list::Store;
 pub use record::{
-    Artifact, BaseIdentity, CheckpointIdentity, ContextIdentity, Cost, Losses, RECORD_FILE, Recipe, Record,
-    base_digest,
+    Artifact, BaseIdentity, CheckpointIdentity, ContextIdentity, Cost, Losses, RECORD_FILE, ReasoningRecipe,
+    Recipe, Record, base_digest,
 };
 pub use stored::StoredAdapter;

@@ -90,8 +90,20 @@ pub struct Recipe {
     pub pack_documents: bool,
     /// Template of a question's prompt.
     pub prompt: String,
+    /// How answers are written where the facts behind them were a part of the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<ReasoningRecipe>,
     /// Longest answer that was asked for in training, in tokens.
     pub max_new_tokens: usize,
+}
+
+/// How an answer with the facts behind it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasoningRecipe {
+    /// Template of the whole, with `{support}` and `{answer}`.
+    pub form: String,
+    /// What stands between two facts.
+    pub separator: String,
 }
 
 /// Losses before every inner step, and after the last.

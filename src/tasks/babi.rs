@@ -29,7 +29,7 @@ pub struct BabiQuestion {
     pub question: String,
     /// Its answer.
     pub answer: String,
-    /// Indices in `facts` of the supporting ones, ascending.
+    /// Indices in `facts` of the supporting ones, in the order of the file, which is that of the reasoning.
     pub support: Vec<usize>,
 }
 
@@ -98,11 +98,10 @@ fn add(story: &mut BabiStory, line: usize, number: usize, rest: &str) -> Parsed<
     if answer.is_empty() {
         return Err("question without an answer".into());
     }
-    let mut support = support(story, fields.next().unwrap_or(""))?;
+    let support = support(story, fields.next().unwrap_or(""))?;
     if fields.next().is_some() {
         return Err("more than question, answer and supporting lines".into());
     }
-    support.sort_unstable();
     let (question, answer) = (text.to_owned(), answer.to_owned());
     story.questions.push(BabiQuestion { line, facts_before: story.facts.len(), question, answer, support });
     Ok(())
@@ -137,7 +136,7 @@ mod tests {
         let questions = &stories[0].questions;
         assert_eq!((questions[0].line, questions[0].facts_before, questions[1].facts_before), (3, 2, 3));
         assert_eq!(questions[0].question, "Where is Mary?");
-        assert_eq!(questions[1].support, [0, 2]);
+        assert_eq!(questions[1].support, [2, 0], "in the file's order");
         assert_eq!(stories[1].first_line, 6);
     }
 

@@ -17,6 +17,8 @@ pub struct Sample {
     pub question: String,
     /// Answers that count as right, at least one; the first is the one to show.
     pub answers: Vec<String>,
+    /// The facts that decide it, in the order of the reasoning; empty where they are not known.
+    pub support: Vec<String>,
 }
 
 /// Which samples.

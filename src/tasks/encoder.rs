@@ -6,24 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use super::segment::{Segmenter, with_prefix};
 use super::stream::{Purpose, stream};
+use super::target::{Target, TargetWriter};
 use super::{Episode, Qa, Split};
 use crate::config::DataConfig;
 use crate::text::{Sequence, Template, Tokenizer};
 use crate::{Error, Result};
 
 /// A question in tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EncodedQuery {
-    /// Prompt, answer and end token; the answer and the end token are predicted. No context.
+    /// Prompt, target and end token; the target and the end token are predicted. No context.
     pub training: Sequence,
-    /// What generation starts from: no context, no answer.
+    /// What generation starts from: no context, no target.
     pub prompt: Vec<u32>,
     /// The documents, a line break, and the same as in `training`.
     pub in_context: Sequence,
     /// The expected answer.
     pub answer: String,
-    /// Tokens of the answer, and the end token.
-    pub answer_tokens: Vec<u32>,
+    /// The facts that decide it, in the order of targets; empty where they are not known.
+    pub support: Vec<String>,
+    /// Tokens of the target, and the end token.
+    pub target_tokens: Vec<u32>,
 }
 
 impl EncodedQuery {
@@ -34,7 +37,7 @@ impl EncodedQuery {
 }
 
 /// An episode in tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EncodedEpisode {
     /// The episode's name.
     pub name: String,
@@ -54,24 +57,33 @@ pub struct Encoder {
     segmenter: Segmenter,
     number_offset_max: usize,
     shuffle_segments: bool,
-    prompt: String,
+    template: Template,
+    target: TargetWriter,
+    /// What the loss of a token before the answer counts.
+    support_weight: f64,
     tokenizer: Tokenizer,
     seed: u64,
 }
 
 impl Encoder {
     /// An encoder; `seed` decides the order and numbers of segments in training.
-    pub fn new(config: &DataConfig, tokenizer: Tokenizer, seed: u64) -> Self {
+    ///
+    /// # Errors
+    /// A prompt or a form of reasoned answers that cannot be used.
+    pub fn new(config: &DataConfig, tokenizer: Tokenizer, seed: u64) -> Result<Self> {
         let segmenter =
             Segmenter { segment_tokens: config.segment_tokens, pack_documents: config.pack_documents };
-        Self {
+        let fault = |reason| Error::Invalid(format!("data.prompt {reason}"));
+        Ok(Self {
             segmenter,
             number_offset_max: config.number_offset_max,
             shuffle_segments: config.shuffle_segments,
-            prompt: config.prompt.clone(),
+            template: Template::parse(&config.prompt).map_err(fault)?,
+            target: TargetWriter::new(&config.target)?,
+            support_weight: config.target.support_weight,
             tokenizer,
             seed,
-        }
+        })
     }
 
     /// The tokenizer.
@@ -83,9 +95,28 @@ impl Encoder {
     /// configuration says so, as (seed, index) decide; held-out segments are numbered in order from 0.
     ///
     /// # Errors
-    /// If the episode has an empty document or no question, or a text cannot be encoded; the error names the
-    /// episode.
+    /// If the episode has an empty document or no question, a question lacks the facts that its target holds, or a
+    /// text cannot be encoded; the error names the episode.
     pub fn encode(&self, episode: &Episode, index: u64, split: Split) -> Result<EncodedEpisode> {
+        self.encode_for(&self.target, episode, index, split)
+    }
+
+    /// As [`encode`](Self::encode) a held-out episode, to be asked only: the targets are the bare answers, so that
+    /// questions whose supporting facts are not known can be asked too.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_to_ask(&self, episode: &Episode, index: u64) -> Result<EncodedEpisode> {
+        self.encode_for(&self.target.bare(), episode, index, Split::HeldOut)
+    }
+
+    fn encode_for(
+        &self,
+        target: &TargetWriter,
+        episode: &Episode,
+        index: u64,
+        split: Split,
+    ) -> Result<EncodedEpisode> {
         let named = |error: Error| match error {
             Error::Invalid(reason) => Error::Invalid(format!("episode {}: {reason}", episode.name)),
             other => other,
@@ -95,7 +126,7 @@ impl Encoder {
         }
         let segments = self.segments(&episode.documents, index, split).map_err(named)?;
         let context = episode.documents.join("\n");
-        let query = |qa: &Qa| self.query(qa, segments.len(), &context);
+        let query = |qa: &Qa| self.query(target, qa, segments.len(), &context);
         let queries = episode.qa.iter().map(query).collect::<Result<Vec<_>>>().map_err(named)?;
         let context_tokens = segments.iter().map(|s| s.tokens.len()).sum();
         Ok(EncodedEpisode { name: episode.name.clone(), index, segments, queries, context_tokens })
@@ -123,30 +154,48 @@ impl Encoder {
         numbered.map(|(i, text)| with_prefix(first.saturating_add(i), text, &self.tokenizer)).collect()
     }
 
-    fn query(&self, qa: &Qa, documents: usize, context: &str) -> Result<EncodedQuery> {
-        let template =
-            Template::parse(&self.prompt).map_err(|e| Error::Invalid(format!("data.prompt {e}")))?;
-        let prompt = template.prompt(documents, &qa.question);
-        let answer = template.answer(&qa.answer);
-        let training = self.answered(&prompt, &answer)?;
-        let in_context = self.answered(&format!("{context}\n{prompt}"), &answer)?;
-        let (prompt, answer_tokens) = training.tokens.split_at(training.loss_from);
+    fn query(&self, target: &TargetWriter, qa: &Qa, documents: usize, context: &str) -> Result<EncodedQuery> {
+        let prompt = self.template.prompt(documents, &qa.question);
+        let support = target.facts(qa, context);
+        let mut target = target.write(qa, &support)?;
+        // White space between the prompt and what follows goes with what follows.
+        let first = if target.trace.is_empty() { &mut target.conclusion } else { &mut target.trace };
+        *first = self.template.answer(first);
+        let training = self.answered(&prompt, &target)?;
+        let in_context = self.answered(&format!("{context}\n{prompt}"), &target)?;
+        let (prompt, target_tokens) = training.tokens.split_at(training.loss_from);
         Ok(EncodedQuery {
             prompt: prompt.to_vec(),
             answer: qa.answer.clone(),
-            answer_tokens: answer_tokens.to_vec(),
+            support,
+            target_tokens: target_tokens.to_vec(),
             training,
             in_context,
         })
     }
 
-    /// Prompt, answer and end token, of which the answer and the end token are predicted.
-    fn answered(&self, prompt: &str, answer: &str) -> Result<Sequence> {
-        let (mut tokens, loss_from) = self.tokenizer.encode_joined(prompt, answer)?;
+    /// Prompt, target and end token, of which the target and the end token are predicted.
+    fn answered(&self, prompt: &str, target: &Target) -> Result<Sequence> {
+        let Target { trace, conclusion } = target;
+        let (mut tokens, loss_from) =
+            self.tokenizer.encode_joined(prompt, &format!("{trace}{conclusion}"))?;
         tokens.push(self.tokenizer.end_id());
         if tokens.len() < loss_from + 2 {
-            return Err(Error::Invalid(format!("the answer `{}` has no tokens", answer.trim())));
+            return Err(Error::Invalid(format!("the answer `{}` has no tokens", conclusion.trim())));
         }
-        Ok(Sequence { tokens, loss_from })
+        let mut sequence = Sequence::new(tokens, loss_from);
+        if !trace.is_empty() && self.support_weight != 1.0 {
+            let before = self.common(&sequence.tokens, &format!("{prompt}{trace}"))?;
+            let weight = |at| if at < before { self.support_weight } else { 1.0 };
+            sequence.weights = Some((loss_from..sequence.tokens.len()).map(weight).collect());
+        }
+        Ok(sequence)
+    }
+
+    /// How many tokens at the start of `tokens` are those of `text`. Where the tokenizer joins the end of the
+    /// text to what follows, that token is not among them.
+    fn common(&self, tokens: &[u32], text: &str) -> Result<usize> {
+        let own = self.tokenizer.encode(text)?;
+        Ok(own.iter().zip(tokens).take_while(|(a, b)| a == b).count())
     }
 }

@@ -19,6 +19,7 @@ pub mod segment;
 mod source;
 mod stream;
 pub mod student_records;
+mod target;
 pub mod world;
 
 pub use context::{Context, ContextFormat};
@@ -34,7 +35,7 @@ pub struct Qa {
     pub question: String,
     /// Its answer.
     pub answer: String,
-    /// The sentences of the context that give the answer, in their order there; may be empty.
+    /// The sentences of the context that give the answer, in the order of the reasoning; may be empty.
     pub support: Vec<String>,
 }
 

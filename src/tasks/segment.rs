@@ -93,7 +93,7 @@ pub fn with_prefix(number: usize, text: &[u32], tokenizer: &Tokenizer) -> Result
     let mut tokens = tokenizer.encode(&prefix(number))?;
     let loss_from = tokens.len();
     tokens.extend_from_slice(text);
-    Ok(Sequence { tokens, loss_from })
+    Ok(Sequence::new(tokens, loss_from))
 }
 
 /// `doc_12:`

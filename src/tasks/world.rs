@@ -96,7 +96,7 @@ pub fn tell(config: &WorldConfig, form: StoryForm, rng: &mut ChaCha8Rng) -> Resu
 struct Question {
     text: String,
     place: usize,
-    /// Indices of facts.
+    /// Indices of facts, in the order of the reasoning.
     support: Vec<usize>,
 }
 
@@ -114,9 +114,9 @@ struct Object {
     holder: Option<usize>,
     /// The fact of the last taking.
     taken: usize,
-    /// Where it was, with the facts that say so; neighbours differ.
+    /// Where it was, with the facts that say so, its handling first; neighbours differ.
     way: Vec<(usize, Vec<usize>)>,
-    /// The facts that say where it is now.
+    /// The facts that say where it is now, its handling first.
     located: Vec<usize>,
 }
 
@@ -192,7 +192,7 @@ impl World {
         let moved = self.actors[actor].moved;
         let object = &mut self.objects[object];
         (object.holder, object.taken) = (Some(actor), fact);
-        object.arrive(place, vec![moved, fact]);
+        object.arrive(place, vec![fact, moved]);
     }
 
     fn drop(&mut self, actor: usize, object: usize, place: usize, rng: &mut ChaCha8Rng) {
@@ -200,7 +200,7 @@ impl World {
         let moved = self.actors[actor].moved;
         let object = &mut self.objects[object];
         object.holder = None;
-        object.arrive(place, vec![moved, fact]);
+        object.arrive(place, vec![fact, moved]);
     }
 
     /// Adds a fact and returns its index.
@@ -225,13 +225,17 @@ impl World {
     }
 
     fn qa(&self, question: &Question) -> Qa {
-        let mut support = question.support.clone();
-        support.sort_unstable();
-        support.dedup();
+        // A fact that serves two steps is said at the first.
+        let mut support: Vec<&String> = Vec::new();
+        for fact in question.support.iter().map(|&i| &self.facts[i]) {
+            if !support.contains(&fact) {
+                support.push(fact);
+            }
+        }
         Qa {
             question: question.text.clone(),
             answer: PLACES[question.place].to_owned(),
-            support: support.into_iter().map(|i| self.facts[i].clone()).collect(),
+            support: support.into_iter().cloned().collect(),
         }
     }
 }
@@ -258,14 +262,15 @@ fn about_object(object: &Object, name: &str) -> Option<Question> {
     Some(Question { text: format!("Where is the {name}?"), place, support: object.located.clone() })
 }
 
-/// One question for each place that the object came to from another, and came to once only.
+/// One question for each place that the object came to from another, and came to once only: how it came there,
+/// then how it had come to where it was before.
 fn about_way(object: &Object, name: &str) -> Vec<Question> {
     let once = |place: usize| object.way.iter().filter(|&&(p, _)| p == place).count() == 1;
     let steps = object.way.windows(2).filter(|pair| once(pair[1].0));
     let question = |pair: &[(usize, Vec<usize>)]| Question {
         text: format!("Where was the {name} before the {}?", PLACES[pair[1].0]),
         place: pair[0].0,
-        support: pair.iter().flat_map(|(_, support)| support.iter().copied()).collect(),
+        support: pair.iter().rev().flat_map(|(_, support)| support.iter().copied()).collect(),
     };
     steps.map(question).collect()
 }

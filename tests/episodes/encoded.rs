@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use perk::config::{CorpusConfig, DataConfig, Task, WorldConfig};
+use perk::config::{CorpusConfig, DataConfig, Target, TargetConfig, Task, WorldConfig};
 use perk::tasks::corpus::Corpus;
 use perk::tasks::{Encoder, Split};
 
@@ -13,7 +13,7 @@ fn segments_are_whole_sentences_within_the_limit_and_together_the_text() {
     let tokenizer = tokenizer();
     for segment_tokens in [14, 25, 40] {
         let config = DataConfig { segment_tokens, ..generated(Task::Qa2) };
-        let encoder = Encoder::new(&config, tokenizer.clone(), 0);
+        let encoder = Encoder::new(&config, tokenizer.clone(), 0).unwrap();
         for (index, episode) in (0..).zip(episodes(&config, Split::HeldOut, 2, 3, 40)) {
             let encoded = encoder.encode(&episode, index, Split::HeldOut).unwrap();
             let texts: Vec<&[u32]> = encoded.segments.iter().map(|s| &s.tokens[s.loss_from..]).collect();
@@ -49,7 +49,7 @@ fn training_shuffles_and_renumbers_segments_while_held_out_ones_stay_in_order() 
         ..generated(Task::Qa1)
     };
     let plain = DataConfig { shuffle_segments: false, number_offset_max: 0, ..config.clone() };
-    let encoder = |config: &DataConfig, seed| Encoder::new(config, tokenizer.clone(), seed);
+    let encoder = |config: &DataConfig, seed| Encoder::new(config, tokenizer.clone(), seed).unwrap();
     let (mut shuffled, mut firsts) = (0, HashSet::new());
     for (index, episode) in (0..).zip(episodes(&config, Split::Train, 1, 3, 40)) {
         let texts = |encoder: &Encoder, split| -> Vec<Vec<u32>> {
@@ -76,7 +76,7 @@ fn a_query_predicts_answer_and_end_and_reads_the_rest() {
     let tokenizer = tokenizer();
     let config =
         DataConfig { prompt: "Question: {question} Answer: {answer}".into(), ..generated(Task::Qa1) };
-    let encoder = Encoder::new(&config, tokenizer.clone(), 0);
+    let encoder = Encoder::new(&config, tokenizer.clone(), 0).unwrap();
     let episode = episodes(&config, Split::Train, 1, 0, 1).remove(0);
     let encoded = encoder.encode(&episode, 0, Split::Train).unwrap();
     assert_eq!(encoded.queries.len(), episode.qa.len());
@@ -84,20 +84,81 @@ fn a_query_predicts_answer_and_end_and_reads_the_rest() {
         let prompt = format!("Question: {} Answer:", qa.question);
         assert_eq!(query.prompt, tokenizer.encode(&prompt).unwrap());
         let answer = [tokenizer.encode(&qa.answer).unwrap(), vec![tokenizer.end_id()]].concat();
-        assert_eq!(query.answer_tokens, answer);
+        assert_eq!(query.target_tokens, answer);
         assert_eq!(query.training.tokens, [query.prompt.clone(), answer].concat());
         assert_eq!(query.training.loss_from, query.prompt.len());
         let in_context = format!("{}\n{prompt}", episode.documents[0]);
         assert_eq!(query.in_context_prompt(), tokenizer.encode(&in_context).unwrap());
     }
-    let default =
-        Encoder::new(&generated(Task::Qa1), tokenizer.clone(), 0).encode(&episode, 0, Split::Train).unwrap();
+    let default = Encoder::new(&generated(Task::Qa1), tokenizer.clone(), 0).unwrap();
+    let default = default.encode(&episode, 0, Split::Train).unwrap();
     let said = format!(
         "You have memorized {} documents.\n{}\nAnswer:",
         default.segments.len(),
         episode.qa[0].question
     );
     assert_eq!(default.queries[0].prompt, tokenizer.encode(&said).unwrap());
+}
+
+fn reasoning(task: Task, target: TargetConfig) -> DataConfig {
+    let target = TargetConfig {
+        target: Target::Reasoning,
+        reasoning_form: "{support} Answer: {answer}".into(),
+        ..target
+    };
+    DataConfig { prompt: "Question: {question} Answer: {answer}".into(), target, ..generated(task) }
+}
+
+#[test]
+fn the_loss_of_a_reasoned_answer_covers_exactly_the_targets_tokens() {
+    let tokenizer = tokenizer();
+    for task in [Task::Qa1, Task::Qa2, Task::Qa3] {
+        let config = reasoning(task, TargetConfig::default());
+        let encoder = Encoder::new(&config, tokenizer.clone(), 0).unwrap();
+        for (index, episode) in (0..).zip(episodes(&config, Split::Train, 1, 0, 20)) {
+            let encoded = encoder.encode(&episode, index, Split::Train).unwrap();
+            for (query, qa) in encoded.queries.iter().zip(&episode.qa) {
+                let target = format!("{} Answer: {}", qa.support.join(" "), qa.answer);
+                let expected = [tokenizer.encode(&target).unwrap(), vec![tokenizer.end_id()]].concat();
+                for sequence in [&query.training, &query.in_context] {
+                    assert_eq!(sequence.tokens[sequence.loss_from..], expected, "{target}");
+                    assert_eq!(sequence.predicted(), expected.len());
+                    assert!(sequence.predicted_weights().all(|weight| weight == 1.0));
+                }
+                let prompt = format!("Question: {} Answer:", qa.question);
+                assert_eq!(query.prompt, tokenizer.encode(&prompt).unwrap());
+                assert_eq!((&query.support, &query.answer), (&qa.support, &qa.answer));
+            }
+        }
+    }
+}
+
+#[test]
+fn facts_and_answer_may_count_differently_and_the_mark_counts_as_a_fact() {
+    let tokenizer = tokenizer();
+    let config = reasoning(Task::Qa2, TargetConfig { support_weight: 0.25, ..TargetConfig::default() });
+    let encoder = Encoder::new(&config, tokenizer.clone(), 0).unwrap();
+    let episode = episodes(&config, Split::Train, 1, 0, 1).remove(0);
+    let encoded = encoder.encode(&episode, 0, Split::Train).unwrap();
+    let facts = tokenizer.encode(&format!("{} Answer:", episode.qa[0].support.join(" "))).unwrap().len();
+    for sequence in [&encoded.queries[0].training, &encoded.queries[0].in_context] {
+        let weights: Vec<f64> = sequence.predicted_weights().collect();
+        // The answer is one word, and the end token follows it.
+        assert_eq!(weights, [vec![0.25; facts], vec![1.0; 2]].concat());
+    }
+}
+
+#[test]
+fn a_reasoned_target_needs_facts_in_training_but_not_to_be_asked() {
+    let config = reasoning(Task::Qa1, TargetConfig::default());
+    let encoder = Encoder::new(&config, tokenizer(), 0).unwrap();
+    let mut episode = episodes(&config, Split::Train, 1, 0, 1).remove(0);
+    episode.qa[0].support.clear();
+    let message = encoder.encode(&episode, 0, Split::Train).unwrap_err().to_string();
+    assert!(message.contains(&episode.name) && message.contains("supporting facts"), "{message}");
+    let asked = encoder.encode_to_ask(&episode, 0).unwrap();
+    let known = encoder.encode(&episodes(&config, Split::Train, 1, 0, 1)[0], 0, Split::HeldOut).unwrap();
+    assert_eq!(asked.queries[0].prompt, known.queries[0].prompt);
 }
 
 #[test]

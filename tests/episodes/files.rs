@@ -80,7 +80,7 @@ fn real_babi_questions_are_answered_by_their_facts_hidden_in_real_books() {
             ..DataConfig::default()
         };
         let source = open(&config, &tokenizer, Split::HeldOut, 1, 0).unwrap();
-        let encoder = Encoder::new(&config, tokenizer.clone(), 0);
+        let encoder = Encoder::new(&config, tokenizer.clone(), 0).unwrap();
         for index in 0..source.len().unwrap().min(40) {
             let episode = source.episode(index).unwrap();
             let support = &episode.qa[0].support;

@@ -22,7 +22,7 @@ use crate::{
     eval::{CellScore, Method, Reply, SampleRecord, cell_score, scores},
     report::peak_bytes,
     tasks::{
-        Episode, Qa, Split,
+        Episode, Qa,
         benchmark::{Benchmark, Cell, Sample},
     },
 };
@@ -113,11 +113,12 @@ impl Run<'_> {
     fn ask(&self, method: Method, cell: &Cell, index: usize) -> Result<SampleRecord> {
         let sample = self.benchmark.sample(cell, index)?;
         let (asker, params, encoder) = self.models.of(method);
-        let episode = encoder.encode(&episode(&sample)?, index as u64, Split::HeldOut)?;
+        let episode = encoder.encode_to_ask(&episode(&sample)?, index as u64)?;
         let asked = asker.ask(params, method, &episode)?;
         let reply = first(asked.replies, &sample)?;
         let metric = self.benchmark.metric();
-        let scores = scores(metric, &cell.subtask, &sample.question, &sample.answers, &reply.output)?;
+        let answer = &reply.answer.answer;
+        let scores = scores(metric, &cell.subtask, &sample.question, &sample.answers, answer)?;
         let record = SampleRecord {
             method,
             cell: cell.clone(),
@@ -128,6 +129,9 @@ impl Run<'_> {
             dropped_tokens: reply.dropped_tokens,
             question: sample.question,
             answers: sample.answers,
+            concluded: (*answer != reply.output).then(|| answer.clone()),
+            facts: sample.support,
+            support: reply.support,
             output: reply.output,
             ended: reply.ended,
             encode_secs: asked.encode_secs,
@@ -141,7 +145,7 @@ impl Run<'_> {
 /// The sample as the encoder takes it.
 fn episode(sample: &Sample) -> Result<Episode> {
     let answer = sample.answers.first().ok_or_else(|| no_answer(sample))?.clone();
-    let qa = Qa { question: sample.question.clone(), answer, support: Vec::new() };
+    let qa = Qa { question: sample.question.clone(), answer, support: sample.support.clone() };
     Ok(Episode { name: sample.name.clone(), documents: sample.documents.clone(), qa: vec![qa] })
 }
 

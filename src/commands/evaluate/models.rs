@@ -140,12 +140,6 @@ impl Models {
             (Method::FtIcr, Some(model)) => model,
             _ => &self.main,
         };
-        let session = &model.session;
-        let asker = Asker {
-            learner: &session.learner,
-            tokenizer: &session.tokenizer,
-            max_new_tokens: session.config.eval.max_new_tokens,
-        };
-        (asker, model.params.as_ref(), &session.encoder)
+        (model.session.asker(), model.params.as_ref(), &model.session.encoder)
     }
 }

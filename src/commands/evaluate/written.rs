@@ -34,7 +34,7 @@ fn write_official(records: &[SampleRecord], dir: &Path) -> Result<()> {
     for record in records {
         let target = record.answers.first().cloned().unwrap_or_default();
         let prediction =
-            Prediction { target, output: record.output.clone(), question: record.question.clone() };
+            Prediction { target, output: record.answer().to_owned(), question: record.question.clone() };
         cells.entry((record.method.name(), &record.cell)).or_default().push(prediction);
     }
     for ((method, cell), predictions) in cells {

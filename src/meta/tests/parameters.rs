@@ -71,10 +71,10 @@ fn parameters_that_do_not_fit_are_refused_by_name() {
     case.params.phi0[1] = random(&[3, 3], 1.0, 1);
     let error = case.learner.adapt(&case.params, &case.segments).unwrap_err().to_string();
     assert!(error.contains("q_proj.lora_B") && error.contains("[3, 3]"), "{error}");
-    let token = Sequence { tokens: vec![1, 23, 4], loss_from: 1 };
+    let token = Sequence::new(vec![1, 23, 4], 1);
     let error = case.learner.support(&[token]).err().unwrap().to_string();
     assert!(error.contains("23"), "{error}");
-    let masked = Sequence { tokens: vec![1, 2, 4], loss_from: 3 };
+    let masked = Sequence::new(vec![1, 2, 4], 3);
     assert!(case.learner.support(&[masked]).is_err());
     assert!(case.learner.support(&[]).is_err());
 }

@@ -12,7 +12,7 @@ mod picture;
 mod tests;
 
 pub use heat_map::heat_map;
-pub use over_length::over_length;
+pub use over_length::{over_length, right_with_facts_over_length};
 pub use over_position::over_position;
 pub use picture::Picture;
 
@@ -28,7 +28,8 @@ use super::{
 impl Evaluation {
     /// Writes the pictures that its rows allow to a folder that is there, and returns their paths, SVG and PNG:
     /// `heat_map_METHOD_POSITION` for each method and position, `over_length_POSITION` for each position where
-    /// there are lengths, and `over_position` where there are several positions that compare.
+    /// there are lengths, `right_with_facts_over_length_POSITION` where the facts behind the answers were compared
+    /// too, and `over_position` where there are several positions that compare.
     ///
     /// # Errors
     /// A disk that refuses.
@@ -51,6 +52,15 @@ impl Evaluation {
             if !own.is_empty() {
                 let title = format!("{title} over length, position {}", position.name());
                 write(over_length(&own, &title, self.chance)?, &format!("over_length_{}", position.name()))?;
+            }
+            if own.iter().any(|row| row.support.is_some()) {
+                let title = format!(
+                    "{}: right with all facts over length, position {}",
+                    self.benchmark,
+                    position.name()
+                );
+                let name = format!("right_with_facts_over_length_{}", position.name());
+                write(right_with_facts_over_length(&own, &title)?, &name)?;
             }
         }
         if positions.len() > 1 && !shared(&self.rows).is_empty() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     error::{Error, Result},
-    eval::CellScore,
+    eval::{CellScore, wilson},
     report::grid::{Mean, length_name, lengths, mean, methods, metric_name},
     tasks::benchmark::{Cell, Length},
 };
@@ -27,14 +27,34 @@ const INSET: f64 = 34.0;
 /// # Errors
 /// No rows, or rows that have no length.
 pub fn over_length(rows: &[CellScore], title: &str, chance: Option<f64>) -> Result<Picture> {
-    let rows: Vec<&CellScore> = rows.iter().filter(|row| row.cell.length.is_some()).collect();
-    let Some(first) = rows.first() else {
-        return Err(Error::Invalid("nothing to draw: no scores at a length".to_owned()));
+    let score = rows.first().map_or("", |first| metric_name(first.metric));
+    draw(rows, title, score, chance)
+}
+
+/// As [`over_length`], the share of answers that are right with exactly the facts that decide them, of the rows
+/// whose facts were compared.
+///
+/// # Errors
+/// No such rows, or rows that have no length.
+pub fn right_with_facts_over_length(rows: &[CellScore], title: &str) -> Result<Picture> {
+    let right = |row: &CellScore| {
+        let support = row.support.as_ref()?;
+        let (score, samples) = (support.right_with_support, support.samples);
+        Some(CellScore { score, samples, interval: wilson(score * samples as f64, samples), ..row.clone() })
     };
+    let rows: Vec<CellScore> = rows.iter().filter_map(right).collect();
+    draw(&rows, title, "right with all its facts", None)
+}
+
+fn draw(rows: &[CellScore], title: &str, score: &str, chance: Option<f64>) -> Result<Picture> {
+    let rows: Vec<&CellScore> = rows.iter().filter(|row| row.cell.length.is_some()).collect();
+    if rows.is_empty() {
+        return Err(Error::Invalid("nothing to draw: no scores at a length".to_owned()));
+    }
     let names = methods(rows.iter().copied());
     let labels = Labels {
         title,
-        score: metric_name(first.metric),
+        score,
         methods: &names,
         chance,
         below: "context length (logarithmic)",

@@ -39,7 +39,7 @@ pub(super) fn fear(rng: &mut ChaCha8Rng) -> BabiSample {
     let asked = rng.random_range(0..4);
     let kind = kinds[asked];
     let question = format!("What is {} afraid of?", FEARFUL_NAMES[asked].to_lowercase());
-    story.ask(question, FEARFUL[feared[kind]].0, &[kind_fact[kind], name_fact[asked]]);
+    story.ask(question, FEARFUL[feared[kind]].0, &[name_fact[asked], kind_fact[kind]]);
     story.one_question(rng)
 }
 

@@ -36,7 +36,7 @@ pub struct BabiSample {
     pub question: String,
     /// Its answer, in lower case but for names; several things are joined by commas.
     pub answer: String,
-    /// Indices in `facts` of those that give the answer, ascending.
+    /// Indices in `facts` of those that give the answer, each once, in the order of the reasoning.
     pub support: Vec<usize>,
 }
 

@@ -35,13 +35,16 @@ impl Story {
         self.facts.len()
     }
 
-    /// Asks about the facts told so far; the support in any order.
+    /// Asks about the facts told so far; the support in the order of the reasoning, a fact at its first mention.
     pub(super) fn ask(&mut self, question: String, answer: impl Into<String>, support: &[usize]) {
-        let mut support = support.to_vec();
-        support.sort_unstable();
-        support.dedup();
+        let mut steps = Vec::new();
+        for &fact in support {
+            if !steps.contains(&fact) {
+                steps.push(fact);
+            }
+        }
         let facts_before = self.facts.len();
-        self.asked.push(Asked { facts_before, question, answer: answer.into(), support });
+        self.asked.push(Asked { facts_before, question, answer: answer.into(), support: steps });
     }
 
     /// One of the questions with the facts before it.

@@ -80,7 +80,7 @@ fn ask_before(world: &World, story: &mut Story, rng: &mut ChaCha8Rng) {
     }
 }
 
-/// An object's way from a place to another: two moves and the last handling.
+/// An object's way from a place to another: the last handling, the move there and the one before it.
 #[derive(Clone, Copy)]
 struct Step {
     thing: &'static str,
@@ -100,7 +100,7 @@ fn steps(thing: &Thing, carry: &Carry) -> impl Iterator<Item = Step> {
     };
     way.windows(2).enumerate().filter_map(move |(before, pair)| {
         let [(from, first), (to, second)] = [pair[0], pair[1]];
-        let support = [first, second, carry.dropped.unwrap_or(carry.taken)];
+        let support = [carry.dropped.unwrap_or(carry.taken), second, first];
         asked(before + 1, first).then_some(Step { thing: thing.name, from, to, support })
     })
 }

@@ -103,6 +103,7 @@ impl Benchmark for Files {
             documents: question.episode.documents.clone(),
             question: qa.question.clone(),
             answers: vec![qa.answer.clone()],
+            support: qa.support.clone(),
         })
     }
 }

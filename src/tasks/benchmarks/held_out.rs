@@ -81,6 +81,7 @@ impl Benchmark for HeldOut {
         Ok(Sample {
             question: qa.question.clone(),
             answers: vec![qa.answer.clone()],
+            support: qa.support.clone(),
             name: episode.name,
             documents: episode.documents,
         })

@@ -2,7 +2,7 @@
 
 use super::super::benchmark::{Benchmark, Cell, Length, Metric, Position, Sample};
 use super::super::student_records::RecordSource;
-use super::super::{EpisodeSource, Split};
+use super::super::{EpisodeSource, Qa, Split};
 use crate::config::QuestionsAbout;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
@@ -77,6 +77,7 @@ impl Benchmark for StudentRecords {
         let mut episode = self.source(cell)?.episode(index as u64)?;
         let name = episode.name;
         let qa = episode.qa.pop().ok_or_else(|| Error::Invalid(format!("{name}: no question")))?;
-        Ok(Sample { name, documents: episode.documents, question: qa.question, answers: vec![qa.answer] })
+        let Qa { question, answer, support } = qa;
+        Ok(Sample { name, documents: episode.documents, question, answers: vec![answer], support })
     }
 }

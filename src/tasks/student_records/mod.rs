@@ -116,15 +116,18 @@ impl Class {
         class
     }
 
-    /// The questions, with support in the order of the context.
+    /// The questions. Their support has the named students in the order of the question, the members of a group in
+    /// that of the context.
     fn qa(&self, order: &[usize]) -> Vec<Qa> {
         let qa = |question: &Question| {
-            let support = question.support(&self.records);
-            let supports = order.iter().filter(|i| support.contains(i));
+            let mut support = question.support(&self.records);
+            if question.is_about_a_group() {
+                support.sort_by_key(|record| order.iter().position(|place| place == record));
+            }
             Qa {
                 question: question.text(&self.records),
                 answer: question.answer(&self.records),
-                support: supports.map(|&i| self.records[i].to_string()).collect(),
+                support: support.into_iter().map(|i| self.records[i].to_string()).collect(),
             }
         };
         self.questions.iter().map(qa).collect()

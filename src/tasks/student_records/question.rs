@@ -138,7 +138,13 @@ impl Question {
         }
     }
 
-    /// The records that decide the answer: those of the named students, or of all members of the group.
+    /// Whether it is about all members of a group, not about named students.
+    pub(super) fn is_about_a_group(&self) -> bool {
+        matches!(self, Self::Aggregate { .. } | Self::Count { .. })
+    }
+
+    /// The records that decide the answer: those of the named students, in the order of the question, or of all
+    /// members of the group.
     pub(super) fn support(&self, records: &[Record]) -> Vec<usize> {
         match self {
             Self::Recall { student, .. } => vec![*student],

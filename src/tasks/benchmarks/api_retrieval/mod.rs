@@ -229,6 +229,7 @@ impl Benchmark for ApiRetrieval {
             documents: documents.into_iter().map(str::to_owned).collect(),
             question: row.instruction.clone(),
             answers: subtask.answers(&row.api),
+            support: Vec::new(),
         })
     }
 }

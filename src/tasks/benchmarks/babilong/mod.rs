@@ -124,13 +124,14 @@ impl Made {
             min_sentence_tokens: self.min_sentence_tokens,
         };
         let context = haystack.hide(&facts, cell.position, &mut rng)?;
-        Ok(sample(cell, index, context, story.question, story.answer))
+        let support = story.support.iter().map(|&i| facts[i].clone()).collect();
+        Ok(Sample { support, ..sample(cell, index, context, story.question, story.answer) })
     }
 }
 
 fn sample(cell: &Cell, index: usize, context: String, question: String, answer: String) -> Sample {
     let name = format!("{} #{index}", cell.subtask);
-    Sample { name, documents: vec![context], question, answers: vec![answer] }
+    Sample { name, documents: vec![context], question, answers: vec![answer], support: Vec::new() }
 }
 
 /// The cell's length, which is one of tokens.

@@ -26,7 +26,7 @@ impl Stories for Simulated {
         let seed = self.seed ^ hash(subtask);
         let mut rng = stream(seed, Split::HeldOut, Purpose::Facts, index as u64);
         let told = tell(subtask.parse()?, &mut rng);
-        Ok(Story { facts: told.facts, question: told.question, answer: told.answer })
+        Ok(Story { facts: told.facts, question: told.question, answer: told.answer, support: told.support })
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Story {
     pub question: String,
     /// Its answer.
     pub answer: String,
+    /// Indices in `facts` of those that decide it, in the order of the reasoning; may be empty.
+    pub support: Vec<usize>,
 }
 
 /// Stories by subtask and number.
@@ -134,7 +136,8 @@ impl Stories for BabiFolder {
             || Error::Invalid(format!("{subtask}: no question {index} among {}", read.questions.len()));
         let (story, question) = question.ok_or_else(beyond)?;
         let facts = story.facts[..question.facts_before].iter().map(|(_, fact)| fact.clone()).collect();
-        Ok(Story { facts, question: question.question.clone(), answer: question.answer.clone() })
+        let (support, answer) = (question.support.clone(), question.answer.clone());
+        Ok(Story { facts, question: question.question.clone(), answer, support })
     }
 }
 

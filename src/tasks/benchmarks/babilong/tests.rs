@@ -135,7 +135,7 @@ impl Stories for Endless {
 
     fn story(&self, subtask: &str, index: usize) -> Result<Story> {
         let facts = vec![format!("{subtask} fact {index}.")];
-        Ok(Story { facts, question: "Which?".into(), answer: index.to_string() })
+        Ok(Story { facts, question: "Which?".into(), answer: index.to_string(), support: vec![0] })
     }
 }
 

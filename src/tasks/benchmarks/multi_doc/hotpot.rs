@@ -21,12 +21,21 @@ fn question(mut row: Row) -> Parsed<Question> {
     let question = take_text(&mut row, "question")?;
     let answers = vec![take_text(&mut row, "answer")?];
     let supporting = pairs(take(&mut row, "supporting_facts")?, "supporting_facts", "sent_id")?;
-    let supporting = supporting.into_iter().map(|(title, _)| title).collect::<Vec<_>>();
+    let mut support = vec![None; supporting.len()];
     let document = |(title, sentences)| -> Parsed<Document> {
         let sentences = list(sentences, "context.sentences")?.into_iter();
         let sentences = sentences.map(sentence).collect::<Parsed<Vec<_>>>()?;
+        let mut supports = false;
+        for ((_, number), place) in
+            supporting.iter().zip(&mut support).filter(|((named, _), _)| *named == title)
+        {
+            *place = number
+                .as_u64()
+                .and_then(|number| sentences.get(number as usize))
+                .map(|s| s.trim().to_owned());
+            supports = true;
+        }
         let sentences: Vec<&str> = sentences.iter().map(|s| s.trim()).filter(|s| !s.is_empty()).collect();
-        let supports = supporting.contains(&title);
         Ok(Document { title, text: Text::Here(sentences.join(" ")), supports })
     };
     let context = pairs(take(&mut row, "context")?, "context", "sentences")?;
@@ -34,11 +43,13 @@ fn question(mut row: Row) -> Parsed<Question> {
     if documents.is_empty() {
         return Err("`context` has no document".into());
     }
-    let missing = supporting.iter().find(|&title| documents.iter().all(|d| d.title != *title));
+    let missing = supporting.iter().find(|(title, _)| documents.iter().all(|d| d.title != *title));
+    // Some rows of the published files number a sentence that is not there: of these the facts are not known.
+    let support = support.into_iter().collect::<Option<Vec<String>>>().unwrap_or_default();
     match missing {
-        Some(title) => Err(format!("`supporting_facts`: no document of `context` is called `{title}`")),
+        Some((title, _)) => Err(format!("`supporting_facts`: no document of `context` is called `{title}`")),
         None if supporting.is_empty() => Err("`supporting_facts` is empty".into()),
-        None => Ok(Question { question, answers, documents }),
+        None => Ok(Question { question, answers, documents, support }),
     }
 }
 

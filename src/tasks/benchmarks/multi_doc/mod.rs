@@ -46,6 +46,8 @@ struct Question {
     answers: Vec<String>,
     /// At least one.
     documents: Vec<Document>,
+    /// The sentences that decide the answer; empty where they are not known.
+    support: Vec<String>,
 }
 
 /// A document of a question.
@@ -262,6 +264,7 @@ impl Benchmark for MultiDoc {
             documents: self.documents(cell, index)?,
             question: question.question.clone(),
             answers: question.answers.clone(),
+            support: question.support.clone(),
         })
     }
 }

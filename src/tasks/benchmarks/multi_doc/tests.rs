@@ -103,6 +103,18 @@ fn the_hubs_form_of_columns_is_the_same_question() {
 }
 
 #[test]
+fn the_facts_are_the_supporting_sentences_in_their_order_where_every_number_is_one() {
+    let mut row = hotpot_row(0);
+    row["supporting_facts"] = json!([["D0", 1], ["B0", 0]]);
+    let support = |row: Value| {
+        let benchmark = hotpot(json!([row])).unwrap();
+        benchmark.sample(&cell("hotpotqa", None, Position::Random), 0).unwrap().support
+    };
+    assert_eq!(support(row), ["Two.", "B one."]);
+    assert!(support(hotpot_row(0)).is_empty(), "the document D0 has no sentence 7");
+}
+
+#[test]
 fn cells_that_are_not_possible_are_refused_with_a_reason() {
     let benchmark = hotpot(json!([hotpot_row(0)])).unwrap();
     let message = |cell: Cell, index| benchmark.sample(&cell, index).unwrap_err().to_string();

@@ -41,7 +41,7 @@ fn question(mut row: Row, evidence: Option<&Path>) -> Parsed<Question> {
     if documents.is_empty() {
         return Err("no documents in `entity_pages` and `search_results`".into());
     }
-    Ok(Question { question, answers, documents })
+    Ok(Question { question, answers, documents, support: Vec::new() })
 }
 
 /// `entity_pages` as `EntityPages`.
