@@ -6,6 +6,8 @@
 mod base;
 #[path = "support/device.rs"]
 mod device;
+#[path = "model/many.rs"]
+mod many;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;

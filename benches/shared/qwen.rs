@@ -1,4 +1,5 @@
-//! What the benches at Qwen2.5-0.5B shapes share: the base, the adapter's form, made-up tokens, and measures.
+//! What benches share, most of them at Qwen2.5-0.5B shapes: the base, the adapter's form, made-up tokens, and
+//! measures.
 
 #![allow(dead_code)] // Each bench uses a part.
 
@@ -26,19 +27,23 @@ impl Place {
     pub fn open(&self) -> Device {
         self.device.open().unwrap_or_else(|fault| panic!("{fault}")).device
     }
+
+    /// The storage type.
+    pub fn storage(&self) -> DType {
+        match self.storage.as_str() {
+            "f32" => DType::F32,
+            "bf16" => DType::BF16,
+            "f16" => DType::F16,
+            other => panic!("--storage {other} is none of f32, bf16, f16"),
+        }
+    }
 }
 
 /// A base of random weights, and rank `rank` on all seven projections of every layer.
 pub fn base(layers: usize, rank: usize, place: &Place) -> (Decoder, LoraLayout) {
     let config = DecoderConfig { num_layers: layers, ..DecoderConfig::qwen2_5_0_5b() };
-    let storage = match place.storage.as_str() {
-        "f32" => DType::F32,
-        "bf16" => DType::BF16,
-        "f16" => DType::F16,
-        other => panic!("--storage {other} is none of f32, bf16, f16"),
-    };
     let decoder =
-        Decoder::random(&config, 7, storage, DType::F32, &place.open()).expect("memory for the base");
+        Decoder::random(&config, 7, place.storage(), DType::F32, &place.open()).expect("memory for the base");
     let spec = LoraSpec {
         rank,
         alpha: 16.0,

@@ -90,7 +90,7 @@ mod tests {
         let mut tests = Command::new(std::env::current_exe().unwrap());
         tests
             .args(["autodiff::kernels", "autodiff::gemm", "optim::", "meta::tests", "model::backbone"])
-            .arg("autodiff::place");
+            .args(["model::generate", "autodiff::place"]);
         let output = tests.args(["--skip", "by_composition"]).env(COMPOSED, "1").output().unwrap();
         let report = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{report}");

@@ -5,12 +5,16 @@ use std::time::Instant;
 use crate::{
     error::{Error, Result},
     meta::{Learner, MetaParams},
-    model::{Decoding, Ended, Sampling, Session},
+    model::{Decoding, Ended, Sampling, generate_many, tape::AdapterRef},
     tasks::{EncodedEpisode, EncodedQuery},
     text::{Answer, AnswerForm, Closing, Tokenizer},
 };
 
 use super::{Method, Reasoning, SupportScore};
+
+/// Most tokens that the questions of one batch and their answers may fill in the cache of keys and values: 400 MB
+/// in f32 at the shapes of Qwen2.5-0.5B. A question that is longer is answered alone.
+const BATCH_TOKENS: usize = 16_384;
 
 /// Asks questions of episodes; answers are greedy.
 #[derive(Debug, Clone, Copy)]
@@ -49,13 +53,15 @@ pub struct Reply {
     pub prompt: Vec<u32>,
     /// Tokens of the context that had no room in the prompt.
     pub dropped_tokens: usize,
-    /// Seconds from the question to the end of the answer.
+    /// Seconds from the questions that were read side by side to the last of their answers, divided by their
+    /// number.
     pub ask_secs: f64,
 }
 
 impl Asker<'_> {
-    /// Every question of `episode`, each for itself, by `method`. `params` are the meta-trained parameters of
-    /// [`Method::Perk`] and [`Method::NoAdaptation`], or the fine-tuned adapter of [`Method::FtIcr`].
+    /// Every question of `episode`, each for itself but many side by side, by `method`. `params` are the
+    /// meta-trained parameters of [`Method::Perk`] and [`Method::NoAdaptation`], or the fine-tuned adapter of
+    /// [`Method::FtIcr`].
     ///
     /// # Errors
     /// A method without its parameters, a question that is longer than the model's positions, an adapter that
@@ -79,43 +85,49 @@ impl Asker<'_> {
         let prompts = episode.queries.iter().map(|query| self.prompt(method, query));
         let prompts = prompts.collect::<Result<Vec<_>>>()?;
         let longest = prompts.iter().map(|(prompt, _)| prompt.len()).max().unwrap_or(0);
-        let model = &self.learner.backbone.decoder;
-        let mut session = Session::new(model, adapter, longest + self.max_new_tokens)?;
+        let rows = (BATCH_TOKENS / (longest + self.max_new_tokens).max(1)).max(1);
         let reasoning = self.reasoning.filter(|_| method.is_trained());
-        let replies = prompts.into_iter().zip(&episode.queries).map(|((prompt, dropped_tokens), query)| {
-            let reply = self.reply(&mut session, reasoning, prompt)?;
-            let support = reasoning.and_then(|reasoning| reasoning.score(&reply.answer, &query.support));
-            Ok(Reply { dropped_tokens, support, ..reply })
-        });
-        Ok(Replies { encode_secs, replies: replies.collect::<Result<_>>()? })
+        let form = reasoning.map_or_else(AnswerForm::default, |reasoning| reasoning.form.clone());
+        let batches = prompts.chunks(rows).map(|batch| self.replies(adapter, batch, &form));
+        let mut replies = batches.collect::<Result<Vec<_>>>()?.concat();
+        for (reply, query) in replies.iter_mut().zip(&episode.queries) {
+            reply.support = reasoning.and_then(|reasoning| reasoning.score(&reply.answer, &query.support));
+        }
+        Ok(Replies { encode_secs, replies })
     }
 
-    fn reply(
+    /// One reply a prompt, from one batch; each prompt comes with the number of tokens that it lost.
+    fn replies(
         &self,
-        session: &mut Session<'_>,
-        reasoning: Option<&Reasoning>,
-        prompt: Vec<u32>,
-    ) -> Result<Reply> {
+        adapter: Option<AdapterRef<'_>>,
+        batch: &[(Vec<u32>, usize)],
+        form: &AnswerForm,
+    ) -> Result<Vec<Reply>> {
         let decoding = Decoding {
             stops: self.tokenizer.stop_ids().to_vec(),
             max_new_tokens: self.max_new_tokens,
             sampling: Sampling::Greedy,
         };
-        let form = reasoning.map_or_else(AnswerForm::default, |reasoning| reasoning.form.clone());
+        let (prompts, dropped): (Vec<_>, Vec<_>) = batch.iter().cloned().unzip();
+        let model = &self.learner.backbone.decoder;
         let began = Instant::now();
-        session.clear();
-        let mut closing = Closing::new(&form, self.tokenizer);
-        let given = session.generate(&prompt, &decoding, &mut |token| closing.push(token))?;
-        let output = self.tokenizer.decode(&given.tokens)?.trim().to_owned();
-        Ok(Reply {
-            answer: form.parse(&output),
-            output,
-            support: None,
-            ended: given.ended != Ended::Limit,
-            ask_secs: began.elapsed().as_secs_f64(),
-            prompt,
-            dropped_tokens: 0,
-        })
+        let mut closings: Vec<_> = batch.iter().map(|_| Closing::new(form, self.tokenizer)).collect();
+        let mut watch = |row: usize, token| closings[row].push(token);
+        let given = generate_many(model, adapter, &prompts, &decoding, &mut watch)?;
+        let ask_secs = began.elapsed().as_secs_f64() / batch.len() as f64;
+        let replies = prompts.into_iter().zip(dropped).zip(given).map(|((prompt, dropped_tokens), given)| {
+            let output = self.tokenizer.decode(&given.tokens)?.trim().to_owned();
+            Ok(Reply {
+                answer: form.parse(&output),
+                output,
+                support: None,
+                ended: given.ended != Ended::Limit,
+                prompt,
+                dropped_tokens,
+                ask_secs,
+            })
+        });
+        replies.collect()
     }
 
     /// What the model reads before it answers. A context that is too long loses its middle, and the number of

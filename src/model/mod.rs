@@ -23,7 +23,7 @@ pub use batch::TokenBatch;
 pub use block::{LayerAdapters, LayerGrads};
 pub use config_file::CONFIG_FILE;
 pub use decoder::{Decoder, DecoderConfig, Family, Layer, Linear, RopeScaling};
-pub use generate::{Ended, Generation, Session, greedy, keep_going};
+pub use generate::{Ended, Generation, Session, generate_many, greedy, keep_going};
 pub use projection::Projection;
 pub use sampling::{Decoding, Sampling};
 pub use save::GENERATION_CONFIG_FILE;
