@@ -5,7 +5,8 @@
 #
 #   scripts/compare_icr.sh [--out DIR] [--samples N] [--seed S] [TASK…]
 #
-# TASK is any of qa1, qa2, student-records; all three if none is given. What is there already is not made again.
+# TASK is any of qa1, qa2, qa3, student-records; all but qa3 if none is given. qa2 and qa3 are trained and asked with
+# their facts (docs/reasoning.md), by both methods. What is there already is not made again.
 # Default DIR: runs/compare-icr.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,13 +16,13 @@ while (($#)); do
   case $1 in
     -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit ;;
     --out | --samples | --seed) printf -v "${1#--}" %s "${2:?$1 needs a value}"; shift 2 ;;
-    qa1 | qa2 | student-records) tasks+=("$1"); shift ;;
+    qa1 | qa2 | qa3 | student-records) tasks+=("$1"); shift ;;
     *) echo "error: \`$1\` is no option and no task of this script" >&2; exit 2 ;;
   esac
 done
 ((${#tasks[@]})) || tasks=(qa1 qa2 student-records)
 
-declare -A config=([qa1]=quickstart [qa2]=tiny-qa2 [student-records]=tiny-records)
+declare -A config=([qa1]=quickstart [qa2]=tiny-qa2 [qa3]=tiny-qa3 [student-records]=tiny-records)
 
 cargo build --release --locked --quiet
 perk=target/release/perk

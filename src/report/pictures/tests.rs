@@ -2,7 +2,7 @@ use resvg::tiny_skia::Pixmap;
 
 use super::*;
 use crate::{
-    report::fixture::{kilo, row},
+    report::fixture::{kilo, row, with_support},
     tasks::benchmark::{Length, Metric, Position},
 };
 
@@ -70,6 +70,17 @@ fn the_picture_over_length_has_a_line_and_a_band_for_each_method_and_labels() {
     assert_eq!(picture.svg().matches("stroke-dasharray").count(), 2, "the line and its key");
     let guessless = over_length(&three_lengths(), "a title", None).unwrap();
     assert!(!guessless.svg().contains("chance") && !guessless.svg().contains("stroke-dasharray"));
+}
+
+#[test]
+fn the_picture_of_answers_with_their_facts_has_the_rows_whose_facts_were_compared() {
+    let with_facts = [4, 32].map(|tokens| with_support(row("perk", "qa2", kilo(tokens), 90)));
+    let rows = [&with_facts[..], &[row("icr", "qa2", kilo(4), 50)]].concat();
+    let picture = right_with_facts_over_length(&rows, "a title").unwrap();
+    let texts = texts(&picture);
+    assert!(texts.contains(&"right with all its facts (%)") && !texts.contains(&"icr"), "{texts:?}");
+    assert_eq!(picture.svg().matches("<circle").count(), 3, "two points and the key");
+    assert!(right_with_facts_over_length(&rows[2..], "x").is_err());
 }
 
 #[test]
