@@ -138,6 +138,9 @@ pub struct DataConfig {
     pub event_prefix: bool,
     /// Most questions asked about one generated story, or the questions about one context of student records.
     pub questions: usize,
+    /// In training, questions of these kinds (`qa1`, `qa2`, `qa3`) are asked about a generated story too, as many
+    /// of each; held-out episodes ask those of the task alone.
+    pub also_asked: Vec<Task>,
     /// What questions about student records ask.
     pub questions_about: QuestionsAbout,
     /// Most tokens of a segment's text, its prefix `doc_i:` not counted.
@@ -170,6 +173,7 @@ impl Default for DataConfig {
             world: WorldConfig::default(),
             event_prefix: true,
             questions: 1,
+            also_asked: Vec::new(),
             questions_about: QuestionsAbout::Recall,
             segment_tokens: 40,
             pack_documents: true,
@@ -201,6 +205,14 @@ impl DataConfig {
             Task::Files | Task::Babi => self.validate_files(&mut check),
             Task::StudentRecords => check.range("questions", self.questions, 1, Self::MAX_RECORD_QUESTIONS),
         }
+        let worlds = [Task::Qa1, Task::Qa2, Task::Qa3];
+        let others = self.also_asked.iter().all(|task| worlds.contains(task) && *task != self.task);
+        let possible = self.also_asked.is_empty() || (worlds.contains(&self.task) && others);
+        check.require(
+            possible,
+            "also_asked",
+            "may hold other ones of qa1, qa2 and qa3, with a task of these",
+        );
         if self.task != Task::Files {
             check.count("context_tokens", self.context_tokens);
         }
@@ -250,6 +262,7 @@ mod tests {
             world: WorldConfig { min_facts: 2, max_facts: 1, places: 1, actors: 9, ..WorldConfig::default() },
             segment_tokens: 0,
             context_tokens: 0,
+            also_asked: vec![Task::Qa3],
             prompt: "no answer here".into(),
             background_min_tokens: 9,
             ..DataConfig::default()
@@ -261,12 +274,20 @@ mod tests {
             "max_facts",
             "actors",
             "places",
+            "also_asked",
             "context_tokens",
             "background_min_tokens",
         ];
         assert_eq!(faults(&config), keys.map(|k| format!("data.{k}")));
         let records = DataConfig { task: Task::StudentRecords, questions: 41, context_tokens: 0, ..config };
-        let keys = ["segment_tokens", "prompt", "questions", "context_tokens", "background_min_tokens"];
+        let keys = [
+            "segment_tokens",
+            "prompt",
+            "questions",
+            "also_asked",
+            "context_tokens",
+            "background_min_tokens",
+        ];
         assert_eq!(faults(&records), keys.map(|k| format!("data.{k}")));
         let files = DataConfig { task: Task::Files, held_out_fraction: f64::NAN, ..DataConfig::default() };
         assert_eq!(faults(&files), ["data.files", "data.held_out_fraction"]);

@@ -81,8 +81,9 @@ impl Corpus {
         }
         let asked = if chance(self.config.two_hop_fraction, rng) { Asked::Object } else { Asked::Person };
         let event_prefix = chance(self.config.event_fraction, rng);
-        let form = StoryForm { asked, questions: self.config.questions.max(1), event_prefix };
-        let story = tell(&self.config.world, form, rng)?;
+        let questions = self.config.questions.max(1);
+        let form = StoryForm { asked, also_asked: Vec::new(), questions, event_prefix };
+        let story = tell(&self.config.world, &form, rng)?;
         if chance(self.config.repeat_fraction, rng) {
             return Ok(vec![Piece::Text(self.repeated(&story, rng))]);
         }

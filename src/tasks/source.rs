@@ -11,7 +11,7 @@ use super::benchmark::Position;
 use super::hide::Haystack;
 use super::stream::{Purpose, hash, stream};
 use super::student_records::RecordSource;
-use super::world::{Asked, StoryForm, event, tell};
+use super::world::{Asked, Story, StoryForm, event, tell};
 use super::{Episode, EpisodeSource, Qa, Split, babi, jsonl};
 use crate::config::{DataConfig, Task, WorldConfig};
 use crate::text::Tokenizer;
@@ -64,13 +64,28 @@ pub fn open_contexts(
         Task::StudentRecords => {
             return open_records(config, tokenizer, contexts);
         }
-        Task::Qa1 => Asked::Person,
-        Task::Qa2 => Asked::Object,
-        Task::Qa3 => Asked::Before,
+        task => {
+            kind(task).ok_or_else(|| Error::Invalid(format!("data.task `{}` tells no story", task.name())))?
+        }
     };
     let haystack = haystack(config, tokenizer, split, multiple)?;
-    let form = StoryForm { asked, questions: config.questions, event_prefix: config.event_prefix };
+    let form = StoryForm {
+        asked,
+        also_asked: config.also_asked.iter().filter_map(|&task| kind(task)).collect(),
+        questions: config.questions,
+        event_prefix: config.event_prefix,
+    };
     Ok(Box::new(Generated { world: config.world, form, haystack, position, split, seed }))
+}
+
+/// What a task of the generated world asks; `None` for the others.
+fn kind(task: Task) -> Option<Asked> {
+    match task {
+        Task::Qa1 => Some(Asked::Person),
+        Task::Qa2 => Some(Asked::Object),
+        Task::Qa3 => Some(Asked::Before),
+        Task::Files | Task::Babi | Task::StudentRecords => None,
+    }
 }
 
 fn haystack(config: &DataConfig, tokenizer: &Tokenizer, split: Split, multiple: usize) -> Result<Haystack> {
@@ -125,15 +140,19 @@ impl EpisodeSource for Generated {
     }
 
     fn episode(&self, index: u64) -> Result<Episode> {
-        let story = tell(&self.world, self.form, &mut stream(self.seed, self.split, Purpose::Facts, index))?;
+        let mut rng = stream(self.seed, self.split, Purpose::Facts, index);
+        let Story { facts, mut qa, also } = tell(&self.world, &self.form, &mut rng)?;
+        if self.split == Split::Train {
+            qa.extend(also);
+        }
         let mut rng = stream(self.seed, self.split, Purpose::Background, index);
-        let context = self.haystack.hide(&story.facts, self.position, &mut rng)?;
+        let context = self.haystack.hide(&facts, self.position, &mut rng)?;
         let task = match self.form.asked {
             Asked::Person => "qa1",
             Asked::Object => "qa2",
             Asked::Before => "qa3",
         };
-        Ok(Episode { name: format!("{task} #{index}"), documents: vec![context], qa: story.qa })
+        Ok(Episode { name: format!("{task} #{index}"), documents: vec![context], qa })
     }
 }
 

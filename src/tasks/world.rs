@@ -33,7 +33,7 @@ const TRIES: usize = 10_000;
 /// What is asked about a story.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// `Where is Mary?`: her last move (qa1). Nobody touches objects in such a story.
+    /// `Where is Mary?`: her last move (qa1). Nobody touches objects in a story of such questions alone.
     Person,
     /// `Where is the apple?`: who has it or left it, and where they were (qa2).
     Object,
@@ -42,11 +42,13 @@ pub enum Asked {
 }
 
 /// What a story is to hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoryForm {
     /// Kind of its questions.
     pub asked: Asked,
-    /// Most questions.
+    /// Other kinds, of which questions come behind those.
+    pub also_asked: Vec<Asked>,
+    /// Most questions of each kind.
     pub questions: usize,
     /// Whether facts begin with `Mary Event 2:`.
     pub event_prefix: bool,
@@ -57,15 +59,17 @@ pub struct StoryForm {
 pub struct Story {
     /// Sentences.
     pub facts: Vec<String>,
-    /// Different questions, at least one. Each is decided by the facts.
+    /// Different questions of the kind that is asked, at least one. Each is decided by the facts.
     pub qa: Vec<Qa>,
+    /// Questions of the other kinds.
+    pub also: Vec<Qa>,
 }
 
 /// Tells a story.
 ///
 /// # Errors
 /// If the configuration leaves no question to ask, as two facts do for [`Asked::Before`].
-pub fn tell(config: &WorldConfig, form: StoryForm, rng: &mut ChaCha8Rng) -> Result<Story> {
+pub fn tell(config: &WorldConfig, form: &StoryForm, rng: &mut ChaCha8Rng) -> Result<Story> {
     let number = |value: usize, most: usize| value.clamp(1, most);
     let config = WorldConfig {
         actors: number(config.actors, WorldConfig::MAX_ACTORS),
@@ -79,11 +83,11 @@ pub fn tell(config: &WorldConfig, form: StoryForm, rng: &mut ChaCha8Rng) -> Resu
         let facts = rng.random_range(config.min_facts..=config.max_facts);
         let mut world = World::new(config, form);
         (0..facts).for_each(|_| world.step(rng));
-        let questions = world.questions(form.asked);
-        if !questions.is_empty() {
-            let count = form.questions.clamp(1, questions.len());
-            let qa = sample(rng, questions.len(), count).into_iter().map(|i| world.qa(&questions[i]));
-            return Ok(Story { qa: qa.collect(), facts: world.facts });
+        let qa = world.asked(form.asked, form.questions, rng);
+        if !qa.is_empty() {
+            let kinds = form.also_asked.iter();
+            let also = kinds.flat_map(|kind| world.asked(*kind, form.questions, rng)).collect();
+            return Ok(Story { qa, also, facts: world.facts });
         }
     }
     let (min, max) = (config.min_facts, config.max_facts);
@@ -142,8 +146,9 @@ struct World {
 }
 
 impl World {
-    fn new(config: WorldConfig, form: StoryForm) -> Self {
-        let objects = if form.asked == Asked::Person { 0 } else { config.objects };
+    fn new(config: WorldConfig, form: &StoryForm) -> Self {
+        let about_people = form.also_asked.iter().chain([&form.asked]).all(|kind| *kind == Asked::Person);
+        let objects = if about_people { 0 } else { config.objects };
         let (actors, objects) = (vec![Actor::default(); config.actors], vec![Object::default(); objects]);
         Self { config, event_prefix: form.event_prefix, actors, objects, facts: Vec::new() }
     }
@@ -212,6 +217,15 @@ impl World {
         let prefixed = self.event_prefix;
         self.facts.push(if prefixed { event(name, number, &sentence) } else { sentence });
         self.facts.len() - 1
+    }
+
+    /// Some of the questions of a kind, at most so many; none where the facts decide none.
+    fn asked(&self, kind: Asked, most: usize, rng: &mut ChaCha8Rng) -> Vec<Qa> {
+        let questions = self.questions(kind);
+        let count = most.max(1).min(questions.len());
+        // Nothing is drawn where there is nothing to draw from, so that stories stay what they were.
+        let chosen = if count == 0 { Vec::new() } else { sample(rng, questions.len(), count).into_vec() };
+        chosen.into_iter().map(|i| self.qa(&questions[i])).collect()
     }
 
     fn questions(&self, asked: Asked) -> Vec<Question> {

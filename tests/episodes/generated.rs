@@ -115,6 +115,24 @@ fn training_and_held_out_episodes_share_no_background_and_no_stream() {
 }
 
 #[test]
+fn other_questions_are_asked_in_training_alone_and_leave_the_story_as_it_is() {
+    for (task, others) in [(Task::Qa3, vec![Task::Qa1, Task::Qa2]), (Task::Qa2, vec![Task::Qa1])] {
+        let plain = DataConfig { questions: 2, ..generated(task) };
+        let mixed = DataConfig { also_asked: others, ..plain.clone() };
+        for split in [Split::Train, Split::HeldOut] {
+            let (alone, both) = (episodes(&plain, split, 1, 0, 40), episodes(&mixed, split, 1, 0, 40));
+            for (alone, both) in alone.iter().zip(&both) {
+                assert_eq!(alone.documents, both.documents);
+                assert_eq!(alone.qa, both.qa[..alone.qa.len()], "the task's own questions come first");
+                let more = &both.qa[alone.qa.len()..];
+                assert_eq!(more.is_empty(), split == Split::HeldOut);
+                assert!(more.iter().all(|qa| qa.question.starts_with("Where is ") && !qa.support.is_empty()));
+            }
+        }
+    }
+}
+
+#[test]
 fn an_episode_depends_on_seed_and_index_alone() {
     let tokenizer = tokenizer();
     for task in [Task::Qa1, Task::Qa2, Task::Qa3] {

@@ -21,42 +21,44 @@ fn question(mut row: Row) -> Parsed<Question> {
     let question = take_text(&mut row, "question")?;
     let answers = vec![take_text(&mut row, "answer")?];
     let supporting = pairs(take(&mut row, "supporting_facts")?, "supporting_facts", "sent_id")?;
-    let mut support = vec![None; supporting.len()];
-    let document = |(title, sentences)| -> Parsed<Document> {
-        let sentences = list(sentences, "context.sentences")?.into_iter();
-        let sentences = sentences.map(sentence).collect::<Parsed<Vec<_>>>()?;
-        let mut supports = false;
-        for ((_, number), place) in
-            supporting.iter().zip(&mut support).filter(|((named, _), _)| *named == title)
-        {
-            *place = number
-                .as_u64()
-                .and_then(|number| sentences.get(number as usize))
-                .map(|s| s.trim().to_owned());
-            supports = true;
-        }
-        let sentences: Vec<&str> = sentences.iter().map(|s| s.trim()).filter(|s| !s.is_empty()).collect();
-        Ok(Document { title, text: Text::Here(sentences.join(" ")), supports })
-    };
-    let context = pairs(take(&mut row, "context")?, "context", "sentences")?;
-    let documents = context.into_iter().map(document).collect::<Parsed<Vec<_>>>()?;
-    if documents.is_empty() {
+    let context = pairs(take(&mut row, "context")?, "context", "sentences")?.into_iter();
+    let context = context.map(|(title, list)| Ok((title, sentences(list)?))).collect::<Parsed<Vec<_>>>()?;
+    if context.is_empty() {
         return Err("`context` has no document".into());
     }
-    let missing = supporting.iter().find(|(title, _)| documents.iter().all(|d| d.title != *title));
-    // Some rows of the published files number a sentence that is not there: of these the facts are not known.
-    let support = support.into_iter().collect::<Option<Vec<String>>>().unwrap_or_default();
-    match missing {
-        Some((title, _)) => Err(format!("`supporting_facts`: no document of `context` is called `{title}`")),
-        None if supporting.is_empty() => Err("`supporting_facts` is empty".into()),
-        None => Ok(Question { question, answers, documents, support }),
+    if supporting.is_empty() {
+        return Err("`supporting_facts` is empty".into());
     }
+    if let Some((title, _)) = supporting.iter().find(|(title, _)| context.iter().all(|(t, _)| t != title)) {
+        return Err(format!("`supporting_facts`: no document of `context` is called `{title}`"));
+    }
+    // Some rows of the published files number a sentence that is not there: of these the facts are not known.
+    let support = supporting.iter().map(|(title, number)| fact(&context, title, number));
+    let support = support.collect::<Option<Vec<String>>>().unwrap_or_default();
+    let document = |(title, sentences): (String, Vec<String>)| {
+        let supports = supporting.iter().any(|(named, _)| *named == title);
+        let text =
+            sentences.into_iter().filter(|sentence| !sentence.is_empty()).collect::<Vec<_>>().join(" ");
+        Document { title, text: Text::Here(text), supports }
+    };
+    Ok(Question { question, answers, documents: context.into_iter().map(document).collect(), support })
 }
 
-/// A sentence, which may be blank: some paragraphs of the official files have such.
+/// The sentence of that number, from 0, in the document of that title; `None` where there is none.
+fn fact(context: &[(String, Vec<String>)], title: &str, number: &Value) -> Option<String> {
+    let (_, sentences) = context.iter().find(|(named, _)| named == title)?;
+    let sentence = sentences.get(usize::try_from(number.as_u64()?).ok()?)?;
+    (!sentence.is_empty()).then(|| sentence.clone())
+}
+
+fn sentences(value: Value) -> Parsed<Vec<String>> {
+    list(value, "context.sentences")?.into_iter().map(sentence).collect()
+}
+
+/// A sentence without white space around it; some paragraphs of the official files have blank ones.
 fn sentence(value: Value) -> Parsed<String> {
     match value {
-        Value::String(sentence) => Ok(sentence),
+        Value::String(sentence) => Ok(sentence.trim().to_owned()),
         _ => Err("`context.sentences` is not a list of strings".into()),
     }
 }
