@@ -107,7 +107,9 @@ fn an_adapter_keeps_the_form_of_its_answers_and_a_broken_answer_is_said() {
 #[test]
 fn what_a_reasoned_answer_needs_is_said_before_a_run_starts() {
     let room = Room::new();
-    let message = |more: &[&str]| room.fail(&[&["--config", "c.toml"], &REASONING[..], more].concat(), 1);
+    let fail =
+        |more: &[&str], code| room.fail(&[&["--config", "c.toml"], &REASONING[..], more].concat(), code);
+    let message = |more: &[&str]| fail(more, 1);
     let short = message(&["--set", "eval.max_new_tokens=8"]);
     assert!(
         short.contains("eval.max_new_tokens: is 8") && short.contains("tokens: allow as many"),
@@ -120,6 +122,6 @@ fn what_a_reasoned_answer_needs_is_said_before_a_run_starts() {
     let without = message(&files);
     assert!(without.contains("e.jsonl:") && without.contains("supporting facts"), "{without}");
     assert!(!room.path("runs").exists(), "a run that cannot start leaves nothing");
-    let bad = message(&["--set", "data.reasoning_form='{support} {answer}'"]);
+    let bad = fail(&["--set", "data.reasoning_form='{support} {answer}'"], 2);
     assert!(bad.contains("data.reasoning_form") && bad.contains("between"), "{bad}");
 }
