@@ -148,9 +148,7 @@ impl<'a> Run<'a> {
         // Everything that can be wrong with the data shows before the run leaves a trace.
         let during = if config.eval.every == 0 { 0 } else { config.eval.episodes_during };
         let held_out = scores::held_out(&session, 1, during)?;
-        for &multiple in &config.eval.multiples {
-            scores::held_out(&session, multiple, 1)?;
-        }
+        scores::require_possible(&session)?;
         session.encoder.encode(&source.episode(0)?, 0, Split::Train)?;
         folder.make()?;
         write_file(&folder.config(), |out| {

@@ -24,26 +24,39 @@ pub fn held_out(session: &Session, multiple: usize, count: usize) -> Result<Vec<
     let config = &session.config;
     let source = tasks::open(&config.data, &session.tokenizer, Split::HeldOut, multiple, config.run.seed)?;
     let count = source.len().map_or(count as u64, |len| len.min(count as u64));
-    let encode = |index| {
-        let episode = session.encoder.encode(&source.episode(index)?, index, Split::HeldOut)?;
-        require_room(session, &episode)?;
-        Ok(episode)
-    };
+    let encode = |index| session.encoder.encode(&source.episode(index)?, index, Split::HeldOut);
     (0..count).map(encode).collect()
 }
 
-/// Refuses a limit at which no answer could come behind its facts: every score would be 0.
-fn require_room(session: &Session, episode: &EncodedEpisode) -> Result<()> {
-    let limit = session.config.eval.max_new_tokens;
-    let longest = episode.queries.iter().map(|query| query.target_tokens.len()).max().unwrap_or(0);
-    if session.reasoning.is_none() || longest <= limit {
+/// Refuses what would show at the end of a run only: contexts that cannot be made at one of its lengths, and a limit
+/// of tokens at which a reasoned answer could not come behind its facts.
+///
+/// # Errors
+/// As [`held_out`], and such a limit.
+pub fn require_possible(session: &Session) -> Result<()> {
+    let eval = &session.config.eval;
+    for &multiple in &eval.multiples {
+        held_out(session, multiple, 1)?;
+    }
+    if session.reasoning.is_none() {
         return Ok(());
     }
-    let name = &episode.name;
-    Err(Error::Invalid(format!(
-        "eval.max_new_tokens: is {limit}, but the facts and the answer of episode {name} have {longest} tokens: \
-         allow as many, or more"
-    )))
+    // The questions are the same at every length.
+    let shortest = eval.multiples.iter().copied().min().unwrap_or(1);
+    let episodes = held_out(session, shortest, eval.episodes.max(eval.episodes_during))?;
+    let tokens = |episode: &EncodedEpisode| {
+        episode.queries.iter().map(|query| query.target_tokens.len()).max().unwrap_or(0)
+    };
+    match episodes.iter().max_by_key(|episode| tokens(episode)) {
+        Some(longest) if tokens(longest) > eval.max_new_tokens => Err(Error::Invalid(format!(
+            "eval.max_new_tokens: is {}, but the facts and the answer of episode {} have {} tokens: allow as many, \
+             or more",
+            eval.max_new_tokens,
+            longest.name,
+            tokens(longest)
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Exact match of `episodes` after adaptation; `None` if a stop was requested before the end.
