@@ -52,6 +52,8 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("qa*/result.json")):
             continue
         support = row.get("support") or {}
         steps = [f"fact {i + 1}: {n}" for i, n in enumerate(support.get("first_faults", [])) if n]
+        if support.get("with_more_facts"):
+            steps.append(f"more than wanted: {support['with_more_facts']}")
         if support.get("answer_faults"):
             steps.append(f"answer: {support['answer_faults']}")
         print(f"| {task} | {target} | {seed} | {result['train_secs']:.0f} s | {row['multiple']}× ({row['context_tokens']} tokens)"

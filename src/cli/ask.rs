@@ -197,8 +197,13 @@ fn in_line(args: &Ask, line: usize, fault: Error) -> Error {
 
 /// The facts below their answer, one a line.
 fn show_support(reply: &Reply) -> Result<()> {
-    let facts = reply.support.iter().flatten();
-    facts.into_iter().try_for_each(|fact| terminal::print(&format!("  from: {fact}")))
+    let Some(facts) = &reply.support else {
+        terminal::note(
+            "note: the answer names no facts: the adapter was not trained to recall them, or kept silent",
+        );
+        return Ok(());
+    };
+    facts.iter().try_for_each(|fact| terminal::print(&format!("  from: {fact}")))
 }
 
 fn to_json(reply: &Reply) -> Result<Value> {

@@ -155,21 +155,25 @@ impl Answerer<'_> {
         self.session.clear();
         let tags = Reasoning::default();
         let Reasoning { form, separator } = self.reasoning.as_ref().unwrap_or(&tags);
-        let (mut closing, mut shown, mut first_token_secs) = (Closing::new(form, tokenizer), 0, None);
+        let (mut closing, mut printed, mut first_token_secs) =
+            (Closing::new(form, tokenizer), String::new(), None);
         let Generation { tokens, ended } = self.session.generate(&prompt, decoding, &mut |token| {
             first_token_secs.get_or_insert_with(|| began.elapsed().as_secs_f64());
             let flow = closing.push(token)?;
-            let text = form.shown(closing.text());
-            if text.len() > shown {
-                on_text(&text[shown..])?;
-                shown = text.len();
+            // A mark in an unusual place takes back what was shown: then the rest waits for the end.
+            if let Some(more) = form.shown(closing.text()).strip_prefix(&printed).filter(|m| !m.is_empty()) {
+                on_text(more)?;
+                printed += more;
             }
             Ok(flow)
         })?;
         let (output, secs) = (closing.finish()?, began.elapsed().as_secs_f64());
         let answer = form.parse(&output);
-        // What might have become a mark was held back.
-        on_text(answer.answer.get(shown..).unwrap_or_default())?;
+        match answer.answer.strip_prefix(&printed) {
+            // What might have become a mark was held back.
+            Some(more) => on_text(more)?,
+            None => on_text(&format!("\n{}", answer.answer))?,
+        }
         Ok(Reply {
             malformed: self.reasoning.is_some() && !answer.is_whole,
             support: answer.facts(separator),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    config::{EvalConfig, Objective},
+    config::{EvalConfig, Objective, Task},
     error::{Error, Result},
     eval::{Method, Row, Scorer, chance},
     meta::MetaParams,
@@ -41,9 +41,16 @@ pub fn require_possible(session: &Session) -> Result<()> {
     if session.reasoning.is_none() {
         return Ok(());
     }
-    // The questions are the same at every length.
-    let shortest = eval.multiples.iter().copied().min().unwrap_or(1);
-    let episodes = held_out(session, shortest, eval.episodes.max(eval.episodes_during))?;
+    // Targets are the same at every length, but for those of groups of students, which grow.
+    let mut multiples = eval.multiples.clone();
+    multiples.sort_unstable();
+    if session.config.data.task != Task::StudentRecords {
+        multiples.truncate(1);
+    }
+    let mut episodes = Vec::new();
+    for multiple in multiples {
+        episodes.extend(held_out(session, multiple, eval.episodes.max(eval.episodes_during))?);
+    }
     let tokens = |episode: &EncodedEpisode| {
         episode.queries.iter().map(|query| query.target_tokens.len()).max().unwrap_or(0)
     };

@@ -108,12 +108,8 @@ impl Session {
 
 /// How a model that is trained on such a target answers; `None` where it is the bare answer.
 fn reasoning(target: &TargetConfig) -> Result<Option<Reasoning>> {
-    if !target.is_reasoning() {
-        return Ok(None);
-    }
-    let fault = |reason| Error::Invalid(format!("data.reasoning_form {reason}"));
-    let form = target.answer_form().map_err(fault)?;
-    Ok(Some(Reasoning { form, separator: target.support_separator.clone() }))
+    let form = target.answer_form()?;
+    Ok(form.map(|form| Reasoning { form, separator: target.support_separator.clone() }))
 }
 
 /// Where the base's files are.

@@ -206,12 +206,15 @@ impl DataConfig {
             Task::StudentRecords => check.range("questions", self.questions, 1, Self::MAX_RECORD_QUESTIONS),
         }
         let worlds = [Task::Qa1, Task::Qa2, Task::Qa3];
-        let others = self.also_asked.iter().all(|task| worlds.contains(task) && *task != self.task);
+        let is_other = |(i, task): (usize, &Task)| {
+            worlds.contains(task) && *task != self.task && !self.also_asked[..i].contains(task)
+        };
+        let others = self.also_asked.iter().enumerate().all(is_other);
         let possible = self.also_asked.is_empty() || (worlds.contains(&self.task) && others);
         check.require(
             possible,
             "also_asked",
-            "may hold other ones of qa1, qa2 and qa3, with a task of these",
+            "may hold the others of qa1, qa2 and qa3, each once, with a task of these",
         );
         if self.task != Task::Files {
             check.count("context_tokens", self.context_tokens);

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Checker;
 use crate::text::AnswerForm;
+use crate::{Error, Result};
 
 /// What the outer loss is taken of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -61,15 +62,14 @@ impl TargetConfig {
         self.target == Target::Reasoning
     }
 
-    /// The form in which a model that was trained on this target answers.
+    /// The form in which a model that was trained on this target answers; `None` where that is the bare answer.
     ///
     /// # Errors
-    /// What is wrong with `reasoning_form`, in words.
-    pub fn answer_form(&self) -> Result<AnswerForm, String> {
-        match self.target {
-            Target::Answer => Ok(AnswerForm::default()),
-            Target::Reasoning => AnswerForm::parse_template(&self.reasoning_form),
-        }
+    /// A `reasoning_form` that is none.
+    pub fn answer_form(&self) -> Result<Option<AnswerForm>> {
+        let fault = |reason| Error::Invalid(format!("data.reasoning_form {reason}"));
+        let parse = || AnswerForm::parse_template(&self.reasoning_form).map_err(fault);
+        self.is_reasoning().then(parse).transpose()
     }
 
     pub(super) fn validate(&self, check: &mut Checker) {

@@ -13,7 +13,8 @@ use crate::{
 use super::{Method, Reasoning, SupportScore};
 
 /// Most tokens that the questions of one batch and their answers may fill in the cache of keys and values: 400 MB
-/// in f32 at the shapes of Qwen2.5-0.5B. A question that is longer is answered alone.
+/// in f32 at the shapes of Qwen2.5-0.5B, for each episode that is asked at the same time. A question that is longer
+/// is answered alone.
 const BATCH_TOKENS: usize = 16_384;
 
 /// Asks questions of episodes; answers are greedy.

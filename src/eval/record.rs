@@ -25,7 +25,7 @@ pub struct SampleRecord {
     pub question: String,
     /// The answers that count as right.
     pub answers: Vec<String>,
-    /// The facts that decide it, in the order of the reasoning; empty where they are not known.
+    /// The facts that decide it, in the order of targets; empty where they are not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub facts: Vec<String>,
     /// What the model wrote.

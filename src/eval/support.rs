@@ -5,12 +5,19 @@ use serde::{Deserialize, Serialize};
 use crate::text::{Answer, AnswerForm, split_facts};
 
 /// How a model answers that was trained to recall the facts first.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reasoning {
     /// The form of its answers.
     pub form: AnswerForm,
     /// What stands between two facts.
     pub separator: String,
+}
+
+/// The authors' form, facts separated by spaces.
+impl Default for Reasoning {
+    fn default() -> Self {
+        Self { form: AnswerForm::default(), separator: " ".to_owned() }
+    }
 }
 
 impl Reasoning {
@@ -29,16 +36,17 @@ pub struct SupportScore {
     pub recall: f64,
     /// 2PR / (P + R), 0 to 1.
     pub f1: f64,
-    /// The first step of the reasoning that went wrong, from 0: the wanted facts in their order, then one for
-    /// facts that follow where none is wanted. `None` where the facts are the wanted ones in order.
+    /// The first wanted fact, from 0, in whose place another or none stands; `None` where all stand in order.
     pub first_fault: Option<usize>,
+    /// Whether more facts follow behind the wanted ones, all of which stand in order.
+    pub has_more: bool,
     /// Whether the output has every mark of its form, in order; one that was cut short has not.
     pub is_whole: bool,
 }
 
 impl SupportScore {
-    /// Compares fact by fact, each as often as it stands there; case and white space do not count. Recalled facts
-    /// are told apart by `separator`, or as sentences where that is only white space.
+    /// Compares fact by fact, each as often as it stands there; case and white space within a fact do not count.
+    /// Recalled facts are told apart as [`split_facts`] does.
     pub fn of(answer: &Answer, wanted: &[String], separator: &str) -> Self {
         let given = facts(answer.support.as_deref().unwrap_or(""), separator);
         let wanted = facts(&wanted.join(separator), separator);
@@ -46,9 +54,9 @@ impl SupportScore {
         let share = |size: f64| if size > 0.0 { common / size } else { 0.0 };
         let (precision, recall) = (share(sizes.0), share(sizes.1));
         let f1 = if common > 0.0 { 2.0 * precision * recall / (precision + recall) } else { 0.0 };
-        let differs = |step: &usize| given.get(*step) != wanted.get(*step);
-        let first_fault = (0..given.len().max(wanted.len())).find(differs).map(|step| step.min(wanted.len()));
-        Self { precision, recall, f1, first_fault, is_whole: answer.is_whole }
+        let first_fault = (0..wanted.len()).find(|&step| given.get(step) != wanted.get(step));
+        let has_more = first_fault.is_none() && given.len() > wanted.len();
+        Self { precision, recall, f1, first_fault, has_more, is_whole: answer.is_whole }
     }
 
     /// Whether exactly the wanted facts are recalled, in any order.
@@ -73,10 +81,11 @@ pub struct SupportSummary {
     pub right_with_support: f64,
     /// Outputs that lack a mark of their form, as those that were cut short do.
     pub malformed: usize,
-    /// Outputs by the first fact that went wrong, in the order of the reasoning; the last entry that is not of
-    /// a wanted fact counts outputs with more facts than wanted.
+    /// Outputs by the first wanted fact that went wrong, in the order of the reasoning.
     pub first_faults: Vec<usize>,
-    /// Outputs whose facts are all right and in order, and the answer wrong.
+    /// Outputs whose facts are all right and in order, and are followed by more.
+    pub with_more_facts: usize,
+    /// Outputs whose facts are the wanted ones in order, and the answer wrong.
     pub answer_faults: usize,
 }
 
@@ -98,6 +107,7 @@ impl SupportSummary {
                     sum.first_faults.resize(steps, 0);
                     sum.first_faults[step] += 1;
                 }
+                None if score.has_more => sum.with_more_facts += 1,
                 None => sum.answer_faults += usize::from(!is_right),
             }
         }
@@ -147,8 +157,14 @@ mod tests {
     fn facts_are_compared_one_by_one_whatever_a_tokenizer_does_to_their_spaces() {
         let text = "<support>mary Event 1 : Mary got the milk. Mary Event 2 : Mary ran.</support>\n<output>x</output>";
         let found = score(text);
-        let perfect =
-            SupportScore { precision: 1.0, recall: 1.0, f1: 1.0, first_fault: None, is_whole: true };
+        let perfect = SupportScore {
+            precision: 1.0,
+            recall: 1.0,
+            f1: 1.0,
+            first_fault: None,
+            has_more: false,
+            is_whole: true,
+        };
         assert_eq!(found, perfect);
         assert!(found.has_all());
     }
@@ -162,7 +178,7 @@ mod tests {
                 "Mary Event 1: Mary got the milk. Mary Event 2: Mary ran. Mary Event 2: Mary ran.",
                 2.0 / 3.0,
                 1.0,
-                Some(2),
+                None,
                 false,
             ),
             ("Mary Event 2: Mary ran. Mary Event 1: Mary got the milk.", 1.0, 1.0, Some(0), true),
@@ -171,6 +187,7 @@ mod tests {
             let found = score(&format!("<support>{facts}</support><output>a</output>"));
             assert_eq!((found.precision, found.recall), (precision, recall), "{facts}");
             assert_eq!((found.first_fault, found.has_all()), (first_fault, has_all), "{facts}");
+            assert_eq!(found.has_more, facts.matches('.').count() == 3, "{facts}");
         }
     }
 

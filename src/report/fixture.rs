@@ -41,6 +41,7 @@ pub(super) fn with_support(row: CellScore) -> CellScore {
         right_with_support: 0.88,
         malformed: 1,
         first_faults: vec![3, 0, 7],
+        with_more_facts: 1,
         answer_faults: 2,
     };
     CellScore { support: Some(support), ..row }

@@ -13,8 +13,8 @@ pub(super) fn supports(rows: &[CellScore]) -> Option<Vec<Vec<String>>> {
         "precision",
         "recall",
         "F1",
-        "right with facts",
-        "first fault",
+        "right with its facts",
+        "first wrong step",
         "malformed",
     ];
     let own = rows.iter().filter_map(|row| Some(line(row, row.support.as_ref()?)));
@@ -47,6 +47,9 @@ pub(super) fn first_faults(support: &SupportSummary) -> String {
         .filter(|(_, count)| **count > 0)
         .map(|(step, count)| format!("fact {}: {count}", step + 1))
         .collect();
+    if support.with_more_facts > 0 {
+        steps.push(format!("more than wanted: {}", support.with_more_facts));
+    }
     if support.answer_faults > 0 {
         steps.push(format!("answer: {}", support.answer_faults));
     }
@@ -70,7 +73,7 @@ mod tests {
             "90.0%",
             "92.0%",
             "88.0%",
-            "fact 1: 3, fact 3: 7, answer: 2",
+            "fact 1: 3, fact 3: 7, more than wanted: 1, answer: 2",
             "1 of 100",
         ];
         assert_eq!(lines[1..], [expected.map(str::to_owned).to_vec()]);

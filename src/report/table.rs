@@ -115,6 +115,7 @@ mod tests {
             right_with_support: 0.5,
             malformed: 3,
             first_faults: vec![0, 32],
+            with_more_facts: 0,
             answer_faults: 0,
         };
         let rows = [

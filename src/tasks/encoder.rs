@@ -185,17 +185,17 @@ impl Encoder {
         }
         let mut sequence = Sequence::new(tokens, loss_from);
         if !trace.is_empty() && self.support_weight != 1.0 {
-            let before = self.common(&sequence.tokens, &format!("{prompt}{trace}"))?;
+            let before = self.common(&sequence.tokens, prompt, trace)?;
             let weight = |at| if at < before { self.support_weight } else { 1.0 };
             sequence.weights = Some((loss_from..sequence.tokens.len()).map(weight).collect());
         }
         Ok(sequence)
     }
 
-    /// How many tokens at the start of `tokens` are those of `text`. Where the tokenizer joins the end of the
-    /// text to what follows, that token is not among them.
-    fn common(&self, tokens: &[u32], text: &str) -> Result<usize> {
-        let own = self.tokenizer.encode(text)?;
+    /// How many tokens at the start of `tokens` are those of prompt and trace. Where the tokenizer joins the end of
+    /// the trace to what follows, that token is not among them.
+    fn common(&self, tokens: &[u32], prompt: &str, trace: &str) -> Result<usize> {
+        let (own, _) = self.tokenizer.encode_joined(prompt, trace)?;
         Ok(own.iter().zip(tokens).take_while(|(a, b)| a == b).count())
     }
 }

@@ -11,6 +11,7 @@ use super::benchmark::Position;
 use super::hide::Haystack;
 use super::stream::{Purpose, hash, stream};
 use super::student_records::RecordSource;
+use super::target::without_facts;
 use super::world::{Asked, Story, StoryForm, event, tell};
 use super::{Episode, EpisodeSource, Qa, Split, babi, jsonl};
 use crate::config::{DataConfig, Task, WorldConfig};
@@ -191,12 +192,24 @@ fn open_babi(
     let Contexts { split, multiple, position, seed } = contexts;
     let read = |path: &Path| -> Result<Vec<(u64, Vec<Hidden>)>> {
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        let stories = babi::read(path)?.into_iter();
-        Ok(stories.map(|story| (story_key(&story), hidden(&story, &file, config.event_prefix))).collect())
+        let read = |story: babi::BabiStory| {
+            let hidden = hidden(&story, &file, config.event_prefix);
+            hidden.iter().try_for_each(|hidden| require_support(config, &hidden.name, &hidden.qa))?;
+            Ok((story_key(&story), hidden))
+        };
+        babi::read(path)?.into_iter().map(read).collect()
     };
     let stories = choose(config, split, read)?;
     let questions = Finite::new(stories.into_iter().flatten().collect(), split, seed);
     Ok(Box::new(Babi { questions, haystack: haystack(config, tokenizer, split, multiple)?, position }))
+}
+
+/// Refuses a question without its facts where they are a part of its target, before a run starts.
+fn require_support(config: &DataConfig, name: &str, qa: &Qa) -> Result<()> {
+    if !config.target.is_reasoning() || !qa.support.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("{name}: {}", without_facts(qa))))
 }
 
 fn story_key(story: &babi::BabiStory) -> u64 {
@@ -254,7 +267,11 @@ fn open_files(config: &DataConfig, contexts: Contexts) -> Result<Box<dyn Episode
         return Err(Error::Invalid(reason.into()));
     }
     let read = |path: &Path| -> Result<Vec<(u64, Episode)>> {
-        let episodes = jsonl::read(path)?.into_iter();
+        let episodes = jsonl::read(path)?;
+        for episode in &episodes {
+            episode.qa.iter().try_for_each(|qa| require_support(config, &episode.name, qa))?;
+        }
+        let episodes = episodes.into_iter();
         Ok(episodes.map(|episode| (hash(&episode.documents.join("\n")), episode)).collect())
     };
     Ok(Box::new(Finite::new(choose(config, split, read)?, split, seed)))

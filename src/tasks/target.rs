@@ -5,6 +5,15 @@ use crate::config::{SupportOrder, TargetConfig};
 use crate::text::AnswerForm;
 use crate::{Error, Result};
 
+/// What to say of a question whose facts are wanted and not there.
+pub(super) fn without_facts(qa: &Qa) -> String {
+    format!(
+        "the question `{}` comes without its supporting facts, which data.target = \"reasoning\" needs: add them to \
+         the data (`support` in JSONL), or set data.target = \"answer\"",
+        qa.question
+    )
+}
+
 /// Writes targets.
 #[derive(Debug, Clone)]
 pub(super) struct TargetWriter {
@@ -27,10 +36,8 @@ impl TargetWriter {
     /// # Errors
     /// A form that is none.
     pub(super) fn new(config: &TargetConfig) -> Result<Self> {
-        let fault = |reason| Error::Invalid(format!("data.reasoning_form {reason}"));
-        let form = config.answer_form().map_err(fault)?;
         Ok(Self {
-            form: config.is_reasoning().then_some(form),
+            form: config.answer_form()?,
             order: config.support_order,
             separator: config.support_separator.clone(),
         })
@@ -45,8 +52,9 @@ impl TargetWriter {
     pub(super) fn facts(&self, qa: &Qa, context: &str) -> Vec<String> {
         let mut facts: Vec<String> = qa.support.iter().map(|fact| fact.trim().to_owned()).collect();
         if self.order == SupportOrder::Text {
-            // What the context does not have word for word comes last, in the order of the reasoning.
-            facts.sort_by_cached_key(|fact| context.find(fact.as_str()).unwrap_or(usize::MAX));
+            // Of a sentence that comes more than once, the last decides in stories. What the context does not have
+            // word for word comes last, in the order of the reasoning.
+            facts.sort_by_cached_key(|fact| context.rfind(fact.as_str()).unwrap_or(usize::MAX));
         }
         facts
     }
@@ -54,19 +62,25 @@ impl TargetWriter {
     /// The target of a question that these facts decide.
     ///
     /// # Errors
-    /// Facts that are wanted and not there.
+    /// Facts that are wanted and not there; facts or an answer that hold a mark of the form.
     pub(super) fn write(&self, qa: &Qa, facts: &[String]) -> Result<Target> {
         let Some(form) = &self.form else {
             return Ok(Target { trace: String::new(), conclusion: qa.answer.clone() });
         };
         if facts.is_empty() {
+            return Err(Error::Invalid(without_facts(qa)));
+        }
+        let support = facts.join(&self.separator);
+        let (trace, conclusion) = form.write(&support, &qa.answer);
+        // A model that learned it perfectly would be misread.
+        let read = form.parse(&format!("{trace}{conclusion}"));
+        if read.answer != qa.answer.trim() || read.support.as_deref() != Some(support.trim()) {
             return Err(Error::Invalid(format!(
-                "the question `{}` comes without its supporting facts, which data.target = \"reasoning\" needs: \
-                 add them to the data (`support` in JSONL), or set data.target = \"answer\"",
+                "the facts or the answer of the question `{}` hold a mark of data.reasoning_form, so that they cannot \
+                 be told apart again: choose a form whose marks the data does not have",
                 qa.question
             )));
         }
-        let (trace, conclusion) = form.write(&facts.join(&self.separator), &qa.answer);
         Ok(Target { trace, conclusion })
     }
 }
@@ -98,12 +112,23 @@ mod tests {
         let text = TargetConfig {
             support_order: SupportOrder::Text,
             support_separator: " / ".into(),
-            reasoning_form: "{support} so {answer}.".into(),
+            reasoning_form: "{support} => {answer}".into(),
             ..reasoning
         };
-        let expected = "Mary went to the kitchen. / Mary got the milk. so kitchen.";
+        let expected = "Mary went to the kitchen. / Mary got the milk. => kitchen";
         assert_eq!(write(&text, &facts).unwrap(), expected);
         assert_eq!(write(&TargetConfig::default(), &facts).unwrap(), "kitchen");
+    }
+
+    #[test]
+    fn facts_that_hold_a_mark_of_the_form_are_refused() {
+        let reasoning = TargetConfig {
+            target: config::Target::Reasoning,
+            reasoning_form: "{support} so {answer}".into(),
+            ..TargetConfig::default()
+        };
+        let message = write(&reasoning, &["Mary sat on the sofa."]).unwrap_err().to_string();
+        assert!(message.contains("reasoning_form") && message.contains("Where is the milk?"), "{message}");
     }
 
     #[test]

@@ -86,8 +86,8 @@ impl AnswerForm {
         self.parts(text).is_closed
     }
 
-    /// What of the answer can be shown of an output that is still growing: never the facts, nor what may become
-    /// a mark. It begins with what it was for a shorter output.
+    /// What of the answer can be shown of an output that is still growing: not the facts, nor what may become a mark.
+    /// While the output keeps to the form, or has no mark at all, it begins with what it was for a shorter output.
     pub fn shown<'t>(&self, text: &'t str) -> &'t str {
         let parts = self.parts(text);
         let opening = marks(&self.before);
@@ -133,13 +133,26 @@ impl Answer {
     }
 }
 
-/// Facts that were joined by `separator`, without white space around them.
+/// Facts that were joined by `separator`, without white space around them: its places are found whatever white
+/// space a tokenizer puts into it; facts joined by line breaks are lines, those joined by spaces sentences.
 pub fn split_facts<'t>(text: &'t str, separator: &str) -> Vec<&'t str> {
     let parts: Vec<&str> = match separator.trim() {
+        "" if separator.contains('\n') => text.lines().collect(),
         "" => sentences::split(text),
-        mark => text.split(mark).collect(),
+        mark => parted(text, mark),
     };
     parts.into_iter().map(str::trim).filter(|fact| !fact.is_empty()).collect()
+}
+
+/// What stands between the places of `mark`, white space in it apart.
+fn parted<'t>(text: &'t str, mark: &str) -> Vec<&'t str> {
+    let (mut parts, mut from) = (Vec::new(), 0);
+    while let Some((start, end)) = find(text, from, mark) {
+        parts.push(&text[from..start]);
+        from = end;
+    }
+    parts.push(&text[from..]);
+    parts
 }
 
 impl Default for AnswerForm {
@@ -297,6 +310,27 @@ mod tests {
             }
             assert_eq!(last, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn marks_in_an_unusual_place_take_back_what_was_shown_but_never_cut_a_character() {
+        let form = AnswerForm::default();
+        for text in [
+            "é: <output>é</output>",
+            "no <support>A. é</support>\n<output>b</output>",
+            "<support>A<output>B</support>",
+        ] {
+            for (end, _) in text.char_indices() {
+                assert!(text.contains(form.shown(&text[..end])), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn facts_are_parted_as_they_were_joined() {
+        assert_eq!(split_facts("A b. C d.", " "), ["A b.", "C d."]);
+        assert_eq!(split_facts("A b\nC. d\n", "\n"), ["A b", "C. d"]);
+        assert_eq!(split_facts("A. b - > C", " -> "), ["A. b", "C"]);
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl Run<'_> {
             question: sample.question,
             answers: sample.answers,
             concluded: (*answer != reply.output).then(|| answer.clone()),
-            facts: sample.support,
+            facts: episode.queries.first().map_or_else(Vec::new, |query| query.support.clone()),
             support: reply.support,
             output: reply.output,
             ended: reply.ended,

@@ -55,7 +55,7 @@ impl Evaluation {
             }
             if own.iter().any(|row| row.support.is_some()) {
                 let title = format!(
-                    "{}: right with all facts over length, position {}",
+                    "{}: right with its facts over length, position {}",
                     self.benchmark,
                     position.name()
                 );

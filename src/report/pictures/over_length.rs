@@ -43,7 +43,7 @@ pub fn right_with_facts_over_length(rows: &[CellScore], title: &str) -> Result<P
         Some(CellScore { score, samples, interval: wilson(score * samples as f64, samples), ..row.clone() })
     };
     let rows: Vec<CellScore> = rows.iter().filter_map(right).collect();
-    draw(&rows, title, "right with all its facts", None)
+    draw(&rows, title, "right with its facts", None)
 }
 
 fn draw(rows: &[CellScore], title: &str, score: &str, chance: Option<f64>) -> Result<Picture> {

@@ -78,7 +78,7 @@ fn the_picture_of_answers_with_their_facts_has_the_rows_whose_facts_were_compare
     let rows = [&with_facts[..], &[row("icr", "qa2", kilo(4), 50)]].concat();
     let picture = right_with_facts_over_length(&rows, "a title").unwrap();
     let texts = texts(&picture);
-    assert!(texts.contains(&"right with all its facts (%)") && !texts.contains(&"icr"), "{texts:?}");
+    assert!(texts.contains(&"right with its facts (%)") && !texts.contains(&"icr"), "{texts:?}");
     assert_eq!(picture.svg().matches("<circle").count(), 3, "two points and the key");
     assert!(right_with_facts_over_length(&rows[2..], "x").is_err());
 }
