@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use candle_core::DType;
 use clap::Parser;
-use perk::lora::{Adapter, LoraInit};
+use perk::model::lora::{Adapter, LoraInit};
 use perk::model::{Decoding, Sampling, Session};
 
 #[path = "shared/qwen.rs"]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use candle_core::{DType, Device};
 use criterion::{Criterion, criterion_group, criterion_main};
-use perk::lora::{Layers, LoraLayout, LoraSpec};
 use perk::meta::{InnerOptimizer, InnerOptions, Learner, MetaParams, Reduction};
+use perk::model::lora::{Layers, LoraLayout, LoraSpec};
 use perk::model::{Activations, Decoder, DecoderConfig, Projection};
 use perk::optim::AdamW;
 use perk::text::Sequence;

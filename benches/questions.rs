@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use candle_core::DType;
 use clap::Parser;
-use perk::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
+use perk::model::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
 use perk::model::{Decoder, Decoding, Projection, Sampling, Session, generate_many, keep_going};
 
 #[path = "shared/qwen.rs"]

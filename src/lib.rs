@@ -4,7 +4,7 @@
 //! A frozen decoder gets LoRA adapters. The *inner loop* writes a long context into the adapter by a few
 //! gradient steps on its segments; the *outer loop* meta-trains the adapter's start, the inner learning
 //! rates and a token-weighting head through those steps. Modules depend downwards only:
-//! `commands` → `eval`, `report`, `store` → `tasks` → `meta` → `optim` → `lora` → `model` → `autodiff` → leaves.
+//! `commands` → `eval`, `report`, `store` → `tasks` → `meta` → `optim` → `model` → `autodiff` → leaves.
 
 pub mod autodiff;
 pub mod checkpoint;
@@ -13,7 +13,6 @@ pub mod config;
 pub mod device;
 pub mod error;
 pub mod eval;
-pub mod lora;
 pub mod memory;
 pub mod meta;
 pub mod model;

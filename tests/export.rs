@@ -14,7 +14,7 @@ use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, qwen2};
-use perk::lora::{ADAPTER_CONFIG_FILE, Adapter, Layers, LoraInit, LoraLayout, LoraSpec, merge};
+use perk::model::lora::{ADAPTER_CONFIG_FILE, Adapter, Layers, LoraInit, LoraLayout, LoraSpec, merge};
 use perk::model::{CONFIG_FILE, Decoder, DecoderConfig, Family, Projection, WEIGHTS_FILE, tape};
 
 const FAMILIES: [Family; 2] = [Family::Qwen2, Family::Llama];

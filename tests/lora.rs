@@ -5,7 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use perk::lora::{ADAPTER_CONFIG_FILE, ADAPTER_FILE, Adapter, Layers, LoraInit, LoraLayout, LoraSpec, merge};
+use perk::model::lora::{
+    ADAPTER_CONFIG_FILE, ADAPTER_FILE, Adapter, Layers, LoraInit, LoraLayout, LoraSpec, merge,
+};
 use perk::model::{Decoder, DecoderConfig, Family, Projection, tape};
 use serde_json::{Map, Value, json};
 

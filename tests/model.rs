@@ -18,7 +18,7 @@ use candle_core::{D, DType, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, qwen2};
 use device::under_test;
-use perk::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
+use perk::model::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
 use perk::model::{
     CONFIG_FILE, Decoder, DecoderConfig, Decoding, Ended, Family, Generation, Projection, RopeScaling,
     Sampling, Session, WEIGHTS_FILE, greedy, keep_going, tape,

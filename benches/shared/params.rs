@@ -1,7 +1,7 @@
 //! A start for the benches: small numbers everywhere, so that every path is taken.
 
-use perk::lora::LoraInit;
 use perk::meta::{Learner, LrParameterization, MetaParams, OuterOptions, OuterState};
+use perk::model::lora::LoraInit;
 use perk::optim::{AdamW, Schedule};
 
 /// Meta-parameters of a fresh run with all inner learning rates at `inner_lr`.

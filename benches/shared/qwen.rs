@@ -5,7 +5,7 @@
 
 use candle_core::{DType, Device};
 use perk::device::DeviceName;
-use perk::lora::{Layers, LoraLayout, LoraSpec};
+use perk::model::lora::{Layers, LoraLayout, LoraSpec};
 use perk::model::{Decoder, DecoderConfig, Projection};
 
 /// Where a bench runs, and how its frozen weights are stored.

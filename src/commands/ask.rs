@@ -8,7 +8,7 @@ use crate::{
     device::DeviceName,
     error::{Error, Result},
     eval::Reasoning,
-    lora::Adapter,
+    model::lora::Adapter,
     model::{self, Decoder, Decoding, Ended, Generation, HubSettings},
     store::{RECORD_FILE, StoredAdapter},
     text::{AnswerForm, Closing, Template, Tokenizer},

@@ -10,9 +10,9 @@ use crate::{
     config::{Config, Objective},
     device::DeviceName,
     error::{Error, Result},
-    lora::Adapter,
     meta::{Adapting, MetaParams, Support, SupportLoss},
     model::HubSettings,
+    model::lora::Adapter,
     report::peak_bytes,
     store::{
         Artifact, BaseIdentity, CheckpointIdentity, ContextIdentity, Cost, Losses, ReasoningRecipe, Recipe,

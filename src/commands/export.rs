@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use crate::{
     checkpoint::{Lock, write_folder},
     error::{Error, Result},
-    lora::merge,
+    model::lora::merge,
     model::{Decoder, DecoderConfig, HubSettings},
     store::StoredAdapter,
     text::Tokenizer,

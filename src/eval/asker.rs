@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::{
     error::{Error, Result},
     meta::{Learner, MetaParams},
-    model::{Decoding, Ended, Sampling, generate_many, tape::AdapterRef},
+    model::{Decoding, Ended, Sampling, generate_many, lora::AdapterRef},
     tasks::{EncodedEpisode, EncodedQuery},
     text::{Answer, AnswerForm, Closing, Tokenizer},
 };

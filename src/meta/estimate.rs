@@ -1,6 +1,7 @@
 //! How much memory meta-training will need, before anything is loaded.
 
-use crate::{lora::LoraLayout, model::DecoderConfig};
+use crate::model::DecoderConfig;
+use crate::model::lora::LoraLayout;
 
 /// What the estimate depends on.
 #[derive(Debug, Clone, Copy)]
@@ -102,8 +103,8 @@ fn values_per_token(config: &DecoderConfig, segment_tokens: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use crate::{
-        lora::{Layers, LoraSpec},
         model::Projection,
+        model::lora::{Layers, LoraSpec},
     };
 
     use super::*;

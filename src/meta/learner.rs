@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::autodiff::{Dual, Ops};
-use crate::lora::LoraLayout;
+use crate::model::lora::LoraLayout;
 use crate::model::{Activations, Backbone, Decoder};
 use crate::optim::State;
 use crate::text::Sequence;

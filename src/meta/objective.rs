@@ -6,8 +6,8 @@ use candle_core::{DType, Tensor};
 use crate::Result;
 use crate::autodiff::Ops;
 use crate::autodiff::kernels::{cross_entropy, product, quotient};
-use crate::lora::LoraLayout;
-use crate::model::{Activations, Backbone, LayerAdapters, LayerGrads, LowRank};
+use crate::model::lora::LoraLayout;
+use crate::model::{Activations, Backbone};
 
 use super::batch::LabelledBatch;
 use super::head::{self, Head};
@@ -52,18 +52,18 @@ pub(super) struct LossGrad<V> {
 impl Objective<'_> {
     /// `factor · Σ c_t ω_t CE_t` and its gradients: c is what a token of the batch counts; ω = 1 without a head.
     pub fn gradient<V: Ops>(&self, phi: &[V], head: Option<&Head<V>>) -> Result<(PartLoss, LossGrad<V>)> {
-        let adapters = by_layer(self.layout, phi);
+        let adapters = self.layout.by_layer(phi)?;
         let first = self.layout.first_layer().unwrap_or(0);
         let tokens = &self.batch.tokens;
         let (h, trace) = self.backbone.forward(tokens, self.prefix, first, &adapters, self.activations)?;
         let (loss, dh, head) = self.output(&h, head)?;
         let grads = self.backbone.backward(tokens, trace, &adapters, &dh)?;
-        Ok((loss, LossGrad { adapter: by_tensor(self.layout, grads), head }))
+        Ok((loss, LossGrad { adapter: self.layout.by_tensor(grads), head }))
     }
 
     /// The loss alone: a forward pass.
     pub fn loss(&self, phi: &[Tensor], head: Option<&Head<Tensor>>) -> Result<PartLoss> {
-        let adapters = by_layer(self.layout, phi);
+        let adapters = self.layout.by_layer(phi)?;
         let first = self.layout.first_layer().unwrap_or(0);
         let (h, _) = self.backbone.forward(
             &self.batch.tokens,
@@ -249,21 +249,4 @@ impl PartLoss {
         let sums = Tensor::stack(&sums, 0)?.to_vec1()?;
         Ok(Self { loss: sums[0], cross_entropy_sum: sums[1] })
     }
-}
-
-/// Sorts a flat list of tensors to their layers.
-pub(super) fn by_layer<V: Ops>(layout: &LoraLayout, phi: &[V]) -> Vec<LayerAdapters<V>> {
-    let mut layers = vec![[const { None }; 7]; layout.num_layers()];
-    for (site, pair) in layout.sites.iter().zip(phi.chunks_exact(2)) {
-        let low_rank = LowRank { a: pair[0].clone(), b: pair[1].clone(), scale: layout.spec.scale() };
-        layers[site.layer][site.projection as usize] = Some(low_rank);
-    }
-    layers
-}
-
-fn by_tensor<V>(layout: &LoraLayout, mut layers: Vec<LayerGrads<V>>) -> Vec<V> {
-    let grads = layout.sites.iter().map(|site| {
-        layers[site.layer][site.projection as usize].take().expect("every adapted projection has a gradient")
-    });
-    grads.flat_map(|grad| [grad.a, grad.b]).collect()
 }

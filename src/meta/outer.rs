@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 pub use crate::config::LrParameterization;
-use crate::lora::{Adapter, LoraInit};
+use crate::model::lora::{Adapter, LoraInit};
 use crate::optim::{AdamW, Schedule, State, StepSize, global_norm};
 use crate::{Error, Result};
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use candle_core::Tensor;
 
 use crate::autodiff::Ops;
-use crate::lora::LoraLayout;
+use crate::model::lora::LoraLayout;
 use crate::model::{Activations, Backbone};
 use crate::text::Sequence;
 use crate::{Error, Result};

@@ -13,7 +13,7 @@ use super::learner::inner_gradient;
 use super::*;
 use crate::autodiff::Dual;
 use crate::device::under_test;
-use crate::lora::{Layers, LoraLayout, LoraSpec};
+use crate::model::lora::{Layers, LoraLayout, LoraSpec};
 use crate::model::{Activations, Decoder, DecoderConfig, Family, Projection, tape};
 use crate::optim::AdamW;
 use crate::text::Sequence;

@@ -6,26 +6,7 @@ use crate::Result;
 use crate::autodiff::Ops;
 
 use super::Linear;
-
-/// The adapter of one projection: `y += s (x Aᵀ) Bᵀ`.
-#[derive(Debug, Clone)]
-pub struct LowRank<V> {
-    /// A, `(r, in)`.
-    pub a: V,
-    /// B, `(out, r)`.
-    pub b: V,
-    /// The scale s.
-    pub scale: f64,
-}
-
-/// Gradients of one adapter, of the shapes of A and B.
-#[derive(Debug, Clone)]
-pub struct LowRankGrad<V> {
-    /// `(r, in)`.
-    pub a: V,
-    /// `(out, r)`.
-    pub b: V,
-}
+use super::lora::{LowRank, LowRankGrad};
 
 /// `y = x Wᵀ + b + s (x Aᵀ) Bᵀ`   LoRA, Hu et al. 2021.
 ///

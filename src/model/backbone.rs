@@ -8,7 +8,8 @@ use crate::Result;
 use crate::autodiff::Ops;
 use crate::autodiff::kernels::{Gain, rms_norm, rms_norm_vjp};
 
-use super::block::{Block, Kept, LayerAdapters, LayerGrads};
+use super::block::{Block, Kept};
+use super::lora::{LayerAdapters, LayerGrads};
 use super::{Activations, Decoder, TokenBatch};
 
 /// A frozen decoder made ready for gradients by hand.
@@ -135,7 +136,7 @@ mod tests {
 
     use super::*;
     use crate::device::under_test;
-    use crate::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
+    use crate::model::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
     use crate::model::{DecoderConfig, Family, Projection, RopeScaling, tape};
 
     fn config(family: Family, rope_scaling: Option<RopeScaling>) -> DecoderConfig {
@@ -171,12 +172,7 @@ mod tests {
         let backbone = Backbone::new(decoder).unwrap();
         let first = adapter.layout.first_layer().unwrap();
         let prefix = backbone.prefix(&batch, first).unwrap();
-        let mut adapters = vec![[const { None }; 7]; config.num_layers];
-        for (site, pair) in adapter.layout.sites.iter().zip(adapter.tensors.chunks_exact(2)) {
-            let scale = adapter.layout.spec.scale();
-            let low_rank = crate::model::LowRank { a: pair[0].clone(), b: pair[1].clone(), scale };
-            adapters[site.layer][site.projection as usize] = Some(low_rank);
-        }
+        let adapters = adapter.layout.by_layer(&adapter.tensors).unwrap();
         let (h, _) = backbone.forward(&batch, &prefix, first, &adapters, Activations::Keep).unwrap();
         (h, on_tape.reshape((18, 16)).unwrap())
     }

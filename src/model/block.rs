@@ -6,13 +6,8 @@ use crate::Result;
 use crate::autodiff::Ops;
 use crate::autodiff::kernels::{Gain, rms_norm, rms_norm_vjp, swiglu, swiglu_vjp};
 
-use super::adapted::{self, LowRank, LowRankGrad};
-use super::{DecoderConfig, Layer, Projection, TokenBatch, attention};
-
-/// The adapters of one layer, by projection; `None` where a projection has none.
-pub type LayerAdapters<V> = [Option<LowRank<V>>; 7];
-/// Gradients of the adapters of one layer, by projection.
-pub type LayerGrads<V> = [Option<LowRankGrad<V>>; 7];
+use super::lora::{LayerAdapters, LayerGrads};
+use super::{DecoderConfig, Layer, Projection, TokenBatch, adapted, attention};
 
 /// One layer of a batch: its weights, adapters and the gains of its norms.
 pub(super) struct Block<'a, V> {

@@ -8,6 +8,7 @@ mod block;
 mod config_file;
 mod decoder;
 mod generate;
+pub mod lora;
 mod projection;
 mod random;
 mod sampling;
@@ -17,10 +18,8 @@ pub mod tape;
 mod weights;
 
 pub use crate::config::Activations;
-pub use adapted::{LowRank, LowRankGrad};
 pub use backbone::{Backbone, Trace};
 pub use batch::TokenBatch;
-pub use block::{LayerAdapters, LayerGrads};
 pub use config_file::CONFIG_FILE;
 pub use decoder::{Decoder, DecoderConfig, Family, Layer, Linear, RopeScaling};
 pub use generate::{Ended, Generation, Session, generate_many, greedy, keep_going};

@@ -7,12 +7,9 @@
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::silu;
 
+use super::lora::{AdapterRef, LayerAdapters, LowRank, adapters_of};
 use super::{Decoder, DecoderConfig, Layer, Linear, Projection};
-use crate::lora::LoraLayout;
-use crate::{Error, Result};
-
-/// An adapter as its form and its tensors, in the flat order of the layout.
-pub type AdapterRef<'a> = (&'a LoraLayout, &'a [Tensor]);
+use crate::Result;
 
 /// Added to the scores of keys that must not be read: far below any score, and finite, so that a row that
 /// may read nothing stays finite too.
@@ -64,7 +61,8 @@ pub fn hidden_states(
     let (batch, len) = ids.dims2()?;
     let (config, dtype, device) = (&model.config, model.dtype, &model.device);
     let (cos, sin) = rope_tables(config, 0, len, dtype, device)?;
-    let pass = Pass { model, adapter, cos, sin, mask: attention_mask(len, key_mask, dtype, device)? };
+    let adapters = adapters_of(config, adapter)?;
+    let pass = Pass { model, adapters, cos, sin, mask: attention_mask(len, key_mask, dtype, device)? };
     let rows = model.embed_tokens.index_select(&ids.flatten_all()?, 0)?;
     let mut x = rows.to_dtype(dtype)?.reshape((batch, len, config.hidden_size))?;
     let mut states = Vec::with_capacity(config.num_layers + 1);
@@ -74,21 +72,6 @@ pub fn hidden_states(
     }
     states.push(rms_norm(&x, &model.norm, config.rms_norm_eps)?);
     Ok(states)
-}
-
-/// The tensors of the adapter at one projection, A `(r, in)` and B `(out, r)`, with the scale.
-pub(super) fn adapter_at<'a>(
-    adapter: Option<AdapterRef<'a>>,
-    layer: usize,
-    which: Projection,
-) -> Result<Option<(&'a Tensor, &'a Tensor, f64)>> {
-    let Some((layout, tensors)) = adapter else { return Ok(None) };
-    if tensors.len() != layout.num_tensors() {
-        let (found, expected) = (tensors.len(), layout.num_tensors());
-        return Err(Error::Invalid(format!("the adapter holds {found} tensors, its layout {expected}")));
-    }
-    let site = layout.sites.iter().position(|s| s.layer == layer && s.projection == which);
-    Ok(site.map(|i| (&tensors[2 * i], &tensors[2 * i + 1], layout.spec.scale())))
 }
 
 /// Tables of cos and sin, each `(len, head_dim / 2)`, for the positions from `start` on; angles are computed
@@ -129,7 +112,7 @@ fn attention_mask(len: usize, key_mask: Option<&Tensor>, dtype: DType, device: &
 /// What the layers of one forward pass share.
 struct Pass<'a> {
     model: &'a Decoder,
-    adapter: Option<AdapterRef<'a>>,
+    adapters: Vec<LayerAdapters<Tensor>>,
     cos: Tensor,
     sin: Tensor,
     mask: Tensor,
@@ -168,9 +151,9 @@ impl Pass<'_> {
         if let Some(bias) = bias {
             y = y.broadcast_add(bias)?;
         }
-        match adapter_at(self.adapter, index, which)? {
+        match &self.adapters[index][which as usize] {
             None => Ok(y),
-            Some((a, b, scale)) => Ok((y + (matmul(&matmul(x, a)?, b)? * scale)?)?),
+            Some(LowRank { a, b, scale }) => Ok((y + (matmul(&matmul(x, a)?, b)? * *scale)?)?),
         }
     }
 

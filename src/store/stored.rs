@@ -6,7 +6,7 @@ use candle_core::{DType, Device};
 
 use crate::checkpoint::{Digest, recover, require_finite, write_folder, write_json};
 use crate::error::{Error, Result};
-use crate::lora::{ADAPTER_CONFIG_FILE, ADAPTER_FILE, Adapter};
+use crate::model::lora::{ADAPTER_CONFIG_FILE, ADAPTER_FILE, Adapter};
 use crate::model::{DecoderConfig, HubSettings, resolve};
 
 use super::record::{Artifact, Record, base_digest};

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use candle_core::{DType, Device};
 use perk::checkpoint::Lock;
-use perk::lora::Adapter;
 use perk::model::DecoderConfig;
+use perk::model::lora::Adapter;
 
 use super::room::{Room, STORY, message, names, printed, stderr};
 

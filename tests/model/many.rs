@@ -11,7 +11,7 @@ fn prompts() -> Vec<Vec<u32>> {
 /// What `prompts` are continued with in one batch, and what each is continued with alone.
 fn both(
     decoder: &Decoder,
-    adapter: Option<tape::AdapterRef<'_>>,
+    adapter: Option<perk::model::lora::AdapterRef<'_>>,
     prompts: &[Vec<u32>],
     decoding: &Decoding,
 ) -> [Vec<Generation>; 2] {

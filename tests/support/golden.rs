@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
-use perk::lora::{Layers, LoraLayout, LoraSpec};
 use perk::meta::{
     Head, InnerOptimizer, InnerOptions, LabelledBatch, Learner, MetaGradient, MetaParams, Reduction, Support,
 };
+use perk::model::lora::{Layers, LoraLayout, LoraSpec};
 use perk::model::{Activations, Decoder, Projection};
 use perk::optim::AdamW;
 use serde::Deserialize;

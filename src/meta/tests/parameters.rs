@@ -36,7 +36,7 @@ fn parameters_are_read_back_from_a_checkpoint_without_its_optimiser() {
         learned_lr: true,
         lr_parameterization: LrParameterization::Log,
         head_hidden: 6,
-        init: crate::lora::LoraInit::SmallB { std: 0.1 },
+        init: crate::model::lora::LoraInit::SmallB { std: 0.1 },
     };
     let state = OuterState::new(&case.learner, &outer, 4).unwrap();
     let path = std::path::Path::new("meta.safetensors");

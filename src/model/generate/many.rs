@@ -7,8 +7,8 @@ use super::rows::Rows;
 use super::{Ended, Generation, check};
 use crate::Result;
 use crate::model::Decoder;
+use crate::model::lora::AdapterRef;
 use crate::model::sampling::Decoding;
-use crate::model::tape::AdapterRef;
 
 /// Most new tokens a row that have room from the start; the cache grows for more.
 const FIRST_ROOM: usize = 256;

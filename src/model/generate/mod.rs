@@ -9,8 +9,8 @@ mod session;
 use std::ops::ControlFlow;
 
 use super::Decoder;
+use super::lora::AdapterRef;
 use super::sampling::{Decoding, Sampling};
-use super::tape::AdapterRef;
 use crate::{Error, Result};
 
 pub use many::generate_many;

@@ -9,10 +9,8 @@ use candle_nn::{ops, rotary_emb};
 
 use crate::Result;
 use crate::autodiff::{Ops, kernels};
-use crate::model::adapted::{self, LowRank};
-use crate::model::block::LayerAdapters;
-use crate::model::tape::{self, AdapterRef};
-use crate::model::{Decoder, Projection};
+use crate::model::lora::{AdapterRef, LayerAdapters, LowRank, adapters_of};
+use crate::model::{Decoder, Projection, adapted, tape};
 
 /// Most tokens that are read at once, of all rows together: bounds the attention scores that are held.
 const PREFILL_TOKENS: usize = 512;
@@ -68,9 +66,9 @@ impl<'a> Rows<'a> {
         capacity: usize,
     ) -> Result<Self> {
         let capacity = capacity.max(1);
-        let layers = (0..model.layers.len())
-            .map(|index| LayerState::new(model, adapter, index, (rows, capacity)))
-            .collect::<Result<Vec<_>>>()?;
+        let adapters = adapters_of(&model.config, adapter)?;
+        let state = |adapters| LayerState::new(model, adapters, (rows, capacity));
+        let layers = adapters.into_iter().map(state).collect::<Result<Vec<_>>>()?;
         let (cos, sin) = tape::rope_tables(&model.config, 0, capacity, model.dtype, &model.device)?;
         Ok(Self { model, layers, cos, sin, capacity, len: 0, pads: vec![0; rows] })
     }
@@ -263,16 +261,11 @@ impl Piece {
 impl LayerState {
     fn new(
         model: &Decoder,
-        adapter: Option<AdapterRef<'_>>,
-        index: usize,
+        mut adapters: LayerAdapters<Tensor>,
         (rows, capacity): (usize, usize),
     ) -> Result<Self> {
-        let mut adapters = [const { None }; 7];
-        for which in Projection::ALL {
-            if let Some((a, b, scale)) = tape::adapter_at(adapter, index, which)? {
-                let (a, b) = (a.to_dtype(model.dtype)?, b.to_dtype(model.dtype)?);
-                adapters[which as usize] = Some(LowRank { a, b, scale });
-            }
+        for LowRank { a, b, .. } in adapters.iter_mut().flatten() {
+            (*a, *b) = (a.to_dtype(model.dtype)?, b.to_dtype(model.dtype)?);
         }
         let shape = (rows, model.config.num_kv_heads, capacity, model.config.head_dim);
         let keys = Tensor::zeros(shape, model.dtype, &model.device)?;
@@ -304,8 +297,8 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
     use crate::model::DecoderConfig;
+    use crate::model::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
 
     fn decoder() -> Decoder {
         let config = DecoderConfig {

@@ -9,8 +9,8 @@ use super::rows::Rows;
 use super::{Ended, Generation, check};
 use crate::Result;
 use crate::model::Decoder;
+use crate::model::lora::AdapterRef;
 use crate::model::sampling::Decoding;
-use crate::model::tape::AdapterRef;
 
 /// A decoder that remembers the tokens it has read.
 pub struct Session<'a> {

@@ -15,9 +15,12 @@ pub struct Adapter {
     pub tensors: Vec<Tensor>,
 }
 
+/// An adapter as its layout and its tensors, in the layout's order.
+pub type AdapterRef<'a> = (&'a LoraLayout, &'a [Tensor]);
+
 impl Adapter {
     /// The form that the forward pass takes.
-    pub fn parts(&self) -> (&LoraLayout, &[Tensor]) {
+    pub fn parts(&self) -> AdapterRef<'_> {
         (&self.layout, &self.tensors)
     }
 
@@ -54,8 +57,7 @@ pub(super) fn check(base: &DecoderConfig, layout: &LoraLayout, tensors: &[Tensor
         return Err(Error::Invalid("the adapter was made for a decoder of another shape".to_owned()));
     }
     if tensors.len() != layout.num_tensors() {
-        let (found, expected) = (tensors.len(), layout.num_tensors());
-        return Err(Error::Invalid(format!("the adapter holds {found} tensors, its layout {expected}")));
+        return Err(layout.wrong_count(tensors.len()));
     }
     for (index, tensor) in tensors.iter().enumerate() {
         let (rows, columns) = layout.shape(index);

@@ -1,12 +1,15 @@
 //! The adapter: which matrices, its initialisation, merging, and the files of PEFT and llama.cpp.
 
 mod adapter;
+mod by_layer;
 mod gguf;
 mod init;
 mod layout;
 mod peft;
 
-pub use adapter::{Adapter, merge};
+pub use adapter::{Adapter, AdapterRef, merge};
+pub(in crate::model) use by_layer::adapters_of;
+pub use by_layer::{LayerAdapters, LayerGrads, LowRank, LowRankGrad};
 pub use init::LoraInit;
 pub use layout::{Layers, LoraLayout, LoraSpec, Site};
 pub use peft::{ADAPTER_CONFIG_FILE, ADAPTER_FILE};
