@@ -4,8 +4,7 @@
 use std::cell::RefCell;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use super::jet::Jet;
-use super::{Number, Pointwise};
+use super::{Dual, Number, Ops, Pointwise};
 use crate::Result;
 
 /// A number of a formula: its place in the list of operations.
@@ -125,7 +124,7 @@ pub(super) struct Formula<const I: usize, const O: usize> {
 #[derive(Clone)]
 enum Value {
     Constant(f64),
-    Varying(Jet),
+    Varying(Dual),
 }
 
 impl<const I: usize, const O: usize> Formula<I, O> {
@@ -144,8 +143,8 @@ impl<const I: usize, const O: usize> Formula<I, O> {
     }
 
     /// Follows it over tensors of one shape.
-    pub fn eval(&self, inputs: [Jet; I]) -> Result<[Jet; O]> {
-        let like = inputs[0].primal.clone();
+    pub fn eval(&self, inputs: [Dual; I]) -> Result<[Dual; O]> {
+        let like = inputs[0].primal().clone();
         let mut inputs = inputs.map(Some);
         let mut values: Vec<Option<Value>> = Vec::with_capacity(self.steps.len());
         for (index, step) in self.steps.iter().enumerate() {
@@ -161,36 +160,36 @@ impl<const I: usize, const O: usize> Formula<I, O> {
         }
         let outputs = self
             .outputs
-            .map(|output| values[output.0].clone().expect("an output is never let go").into_jet(&like));
-        let outputs: Vec<Jet> = outputs.into_iter().collect::<Result<_>>()?;
+            .map(|output| values[output.0].clone().expect("an output is never let go").into_dual(&like));
+        let outputs: Vec<Dual> = outputs.into_iter().collect::<Result<_>>()?;
         Ok(outputs.try_into().expect("one value an output"))
     }
 }
 
 impl Value {
     /// A constant as a tensor of the shape of `like`.
-    fn into_jet(self, like: &candle_core::Tensor) -> Result<Jet> {
+    fn into_dual(self, like: &candle_core::Tensor) -> Result<Dual> {
         match self {
-            Self::Varying(jet) => Ok(jet),
-            Self::Constant(value) => Ok(Jet::constant(like.zeros_like()?.affine(1.0, value)?)),
+            Self::Varying(dual) => Ok(dual),
+            Self::Constant(value) => Ok(Dual::constant(&like.zeros_like()?.affine(1.0, value)?)),
         }
     }
 }
 
 fn follow(step: Step, values: &[Option<Value>], like: &candle_core::Tensor) -> Result<Value> {
     let read = |symbol: Symbol| values[symbol.0].clone().expect("kept until it was read last");
-    let jet = |symbol| read(symbol).into_jet(like);
+    let dual = |symbol| read(symbol).into_dual(like);
     Ok(Value::Varying(match step {
         Step::Input(_) | Step::Constant(_) => unreachable!("taken by the caller"),
-        Step::Unary(function, x) => unary(function, &jet(x)?)?,
+        Step::Unary(function, x) => unary(function, &dual(x)?)?,
         Step::Binary(binary, x, y) => return pair(binary, read(x), read(y)),
-        Step::IfPositive(x, yes, no) => jet(x)?.if_positive(&jet(yes)?, &jet(no)?)?,
+        Step::IfPositive(x, yes, no) => dual(x)?.if_positive(&dual(yes)?, &dual(no)?)?,
     }))
 }
 
-fn unary(function: Function, x: &Jet) -> Result<Jet> {
+fn unary(function: Function, x: &Dual) -> Result<Dual> {
     match function {
-        Function::Neg => x.scaled(-1.0, 0.0),
+        Function::Neg => x.scale(-1.0),
         Function::Exp => x.exp(),
         Function::Ln => x.ln(),
         Function::Ln1p => x.ln_1p(),
@@ -213,17 +212,17 @@ fn pair(binary: Binary, x: Value, y: Value) -> Result<Value> {
         (Binary::Add, Value::Varying(x), Value::Constant(c))
         | (Binary::Add, Value::Constant(c), Value::Varying(x)) => x.scaled(1.0, c)?,
         (Binary::Mul, Value::Varying(x), Value::Constant(c))
-        | (Binary::Mul, Value::Constant(c), Value::Varying(x)) => x.scaled(c, 0.0)?,
+        | (Binary::Mul, Value::Constant(c), Value::Varying(x)) => x.scale(c)?,
         (Binary::Sub, Value::Varying(x), Value::Constant(c)) => x.scaled(1.0, -c)?,
         (Binary::Sub, Value::Constant(c), Value::Varying(x)) => x.scaled(-1.0, c)?,
-        (Binary::Div, Value::Varying(x), Value::Constant(c)) => x.scaled(1.0 / c, 0.0)?,
+        (Binary::Div, Value::Varying(x), Value::Constant(c)) => x.scale(1.0 / c)?,
         (Binary::Div, Value::Constant(c), Value::Varying(x)) => {
-            Jet::constant(x.primal.zeros_like()?.affine(1.0, c)?).div(&x)?
+            Dual::constant(&x.primal().zeros_like()?.affine(1.0, c)?).broadcast_div(&x)?
         }
-        (Binary::Add, Value::Varying(x), Value::Varying(y)) => x.add(&y)?,
-        (Binary::Sub, Value::Varying(x), Value::Varying(y)) => x.sub(&y)?,
-        (Binary::Mul, Value::Varying(x), Value::Varying(y)) => x.mul(&y)?,
-        (Binary::Div, Value::Varying(x), Value::Varying(y)) => x.div(&y)?,
+        (Binary::Add, Value::Varying(x), Value::Varying(y)) => x.broadcast_add(&y)?,
+        (Binary::Sub, Value::Varying(x), Value::Varying(y)) => x.broadcast_sub(&y)?,
+        (Binary::Mul, Value::Varying(x), Value::Varying(y)) => x.broadcast_mul(&y)?,
+        (Binary::Div, Value::Varying(x), Value::Varying(y)) => x.broadcast_div(&y)?,
     };
     Ok(Value::Varying(varying))
 }

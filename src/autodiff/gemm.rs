@@ -1,4 +1,4 @@
-//! Sums of matrix products into one buffer.
+//! Sums of matrix products into one buffer: the form for the CPU.
 //!
 //! Candle's own product allocates a result for every term of a sum, and asks the system for the number of
 //! processors at every call, which costs more than a small product itself. This module calls the same
@@ -9,139 +9,65 @@
 use candle_core::{CpuStorage, DType, Device, Layout, Storage, Tensor};
 
 use super::gemv::{self, Rows};
-use super::{Real, place};
+use super::product::{Part, Sum, Term};
+use super::{Dual, Ops, Real};
 use crate::{Error, Result};
 
 /// Most rows of a product that is cheaper without packing its right factor.
 const THIN_ROWS: usize = 64;
 
-/// Which half of a result `(2, …)` a term is added to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Half {
-    /// The first, or all of a result that has no halves.
-    First,
-    /// The second.
-    Second,
-    /// Both: the left factor is `(2, m, k)`, of which each half goes to its own.
-    Both,
-}
-
-/// One product `left · right` of a sum. Factors are `(batch…, rows, columns)`, with any strides.
-pub(super) struct Term<'a> {
-    pub half: Half,
-    pub left: &'a Tensor,
-    pub right: &'a Tensor,
-}
-
-/// `bias + Σ left · right`, of shape `(batch…, m, n)`, or `(2, batch…, m, n)` with `halves`.
-///
-/// The bias, `(n)`, is added to the rows of the first half.
-pub(super) fn sum_of_products(halves: bool, bias: Option<&Tensor>, terms: &[Term<'_>]) -> Result<Tensor> {
-    let first = terms.first().ok_or_else(|| Error::Invalid("a sum of no products".into()))?;
-    if place::composed(first.left) {
-        return composed_sum(halves, bias, terms);
+/// A sum of products on the CPU, stacked where it varies; `None` for tensors elsewhere.
+pub(super) fn sum(sum: &Sum) -> Result<Option<Dual>> {
+    if !sum.terms[0].left.device().is_cpu() {
+        return Ok(None);
     }
-    match first.left.dtype() {
-        DType::F32 => sum_as::<f32>(halves, bias, terms),
-        DType::F64 => sum_as::<f64>(halves, bias, terms),
+    match sum.dtype() {
+        DType::F32 => sum_as::<f32>(sum).map(Some),
+        DType::F64 => sum_as::<f64>(sum).map(Some),
         other => Err(Error::Invalid(format!("products are taken in f32 or f64, not {other:?}"))),
     }
 }
 
-/// The sum by Candle's products. Where every term goes to both halves, nothing is copied to join them.
-fn composed_sum(halves: bool, bias: Option<&Tensor>, terms: &[Term<'_>]) -> Result<Tensor> {
-    if halves && bias.is_none() && terms.iter().all(|term| term.half == Half::Both) {
-        let products = terms.iter().map(Term::product).collect::<Result<Vec<_>>>()?;
-        return Ok(products
-            .into_iter()
-            .map(Ok)
-            .reduce(|sum, next| sum? + next?)
-            .expect("there is a term")?);
-    }
-    let (mut first, mut second) = (None, None);
-    for term in terms {
-        let product = term.product()?;
-        match term.half {
-            Half::First => add_to(&mut first, product)?,
-            Half::Second => add_to(&mut second, product)?,
-            Half::Both => {
-                add_to(&mut first, product.get(0)?)?;
-                add_to(&mut second, product.get(1)?)?;
-            }
-        }
-    }
-    let zeros = |like: &Option<Tensor>| like.as_ref().expect("there is a term").zeros_like();
-    let mut first = first.map_or_else(|| zeros(&second), Ok)?;
-    if let Some(bias) = bias {
-        first = first.broadcast_add(&bias.to_dtype(first.dtype())?)?;
-    }
-    if !halves {
-        return Ok(first);
-    }
-    let second = second.map_or_else(|| first.zeros_like(), Ok)?;
-    Ok(Tensor::stack(&[first, second], 0)?)
-}
-
-fn add_to(sum: &mut Option<Tensor>, next: Tensor) -> Result<()> {
-    *sum = Some(match sum.take() {
-        Some(sum) => (sum + next)?,
-        None => next,
-    });
-    Ok(())
-}
-
-impl Term<'_> {
-    /// The product by Candle; `(2, m, n)` where the left factor has halves.
-    fn product(&self) -> Result<Tensor> {
-        if self.half != Half::Both {
-            return Ok(self.left.matmul(self.right)?);
-        }
-        // Both halves share the right factor: one product of twice the rows.
-        let (two, m, k) = self.left.dims3()?;
-        let product = self.left.reshape((two * m, k))?.matmul(self.right)?;
-        Ok(product.reshape((two, m, self.right.dim(1)?))?)
-    }
-}
-
-fn sum_as<R: Real>(halves: bool, bias: Option<&Tensor>, terms: &[Term<'_>]) -> Result<Tensor> {
+fn sum_as<R: Real>(sum: &Sum) -> Result<Dual> {
+    let Sum { bias, terms } = sum;
     let mut dims = terms[0].left.dims().to_vec();
-    let columns = *terms[0].right.dims().last().unwrap_or(&0);
-    if terms[0].half == Half::Both {
+    if terms[0].part == Part::Both {
         dims.remove(0);
     }
-    let rank = dims.len();
+    let (rank, columns) = (dims.len(), *terms[0].right.dims().last().unwrap_or(&0));
     dims[rank - 1] = columns;
     let half_len: usize = dims.iter().product();
     let matrix_len = dims[rank - 2] * columns;
-    let mut result = vec![R::default(); if halves { 2 * half_len } else { half_len }];
+    let mut result = vec![R::default(); if sum.varies() { 2 * half_len } else { half_len }];
     if let Some(bias) = bias {
         let bias = bias.to_dtype(R::DTYPE)?.to_vec1::<R>()?;
         result[..half_len].chunks_exact_mut(columns).for_each(|row| row.copy_from_slice(&bias));
     }
     for (index, term) in terms.iter().enumerate() {
-        let target = match term.half {
-            Half::First => &mut result[..half_len],
-            Half::Second => &mut result[half_len..],
-            Half::Both => &mut result[..],
+        let target = match term.part {
+            Part::Primal => &mut result[..half_len],
+            Part::Tangent => &mut result[half_len..],
+            Part::Both => &mut result[..],
         };
         let fresh = index == 0 && bias.is_none();
         add_term::<R>(target, matrix_len, term, fresh)?;
     }
-    if halves {
+    if sum.varies() {
         dims.insert(0, 2);
+        return Dual::from_stacked(Tensor::from_vec(result, dims, &Device::Cpu)?);
     }
-    Ok(Tensor::from_vec(result, dims, &Device::Cpu)?)
+    Ok(Dual::constant(&Tensor::from_vec(result, dims, &Device::Cpu)?))
 }
 
 /// Adds one term, matrix by matrix of the batch; `fresh` says that the target is still empty.
-fn add_term<R: Real>(target: &mut [R], matrix_len: usize, term: &Term<'_>, fresh: bool) -> Result<()> {
-    let (left, right) = match term.half {
+fn add_term<R: Real>(target: &mut [R], matrix_len: usize, term: &Term, fresh: bool) -> Result<()> {
+    let (left, right) = match term.part {
         // Both halves share the right factor: one product of twice the rows.
-        Half::Both => {
+        Part::Both => {
             let (two, m, k) = term.left.dims3()?;
-            (term.left.reshape((two * m, k))?, term.right.clone())
+            (term.left.reshape((two * m, k))?, term.widened()?)
         }
-        _ => (term.left.clone(), term.right.clone()),
+        _ => (term.left.clone(), term.widened()?),
     };
     let (left_guard, left_layout) = left.storage_and_layout();
     let (right_guard, right_layout) = right.storage_and_layout();
@@ -151,7 +77,7 @@ fn add_term<R: Real>(target: &mut [R], matrix_len: usize, term: &Term<'_>, fresh
         let (left, right) = (left_layout.shape(), right_layout.shape());
         return Err(Error::Invalid(format!("no product of shapes {left:?} and {right:?}")));
     }
-    let size = if term.half == Half::Both { target.len() } else { matrix_len };
+    let size = if term.part == Part::Both { target.len() } else { matrix_len };
     for (index, target) in target.chunks_exact_mut(size.max(1)).take(batch).enumerate() {
         product(
             target,
@@ -304,6 +230,7 @@ unsafe fn multiply<R: Real>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::autodiff::choose;
 
     fn ramp(dims: &[usize], seed: usize) -> Tensor {
         let count: usize = dims.iter().product();
@@ -317,41 +244,51 @@ mod tests {
         assert_eq!(difference, 0.0);
     }
 
+    fn term(part: Part, left: &Tensor, right: &Tensor) -> Term {
+        Term { part, left: left.clone(), right: right.clone() }
+    }
+
+    fn found(bias: Option<&Tensor>, terms: Vec<Term>) -> Result<Dual> {
+        choose::product(&Sum::new(bias, terms)?)
+    }
+
+    /// A sum that does not vary.
+    fn plain(bias: Option<&Tensor>, terms: Vec<Term>) -> Tensor {
+        found(bias, terms).unwrap().into_primal()
+    }
+
     #[test]
     fn a_sum_of_products_equals_the_products_summed() {
         let (x, w, z, b) = (ramp(&[5, 7], 1), ramp(&[3, 7], 2), ramp(&[5, 2], 3), ramp(&[3, 2], 4));
         let bias = ramp(&[3], 5);
         let (wt, bt) = (w.t().unwrap(), b.t().unwrap());
-        let terms = [
-            Term { half: Half::First, left: &x, right: &wt },
-            Term { half: Half::First, left: &z, right: &bt },
-        ];
-        let plain = (x.matmul(&wt).unwrap() + z.matmul(&bt).unwrap()).unwrap();
-        same(&sum_of_products(false, None, &terms).unwrap(), &plain);
-        let biased = plain.broadcast_add(&bias).unwrap();
-        same(&sum_of_products(false, Some(&bias), &terms).unwrap(), &biased);
+        let terms = || vec![term(Part::Primal, &x, &wt), term(Part::Primal, &z, &bt)];
+        let expected = (x.matmul(&wt).unwrap() + z.matmul(&bt).unwrap()).unwrap();
+        same(&plain(None, terms()), &expected);
+        same(&plain(Some(&bias), terms()), &expected.broadcast_add(&bias).unwrap());
     }
 
     #[test]
-    fn halves_take_their_own_terms_and_the_bias_goes_to_the_first() {
+    fn each_part_takes_its_own_terms_and_the_bias_goes_to_the_value() {
         let (x, w, z, b) = (ramp(&[2, 5, 7], 1), ramp(&[7, 3], 2), ramp(&[5, 2], 3), ramp(&[2, 3], 4));
         let bias = ramp(&[3], 5);
-        let terms = [
-            Term { half: Half::Both, left: &x, right: &w },
-            Term { half: Half::Second, left: &z, right: &b },
-        ];
-        let found = sum_of_products(true, Some(&bias), &terms).unwrap();
         let half = |i: usize| x.get(i).unwrap().matmul(&w).unwrap();
-        same(&found.get(0).unwrap(), &half(0).broadcast_add(&bias).unwrap());
-        same(&found.get(1).unwrap(), &(half(1) + z.matmul(&b).unwrap()).unwrap());
+        let terms = || vec![term(Part::Both, &x, &w), term(Part::Tangent, &z, &b)];
+        for bias in [None, Some(&bias)] {
+            let found = found(bias, terms()).unwrap();
+            assert!(found.stacked().is_some());
+            let value = bias.map_or_else(|| half(0), |bias| half(0).broadcast_add(bias).unwrap());
+            same(found.primal(), &value);
+            same(found.tangent().unwrap(), &(half(1) + z.matmul(&b).unwrap()).unwrap());
+        }
     }
 
     #[test]
     fn batches_of_transposed_and_cut_factors_are_found_by_their_strides() {
         let a = ramp(&[2, 3, 6, 4], 1).narrow(2, 1, 5).unwrap();
         let b = ramp(&[2, 3, 8, 4], 2).transpose(2, 3).unwrap();
-        let found = sum_of_products(false, None, &[Term { half: Half::First, left: &a, right: &b }]).unwrap();
-        same(&found, &a.contiguous().unwrap().matmul(&b.contiguous().unwrap()).unwrap());
+        let expected = a.contiguous().unwrap().matmul(&b.contiguous().unwrap()).unwrap();
+        same(&plain(None, vec![term(Part::Primal, &a, &b)]), &expected);
     }
 
     #[test]
@@ -361,21 +298,32 @@ mod tests {
         // One row, few rows and many take different ways.
         for rows in [1, 2, 5, THIN_ROWS, THIN_ROWS + 1] {
             let x = ramp(&[rows, 29], rows);
-            let term = || [Term { half: Half::First, left: &x, right: &wt }];
-            let plain = x.matmul(&wt).unwrap();
-            same(&sum_of_products(false, None, &term()).unwrap(), &plain);
-            let biased = plain.broadcast_add(&bias).unwrap();
-            same(&sum_of_products(false, Some(&bias), &term()).unwrap(), &biased);
+            let term = || vec![term(Part::Primal, &x, &wt)];
+            let expected = x.matmul(&wt).unwrap();
+            same(&plain(None, term()), &expected);
+            same(&plain(Some(&bias), term()), &expected.broadcast_add(&bias).unwrap());
         }
     }
 
     #[test]
+    fn a_frozen_factor_of_a_smaller_type_counts_as_its_numbers_however_it_lies() {
+        let w = ramp(&[37, 29], 2).to_dtype(DType::BF16).unwrap();
+        let (wide, x) = (w.to_dtype(DType::F64).unwrap(), ramp(&[3, 29], 1));
+        let back = ramp(&[3, 37], 4);
+        let transposed = |w: &Tensor| w.t().unwrap();
+        let product = |x: &Tensor, w: &Tensor| plain(None, vec![term(Part::Primal, x, w)]);
+        same(&product(&x, &transposed(&w)), &x.matmul(&transposed(&wide)).unwrap());
+        same(&product(&back, &w), &back.matmul(&wide).unwrap());
+    }
+
+    #[test]
     fn factors_that_do_not_fit_are_refused() {
-        let term = |a: &[usize], b: &[usize]| {
-            let (a, b) = (ramp(a, 1), ramp(b, 2));
-            sum_of_products(false, None, &[Term { half: Half::First, left: &a, right: &b }])
+        let refused = |a: &[usize], b: &[usize]| {
+            found(None, vec![term(Part::Primal, &ramp(a, 1), &ramp(b, 2))]).is_err()
         };
-        assert!(term(&[2, 3], &[4, 2]).is_err());
-        assert!(term(&[2, 2, 3], &[3, 3, 2]).is_err());
+        assert!(refused(&[2, 3], &[4, 2]));
+        assert!(refused(&[2, 2, 3], &[3, 3, 2]));
+        assert!(refused(&[3], &[3, 2]));
+        assert!(found(None, vec![]).is_err());
     }
 }

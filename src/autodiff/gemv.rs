@@ -9,7 +9,8 @@ use candle_core::{DType, Device, Tensor, WithDType};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::{Real, kernel};
+use super::product::{Part, Sum, Term};
+use super::{Dual, Ops, Real, rows};
 use crate::{Error, Result};
 
 /// Partial sums of a product: four vectors of AVX2 or two of AVX-512, enough to hide the additions' latency.
@@ -53,57 +54,56 @@ impl Stored<f32> for f16 {
     }
 }
 
-/// `y = x Wᵀ + bias + z Bᵀ` for one row.
+/// `y = x Wᵀ + bias + z Bᵀ` for one row on the CPU; `None` for any other sum.
 ///
-/// x: `(1, in)`, W: `(out, in)` of any float type, bias: `(out)`, `low = (z, B)` of shapes `(1, r)` and
-/// `(out, r)` → y: `(1, out)`, of x's type f32 or f64, in which the sums are taken too.
-pub(super) fn affine(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    low: Option<(&Tensor, &Tensor)>,
-) -> Result<Tensor> {
-    match (x.dtype(), weight.dtype()) {
-        (DType::F32, DType::F32) => affine_as::<f32, f32>(x, weight, bias, low),
-        (DType::F32, DType::BF16) => affine_as::<f32, bf16>(x, weight, bias, low),
-        (DType::F32, DType::F16) => affine_as::<f32, f16>(x, weight, bias, low),
-        (DType::F64, DType::F64) => affine_as::<f64, f64>(x, weight, bias, low),
-        (DType::F32 | DType::F64, _) => affine(x, &weight.to_dtype(x.dtype())?, bias, low),
-        (other, _) => Err(Error::Invalid(format!("products are taken in f32 or f64, not {other:?}"))),
+/// x: `(1, in)`, Wᵀ: `(in, out)` of any float type, laid out as W is, row by row; bias: `(out)`; z: `(1, r)`,
+/// Bᵀ: `(r, out)` → y: `(1, out)`, of x's type f32 or f64, in which the sums are taken too.
+pub(super) fn sum(sum: &Sum) -> Result<Option<Dual>> {
+    let out = sum.terms[0].right.dims()[1];
+    let fits = sum.terms.len() <= 2 && sum.terms.iter().all(|term| suits(term, out));
+    if !fits || sum.bias.as_ref().is_some_and(|bias| bias.dims() != [out]) {
+        return Ok(None);
     }
+    let first = &sum.terms[0];
+    let y = match (first.left.dtype(), first.right.dtype()) {
+        (DType::F32, DType::BF16) => sum_as::<f32, bf16>(sum, &first.right)?,
+        (DType::F32, DType::F16) => sum_as::<f32, f16>(sum, &first.right)?,
+        (DType::F32, _) => sum_as::<f32, f32>(sum, &first.widened()?)?,
+        (DType::F64, _) => sum_as::<f64, f64>(sum, &first.widened()?)?,
+        _ => return Ok(None),
+    };
+    Ok(Some(Dual::constant(&y)))
 }
 
-fn affine_as<R: Real, W: Stored<R>>(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    low: Option<(&Tensor, &Tensor)>,
-) -> Result<Tensor> {
-    let (out, width) = weight.dims2()?;
-    let low_fits =
-        low.is_none_or(|(z, b)| z.dims() == [1, z.elem_count()] && b.dims() == [out, z.elem_count()]);
-    let bias_fits = bias.is_none_or(|bias| bias.dims() == [out]);
-    if x.dims() != [1, width] || !low_fits || !bias_fits {
-        let shape = x.shape();
-        return Err(Error::Invalid(format!("no affine map ({out}, {width}) of {shape:?} with its terms")));
-    }
-    let mut y = match bias {
+/// Whether a term is one row by a matrix of `out` columns that lies transposed.
+fn suits(term: &Term, out: usize) -> bool {
+    let (left, right) = (&term.left, &term.right);
+    let one_row = term.part == Part::Primal && left.dims() == [1, left.elem_count()];
+    let transposed = right.dims() == [left.elem_count(), out] && right.stride()[0] == 1;
+    one_row && transposed && left.device().is_cpu() && right.device().is_cpu()
+}
+
+fn sum_as<R: Real, W: Stored<R>>(sum: &Sum, weight: &Tensor) -> Result<Tensor> {
+    let (x, out) = (&sum.terms[0].left, weight.dim(1)?);
+    let mut y = match &sum.bias {
         Some(bias) => bias.to_dtype(R::DTYPE)?.to_vec1()?,
         None => vec![R::default(); out],
     };
     let row = |x: &Tensor| x.flatten_all()?.to_vec1::<R>();
-    let low = low.map(|(z, b)| Ok::<_, Error>((row(z)?, b.contiguous()?))).transpose()?;
+    let low =
+        sum.terms.get(1).map(|low| Ok::<_, Error>((row(&low.left)?, low.widened()?.t()?.contiguous()?)));
+    let low = low.transpose()?;
     let low_guard = low.as_ref().map(|(z, b)| (z, b.storage_and_layout()));
     let low = match &low_guard {
         Some((z, (storage, layout))) => {
-            Some((z.as_slice(), kernel::numbers::<R>(storage, layout.start_offset(), layout.shape())?))
+            Some((z.as_slice(), rows::numbers::<R>(storage, layout.start_offset(), layout.shape())?))
         }
         None => None,
     };
-    let weight = weight.contiguous()?;
+    let weight = weight.t()?.contiguous()?;
     let (storage, layout) = weight.storage_and_layout();
-    let numbers = kernel::numbers::<W>(&storage, layout.start_offset(), layout.shape())?;
-    accumulate(&mut y, &row(x)?, Rows { numbers, stride: width }, low);
+    let numbers = rows::numbers::<W>(&storage, layout.start_offset(), layout.shape())?;
+    accumulate(&mut y, &row(x)?, Rows { numbers, stride: x.elem_count() }, low);
     Ok(Tensor::from_vec(y, (1, out), &Device::Cpu)?)
 }
 
@@ -171,6 +171,26 @@ fn dot<const LANES: usize, R: Real, W: Stored<R>>(w: &[W], x: &[R]) -> R {
 mod tests {
     use super::*;
 
+    /// `x Wᵀ + bias + z Bᵀ` by the form under test, which must take it.
+    fn affine(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, low: Option<(&Tensor, &Tensor)>) -> Tensor {
+        taken(x, w, bias, low).expect("a sum of this form")
+    }
+
+    fn taken(
+        x: &Tensor,
+        w: &Tensor,
+        bias: Option<&Tensor>,
+        low: Option<(&Tensor, &Tensor)>,
+    ) -> Option<Tensor> {
+        let term = |(left, w): (&Tensor, &Tensor)| Term {
+            part: Part::Primal,
+            left: left.clone(),
+            right: w.t().unwrap(),
+        };
+        let terms = std::iter::once((x, w)).chain(low).map(term).collect();
+        sum(&Sum::new(bias, terms).unwrap()).unwrap().map(Dual::into_primal)
+    }
+
     fn random(dims: &[usize], dtype: DType) -> Tensor {
         Tensor::randn(0f64, 1.0, dims, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
     }
@@ -204,12 +224,12 @@ mod tests {
                 let (x, w) = (random(&[1, width], compute), random(&[out, width], stored));
                 let (bias, z, b) =
                     (random(&[out], compute), random(&[1, rank], compute), random(&[out, rank], compute));
-                let found = affine(&x, &w, Some(&bias), Some((&z, &b))).unwrap();
+                let found = affine(&x, &w, Some(&bias), Some((&z, &b)));
                 assert_eq!(found.dtype(), compute);
                 let difference = largest_difference(&found, &expected(&x, &w, &bias, &z, &b));
                 let limit = tolerance * (width as f64).sqrt();
                 assert!(difference < limit, "{out} {width} {compute:?} {stored:?}: {difference:e}");
-                let plain = affine(&x, &w, None, None).unwrap();
+                let plain = affine(&x, &w, None, None);
                 let zero = |t: &Tensor| t.zeros_like().unwrap();
                 let difference = largest_difference(&plain, &expected(&x, &w, &zero(&bias), &zero(&z), &b));
                 assert!(difference < limit, "{out} {width} {compute:?} {stored:?} alone: {difference:e}");
@@ -221,7 +241,7 @@ mod tests {
     fn weights_that_are_a_part_of_a_tensor_are_read_from_their_place() {
         let (x, all) = (random(&[1, 40], DType::F64), random(&[9, 50], DType::F64));
         let w = all.narrow(0, 2, 5).unwrap().narrow(1, 3, 40).unwrap();
-        let found = affine(&x, &w, None, None).unwrap();
+        let found = affine(&x, &w, None, None);
         let plain = x.matmul(&w.t().unwrap().contiguous().unwrap()).unwrap();
         assert!(largest_difference(&found, &plain) < 1e-12);
     }
@@ -239,12 +259,18 @@ mod tests {
     }
 
     #[test]
-    fn terms_that_do_not_fit_are_refused() {
+    fn sums_of_another_form_are_left_to_other_products() {
         let ones = |dims: &[usize]| Tensor::ones(dims, DType::F32, &Device::Cpu).unwrap();
         let (x, w) = (ones(&[1, 4]), ones(&[3, 4]));
-        assert!(affine(&ones(&[1, 5]), &w, None, None).is_err());
-        assert!(affine(&x, &w, Some(&ones(&[4])), None).is_err());
-        assert!(affine(&x, &w, None, Some((&ones(&[1, 2]), &ones(&[3, 3])))).is_err());
-        assert!(affine(&x.to_dtype(DType::U32).unwrap(), &w, None, None).is_err());
+        assert!(taken(&x, &w, None, None).is_some());
+        assert!(taken(&ones(&[2, 4]), &w, None, None).is_none());
+        assert!(taken(&ones(&[1, 5]), &w, None, None).is_none());
+        assert!(taken(&x, &ones(&[4, 3]).t().unwrap(), None, None).is_none());
+        assert!(taken(&x, &w, Some(&ones(&[4])), None).is_none());
+        assert!(taken(&x.to_dtype(DType::U32).unwrap(), &w, None, None).is_none());
+        // What fits no product at all is refused by the last of them.
+        let affine = |x: &Tensor, low| Ops::affine(x, &w, None, low);
+        assert!(affine(&ones(&[1, 5]), None).is_err());
+        assert!(affine(&x, Some((&ones(&[1, 2]), &ones(&[5, 2])))).is_err());
     }
 }

@@ -1,21 +1,14 @@
-//! Kernels: formulas over scalars, run over the rows of contiguous CPU tensors on all cores, or over whole tensors
-//! elsewhere.
+//! Kernels: formulas that make several outputs from several inputs, each in up to three forms.
 
-#![allow(clippy::disallowed_methods)] // The loops of the CPU: nothing is copied to another device.
+use candle_core::Shape;
 
-use std::ops::Range;
-
-use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType};
-use rayon::prelude::*;
-
-use super::jet::Jet;
-use super::{Pair, Scalar, place};
-use crate::{Error, Result};
-
-/// Work of fewer output numbers than this is not worth a second thread.
-const PARALLEL_FROM: usize = 1 << 15;
+use super::{Dual, Rows, RowsMut, Scalar};
+use crate::Result;
 
 /// A formula that makes `O` outputs from `I` inputs, row by row of the outputs.
+///
+/// It is written as a loop over scalars for the CPU and as operations on whole tensors for any device; a device may
+/// have a third form of its own. All compute the same function, which the numerical tests check.
 pub trait Kernel<const I: usize, const O: usize>: Sync {
     /// Writes row `row` of every output. Inputs are whole; outputs are this row alone.
     fn row<S: Scalar>(&self, row: usize, inputs: [Rows<'_, S>; I], outputs: [RowsMut<'_, S>; O]);
@@ -25,230 +18,18 @@ pub trait Kernel<const I: usize, const O: usize>: Sync {
     ///
     /// # Errors
     /// What tensor operations refuse.
-    fn compose(&self, inputs: [Jet; I]) -> Result<[Jet; O]>;
-}
+    fn compose(&self, inputs: [Dual; I]) -> Result<[Dual; O]>;
 
-/// Numbers of a kernel's input, with their tangents if `S` has them.
-#[derive(Debug, Clone, Copy)]
-pub struct Rows<'a, S: Scalar> {
-    primal: &'a [S::Real],
-    tangent: &'a [S::Real],
-}
-
-impl<S: Scalar> Rows<'_, S> {
-    /// Number `index`.
-    #[inline(always)]
-    pub fn get(&self, index: usize) -> S {
-        let tangent = if S::DUAL { self.tangent[index] } else { S::Real::default() };
-        S::join(self.primal[index], tangent)
+    /// The same function in one piece, if there is a form for the device, type and strides of the inputs; `None` if
+    /// not, and one of the other forms runs.
+    ///
+    /// Output `o` has shape `shapes[o]`. Inputs that vary are mostly stacked ([`Dual::stacked`]), and outputs should be
+    /// too: that saves a copy wherever they are used.
+    ///
+    /// # Errors
+    /// What the device refuses.
+    fn fused(&self, inputs: [&Dual; I], shapes: &[Shape; O]) -> Result<Option<[Dual; O]>> {
+        let _ = (inputs, shapes);
+        Ok(None)
     }
-
-    /// The numbers of a range.
-    #[inline(always)]
-    pub fn slice(&self, range: Range<usize>) -> Self {
-        let tangent = if S::DUAL { &self.tangent[range.clone()] } else { self.tangent };
-        Self { primal: &self.primal[range], tangent }
-    }
-
-    /// Row `index` of rows of `width`.
-    #[inline(always)]
-    pub fn row(&self, index: usize, width: usize) -> Self {
-        self.slice(index * width..(index + 1) * width)
-    }
-}
-
-/// Numbers of a kernel's output, with their tangents if `S` has them.
-#[derive(Debug)]
-pub struct RowsMut<'a, S: Scalar> {
-    primal: &'a mut [S::Real],
-    tangent: &'a mut [S::Real],
-}
-
-impl<S: Scalar> RowsMut<'_, S> {
-    /// How many there are.
-    #[inline(always)]
-    #[allow(clippy::len_without_is_empty)]
-    pub fn len(&self) -> usize {
-        self.primal.len()
-    }
-
-    /// Writes number `index`.
-    #[inline(always)]
-    pub fn set(&mut self, index: usize, value: S) {
-        self.primal[index] = value.primal();
-        if S::DUAL {
-            self.tangent[index] = value.tangent();
-        }
-    }
-
-    /// Reads back number `index`.
-    #[inline(always)]
-    pub fn get(&self, index: usize) -> S {
-        let tangent = if S::DUAL { self.tangent[index] } else { S::Real::default() };
-        S::join(self.primal[index], tangent)
-    }
-}
-
-/// One input of [`run`]: a value and, where it varies, its tangent.
-pub(super) type Input<'a> = (&'a Tensor, Option<&'a Tensor>);
-
-/// Runs a kernel. Each output has a shape whose size is a multiple of `rows`. With any tangent given the
-/// outputs are stacked `(2, shape…)`, primal first; else they have the shape as given.
-pub(super) fn run<const I: usize, const O: usize, K: Kernel<I, O>>(
-    kernel: &K,
-    rows: usize,
-    inputs: [Input<'_>; I],
-    shapes: [Shape; O],
-) -> Result<[Tensor; O]> {
-    let dual = inputs.iter().any(|(_, tangent)| tangent.is_some());
-    if place::composed(inputs[0].0) {
-        return run_composed(kernel, dual, inputs, shapes);
-    }
-    match (inputs[0].0.dtype(), dual) {
-        (DType::F32, false) => run_as::<f32, I, O, K>(kernel, rows, inputs, shapes),
-        (DType::F32, true) => run_as::<Pair<f32>, I, O, K>(kernel, rows, inputs, shapes),
-        (DType::F64, false) => run_as::<f64, I, O, K>(kernel, rows, inputs, shapes),
-        (DType::F64, true) => run_as::<Pair<f64>, I, O, K>(kernel, rows, inputs, shapes),
-        (other, _) => Err(Error::Invalid(format!("kernels compute in f32 or f64, not {other:?}"))),
-    }
-}
-
-fn run_composed<const I: usize, const O: usize, K: Kernel<I, O>>(
-    kernel: &K,
-    dual: bool,
-    inputs: [Input<'_>; I],
-    shapes: [Shape; O],
-) -> Result<[Tensor; O]> {
-    let jets = inputs.map(|(primal, tangent)| Jet { primal: primal.clone(), tangent: tangent.cloned() });
-    let outputs = kernel.compose(jets)?.into_iter().zip(shapes).map(|(Jet { primal, tangent }, shape)| {
-        let primal = primal.reshape(&shape)?;
-        match (dual, tangent) {
-            (false, _) => Ok(primal.contiguous()?),
-            (true, Some(tangent)) => Ok(Tensor::stack(&[&primal, &tangent.reshape(&shape)?], 0)?),
-            (true, None) => Ok(Tensor::stack(&[&primal, &primal.zeros_like()?], 0)?),
-        }
-    });
-    let outputs: Vec<Tensor> = outputs.collect::<Result<_>>()?;
-    Ok(outputs.try_into().expect("one tensor an output"))
-}
-
-fn run_as<S: Scalar, const I: usize, const O: usize, K: Kernel<I, O>>(
-    kernel: &K,
-    rows: usize,
-    inputs: [Input<'_>; I],
-    shapes: [Shape; O],
-) -> Result<[Tensor; O]> {
-    let flat = inputs.iter().map(|i| contiguous::<S>(i)).collect::<Result<Vec<_>>>()?;
-    let guards: Vec<_> = flat
-        .iter()
-        .map(|(primal, tangent)| {
-            (primal.storage_and_layout(), tangent.as_ref().map(|t| t.storage_and_layout()))
-        })
-        .collect();
-    let mut views = Vec::with_capacity(I);
-    for ((primal, layout), tangent) in &guards {
-        let tangent = match tangent {
-            Some((tangent, layout)) => numbers::<S::Real>(tangent, layout.start_offset(), layout.shape())?,
-            None => &[],
-        };
-        let primal = numbers::<S::Real>(primal, layout.start_offset(), layout.shape())?;
-        views.push(Rows::<S> { primal, tangent });
-    }
-    let views: [Rows<'_, S>; I] = views.try_into().expect("one view an input");
-    let copies = if S::DUAL { 2 } else { 1 };
-    let mut buffers: [Vec<S::Real>; O] =
-        std::array::from_fn(|o| vec![S::Real::default(); copies * shapes[o].elem_count()]);
-    fill(kernel, rows, views, &mut buffers);
-    let mut outputs = Vec::with_capacity(O);
-    for (buffer, shape) in buffers.into_iter().zip(shapes) {
-        let mut dims = shape.into_dims();
-        if S::DUAL {
-            dims.insert(0, 2);
-        }
-        outputs.push(Tensor::from_vec(buffer, dims, &Device::Cpu)?);
-    }
-    Ok(outputs.try_into().expect("one tensor an output"))
-}
-
-/// Cuts the outputs into one block of rows a thread, and fills the blocks.
-fn fill<S: Scalar, const I: usize, const O: usize, K: Kernel<I, O>>(
-    kernel: &K,
-    rows: usize,
-    inputs: [Rows<'_, S>; I],
-    buffers: &mut [Vec<S::Real>; O],
-) {
-    let size = buffers.iter().map(Vec::len).max().unwrap_or(0);
-    let blocks = if size < PARALLEL_FROM { 1 } else { 2 * rayon::current_num_threads() };
-    let rows_per_block = rows.div_ceil(blocks).max(1);
-    let mut tasks: Vec<Vec<RowsMut<'_, S>>> = Vec::new();
-    for buffer in buffers.iter_mut() {
-        let count = if S::DUAL { buffer.len() / 2 } else { buffer.len() };
-        let block = (count / rows * rows_per_block).max(1);
-        let (primal, tangent) = buffer.split_at_mut(count);
-        let mut tangents = tangent.chunks_mut(block);
-        for (index, primal) in primal.chunks_mut(block).enumerate() {
-            let tangent = tangents.next().unwrap_or_default();
-            if tasks.len() <= index {
-                tasks.push(Vec::with_capacity(O));
-            }
-            tasks[index].push(RowsMut { primal, tangent });
-        }
-    }
-    let work = |(index, block): (usize, Vec<RowsMut<'_, S>>)| {
-        let first = index * rows_per_block;
-        run_block(kernel, first..(first + rows_per_block).min(rows), inputs, block);
-    };
-    if blocks == 1 {
-        tasks.into_iter().enumerate().for_each(work);
-    } else {
-        tasks.into_par_iter().enumerate().for_each(work);
-    }
-}
-
-/// One thread's rows, compiled for the widest vectors that the processor has.
-fn run_block<S: Scalar, const I: usize, const O: usize, K: Kernel<I, O>>(
-    kernel: &K,
-    rows: Range<usize>,
-    inputs: [Rows<'_, S>; I],
-    outputs: Vec<RowsMut<'_, S>>,
-) {
-    let mut outputs: [RowsMut<'_, S>; O] = outputs.try_into().expect("one block an output");
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let count = rows.len();
-            for (nth, row) in rows.enumerate() {
-                let outputs = outputs.each_mut().map(|all| {
-                    let width = all.primal.len() / count;
-                    let range = nth * width..(nth + 1) * width;
-                    let tangent = if S::DUAL { &mut all.tangent[range.clone()] } else { &mut [] };
-                    RowsMut { primal: &mut all.primal[range], tangent }
-                });
-                kernel.row(row, inputs, outputs);
-            }
-        },
-    );
-}
-
-/// Contiguous primal and tangent of an input; a missing tangent is made of zeros where one is needed.
-fn contiguous<S: Scalar>((primal, tangent): &Input<'_>) -> Result<(Tensor, Option<Tensor>)> {
-    let tangent = match tangent {
-        Some(tangent) => Some(tangent.contiguous()?),
-        None if S::DUAL => Some(primal.zeros_like()?.contiguous()?),
-        None => None,
-    };
-    Ok((primal.contiguous()?, tangent))
-}
-
-/// The numbers of a contiguous tensor that begins at `start` in its storage.
-pub(super) fn numbers<'a, T: WithDType>(
-    storage: &'a Storage,
-    start: usize,
-    shape: &Shape,
-) -> Result<&'a [T]> {
-    let Storage::Cpu(storage) = storage else {
-        return Err(Error::Invalid("the tensors of one operation are on different devices".into()));
-    };
-    let all = CpuStorage::as_slice::<T>(storage)?;
-    Ok(&all[start..start + shape.elem_count()])
 }

@@ -4,33 +4,37 @@
 //! evaluated on [`Pair`]s it is the function with its directional derivative. A gradient that is written
 //! over [`Ops`] is a gradient on `Tensor`, and a Hessian-vector product on [`Dual`].
 //!
-//! On the CPU kernels are loops of our own. On other devices each is composed of Candle's operations over
-//! [`Jet`]s: an element-wise formula writes itself down as a list of operations, the others state it again in
-//! [`Kernel::compose`]. Both ways pass the same tests, on the CPU too ([`COMPOSED`]).
+//! On the CPU kernels are loops of our own. Elsewhere each is composed of Candle's operations over [`Dual`]s, unless
+//! it has a form for the device: an element-wise formula writes itself down as a list of operations, the others
+//! state it again in [`Kernel::compose`]. Products have forms likewise; `choose.rs` decides which one runs, and says
+//! how to add one. All forms pass the same tests, on the CPU too ([`COMPOSED`]).
 //!
 //! Everything here fails only as the tensor operations below it do: shapes that do not fit, or a device out
 //! of memory.
 
 #![deny(clippy::disallowed_methods)]
 
+mod choose;
 mod dual;
 mod exp;
 mod formula;
 mod gemm;
 mod gemv;
-mod jet;
 mod kernel;
 mod ops;
-mod place;
 mod pointwise;
+mod product;
+mod resident;
+mod rows;
 mod scalar;
 
 pub mod kernels;
 
+pub use choose::COMPOSED;
 pub use dual::Dual;
-pub use jet::Jet;
-pub use kernel::{Kernel, Rows, RowsMut};
+pub use kernel::Kernel;
 pub use ops::Ops;
-pub use place::{COMPOSED, Resident};
 pub use pointwise::{Pointwise, pointwise};
+pub use resident::Resident;
+pub use rows::{Rows, RowsMut};
 pub use scalar::{Number, Pair, Real, Scalar};

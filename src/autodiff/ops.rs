@@ -2,9 +2,8 @@
 
 use candle_core::{D, Shape, Tensor};
 
-use super::gemm::{Half, Term, sum_of_products};
-use super::kernel::{self, Kernel};
-use super::{gemv, place};
+use super::kernel::Kernel;
+use super::{Dual, choose};
 use crate::Result;
 
 /// A value that a gradient can be computed with: a `Tensor`, or a [`Dual`](super::Dual).
@@ -20,6 +19,12 @@ pub trait Ops: Clone + Sized + Send + Sync {
 
     /// Applies a linear map: a reshape, a transposition, a choice of rows, a sum, a scaling.
     fn linear(&self, map: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Self>;
+
+    /// Applies a linear map that treats leading dimensions as a batch, in that it counts the others from the last
+    /// (`D::Minus1`, …): a stacked dual takes it once.
+    fn batched_linear(&self, map: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Self> {
+        self.linear(map)
+    }
 
     /// `self + other`, of equal shapes.
     fn add(&self, other: &Self) -> Result<Self>;
@@ -48,7 +53,7 @@ pub trait Ops: Clone + Sized + Send + Sync {
 
     /// `factor · self`.
     fn scale(&self, factor: f64) -> Result<Self> {
-        self.linear(|x| x * factor)
+        self.batched_linear(|x| x * factor)
     }
 
     /// Transposes the last two dimensions, without a copy.
@@ -81,25 +86,19 @@ impl Ops for Tensor {
     }
 
     fn matmul(&self, other: &Self) -> Result<Self> {
-        sum_of_products(false, None, &[Term { half: Half::First, left: self, right: other }])
+        Ok(Dual::constant(self).matmul(&Dual::constant(other))?.into_primal())
     }
 
     fn affine(&self, weight: &Tensor, bias: Option<&Tensor>, low: Option<(&Self, &Self)>) -> Result<Self> {
-        if self.dim(0)? == 1 && !place::composed(self) {
-            return gemv::affine(self, weight, bias, low);
-        }
-        let weight = weight.to_dtype(self.dtype())?.t()?;
-        let low = low.map(|(z, b)| Ok::<_, crate::Error>((z, Tensor::t(b)?))).transpose()?;
-        let mut terms = vec![Term { half: Half::First, left: self, right: &weight }];
-        terms.extend(low.as_ref().map(|(z, b)| Term { half: Half::First, left: z, right: b }));
-        sum_of_products(false, bias, &terms)
+        let low = low.map(|(z, b)| (Dual::constant(z), Dual::constant(b)));
+        let low = low.as_ref().map(|(z, b)| (z, b));
+        Ok(Dual::constant(self).affine(weight, bias, low)?.into_primal())
     }
 
     fn affine_back(&self, weight: &Tensor, low: Option<(&Self, &Self)>) -> Result<Self> {
-        let weight = weight.to_dtype(self.dtype())?;
-        let mut terms = vec![Term { half: Half::First, left: self, right: &weight }];
-        terms.extend(low.map(|(z, a)| Term { half: Half::First, left: z, right: a }));
-        sum_of_products(false, None, &terms)
+        let low = low.map(|(z, a)| (Dual::constant(z), Dual::constant(a)));
+        let low = low.as_ref().map(|(z, a)| (z, a));
+        Ok(Dual::constant(self).affine_back(weight, low)?.into_primal())
     }
 
     fn cat(parts: &[Self]) -> Result<Self> {
@@ -112,6 +111,7 @@ impl Ops for Tensor {
         inputs: [&Self; I],
         shapes: [Shape; O],
     ) -> Result<[Self; O]> {
-        kernel::run(kernel, rows, inputs.map(|x| (x, None)), shapes)
+        let inputs = inputs.map(Dual::constant);
+        Ok(choose::kernel(kernel, rows, inputs.each_ref(), shapes)?.map(Dual::into_primal))
     }
 }

@@ -1,8 +1,7 @@
 //! Element-wise functions of several tensors, in one pass over memory.
 
 use super::formula::Formula;
-use super::jet::Jet;
-use super::{Kernel, Number, Ops, Rows, RowsMut, Scalar};
+use super::{Dual, Kernel, Number, Ops, Rows, RowsMut, Scalar};
 use crate::Result;
 
 /// A function of `I` numbers that makes `O` numbers, applied element by element.
@@ -33,7 +32,7 @@ impl<const I: usize, const O: usize, P: Pointwise<I, O>> Kernel<I, O> for Elemen
         }
     }
 
-    fn compose(&self, inputs: [Jet; I]) -> Result<[Jet; O]> {
+    fn compose(&self, inputs: [Dual; I]) -> Result<[Dual; O]> {
         Formula::of(&self.function).eval(inputs)
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::Result;
-use crate::autodiff::{Jet, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
+use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
 
 use super::norm::sum;
 
@@ -100,19 +100,20 @@ impl Kernel<1, 1> for CausalSoftmax<'_> {
         }
     }
 
-    fn compose(&self, [x]: [Jet; 1]) -> Result<[Jet; 1]> {
+    fn compose(&self, [x]: [Dual; 1]) -> Result<[Dual; 1]> {
         let (size, tokens) = (self.mask.size(), self.mask.tokens);
-        let x = x.reshape(&[size, self.rows_per_batch / tokens, tokens, tokens])?;
-        let seen = self.mask.seen(&x.primal)?;
+        let x = x.reshape((size, self.rows_per_batch / tokens, tokens, tokens))?;
+        let seen = self.mask.seen(x.primal())?;
         let hidden = seen.affine(-NEVER, NEVER)?;
-        let seen = Jet::constant(seen);
-        let scores = x.mul(&seen)?.add(&Jet::constant(hidden))?;
-        let shifted = scores.sub(&scores.row_max()?)?.scaled(self.scale, 0.0)?;
+        let seen = Dual::constant(&seen);
+        let scores = x.broadcast_mul(&seen)?.broadcast_add(&Dual::constant(&hidden))?;
+        let shifted = scores.broadcast_sub(&scores.row_max()?)?.scale(self.scale)?;
         // A query that sees no key has equal scores: the mask takes them away, and its sum of zero divides as one.
-        let weights = shifted.exp()?.mul(&seen)?;
+        let weights = shifted.exp()?.broadcast_mul(&seen)?;
         let total = weights.row_sum()?;
-        let none = total.primal.eq(&total.primal.zeros_like()?)?.to_dtype(total.primal.dtype())?;
-        Ok([weights.div(&total.add(&Jet::constant(none))?)?])
+        let sums = total.primal();
+        let none = sums.eq(&sums.zeros_like()?)?.to_dtype(sums.dtype())?;
+        Ok([weights.broadcast_div(&total.broadcast_add(&Dual::constant(&none))?)?])
     }
 }
 
@@ -131,9 +132,9 @@ impl Kernel<2, 1> for SoftmaxVjp {
         }
     }
 
-    fn compose(&self, [p, dp]: [Jet; 2]) -> Result<[Jet; 1]> {
-        let along = p.mul(&dp)?.row_sum()?;
-        Ok([p.mul(&dp.sub(&along)?)?.scaled(self.scale, 0.0)?])
+    fn compose(&self, [p, dp]: [Dual; 2]) -> Result<[Dual; 1]> {
+        let along = p.broadcast_mul(&dp)?.row_sum()?;
+        Ok([p.broadcast_mul(&dp.broadcast_sub(&along)?)?.scale(self.scale)?])
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{Shape, Tensor};
 
 use crate::Result;
-use crate::autodiff::{Jet, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
+use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
 
 use super::norm::sum;
 
@@ -68,25 +68,23 @@ impl Kernel<2, 2> for CrossEntropy<'_> {
         dz.set(target, dz.get(target) - weight);
     }
 
-    fn compose(&self, [z, weight]: [Jet; 2]) -> Result<[Jet; 2]> {
-        let targets = self.targets.tensor.ids(z.primal.device(), || self.targets.ids.clone())?;
+    fn compose(&self, [z, weight]: [Dual; 2]) -> Result<[Dual; 2]> {
+        let targets = self.targets.tensor.ids(z.primal().device(), || self.targets.ids.clone())?;
         let targets = targets.narrow(0, self.range.start, self.range.len())?.unsqueeze(1)?.contiguous()?;
-        let column = [self.range.len(), 1];
-        let (largest, weight) = (z.row_max()?, weight.reshape(&column)?);
-        let exponentials = z.sub(&largest)?.exp()?;
+        let (largest, weight) = (z.row_max()?, weight.reshape((self.range.len(), 1))?);
+        let exponentials = z.broadcast_sub(&largest)?.exp()?;
         let total = exponentials.row_sum()?;
         let chosen = z.linear(|z| z.contiguous()?.gather(&targets, 1))?;
-        let ce = total.ln()?.add(&largest)?.sub(&chosen)?;
-        let dz = exponentials.mul(&weight.div(&total)?)?;
+        let ce = total.ln()?.broadcast_add(&largest)?.broadcast_sub(&chosen)?;
+        let dz = exponentials.broadcast_mul(&weight.broadcast_div(&total)?)?;
         // Less the weight where the target stands.
-        let negated = weight.scaled(-1.0, 0.0)?;
+        let negated = weight.scale(-1.0)?;
         let less = |dz: &Tensor, weight: &Tensor| dz.scatter_add(&targets, &weight.contiguous()?, 1);
-        let tangent = match (&dz.tangent, &negated.tangent) {
-            (Some(dz), Some(weight)) => Some(less(dz, weight)?),
-            (None, Some(weight)) => Some(less(&dz.primal.zeros_like()?, weight)?),
-            (tangent, None) => tangent.clone(),
+        let tangent = match negated.tangent() {
+            Some(weight) => Some(less(&dz.tangent_or_zeros()?, weight)?),
+            None => dz.tangent().cloned(),
         };
-        Ok([Jet { primal: less(&dz.primal, &negated.primal)?, tangent }, ce])
+        Ok([Dual::new(less(dz.primal(), negated.primal())?, tangent)?, ce])
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::Result;
-use crate::autodiff::{Jet, Kernel, Ops, Real, Resident, Rows, RowsMut, Scalar};
+use crate::autodiff::{Dual, Kernel, Ops, Real, Resident, Rows, RowsMut, Scalar};
 
 /// A norm's gain, D numbers, read once from wherever its weights are.
 #[derive(Debug, Clone)]
@@ -24,9 +24,9 @@ impl Gain {
     }
 
     /// As a factor of rows like those of `x`.
-    fn jet(&self, x: &Jet) -> Result<Jet> {
-        let tensor = self.tensor.numbers(&x.primal, self.numbers.len(), || self.numbers.clone())?;
-        Ok(Jet::constant(tensor))
+    fn factor(&self, x: &Dual) -> Result<Dual> {
+        let tensor = self.tensor.numbers(x.primal(), self.numbers.len(), || self.numbers.clone())?;
+        Ok(Dual::constant(&tensor))
     }
 }
 
@@ -42,14 +42,14 @@ impl RmsNorm<'_> {
     }
 
     /// The rows of a whole tensor, `(rows, D)`.
-    fn rows(&self, x: &Jet) -> Result<Jet> {
-        x.reshape(&[x.primal.elem_count() / self.width(), self.width()])
+    fn rows(&self, x: &Dual) -> Result<Dual> {
+        x.reshape((x.primal().elem_count() / self.width(), self.width()))
     }
 
     /// [`inverse_rms`](Self::inverse_rms) of every row, `(rows, 1)`.
-    fn inverse_of_rows(&self, x: &Jet) -> Result<Jet> {
-        let mean = x.mul(x)?.row_sum()?.scaled(1.0 / self.width() as f64, self.eps)?;
-        Jet::constant(mean.primal.ones_like()?).div(&mean.sqrt()?)
+    fn inverse_of_rows(&self, x: &Dual) -> Result<Dual> {
+        let mean = x.broadcast_mul(x)?.row_sum()?.scaled(1.0 / self.width() as f64, self.eps)?;
+        Dual::constant(&mean.primal().ones_like()?).broadcast_div(&mean.sqrt()?)
     }
 
     /// 1 / √(mean(x²) + ε)
@@ -96,9 +96,10 @@ impl Kernel<1, 1> for Forward<'_> {
         }
     }
 
-    fn compose(&self, [x]: [Jet; 1]) -> Result<[Jet; 1]> {
+    fn compose(&self, [x]: [Dual; 1]) -> Result<[Dual; 1]> {
         let x = self.0.rows(&x)?;
-        Ok([x.mul(&self.0.inverse_of_rows(&x)?)?.mul(&self.0.gain.jet(&x)?)?])
+        let normed = x.broadcast_mul(&self.0.inverse_of_rows(&x)?)?;
+        Ok([normed.broadcast_mul(&self.0.gain.factor(&x)?)?])
     }
 }
 
@@ -116,13 +117,14 @@ impl Kernel<2, 1> for Backward<'_> {
         }
     }
 
-    fn compose(&self, [x, dy]: [Jet; 2]) -> Result<[Jet; 1]> {
+    fn compose(&self, [x, dy]: [Dual; 2]) -> Result<[Dual; 1]> {
         let (x, dy) = (self.0.rows(&x)?, self.0.rows(&dy)?);
         let inverse = self.0.inverse_of_rows(&x)?;
-        let scaled = dy.mul(&self.0.gain.jet(&x)?)?;
-        let along = x.mul(&scaled)?.row_sum()?.mul(&inverse)?.mul(&inverse)?;
-        let along = along.scaled(1.0 / self.0.width() as f64, 0.0)?;
-        Ok([inverse.mul(&scaled.sub(&x.mul(&along)?)?)?])
+        let scaled = dy.broadcast_mul(&self.0.gain.factor(&x)?)?;
+        let along = x.broadcast_mul(&scaled)?.row_sum()?;
+        let along = along.broadcast_mul(&inverse)?.broadcast_mul(&inverse)?;
+        let along = along.scale(1.0 / self.0.width() as f64)?;
+        Ok([inverse.broadcast_mul(&scaled.broadcast_sub(&x.broadcast_mul(&along)?)?)?])
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{D, Shape, Tensor};
 
 use crate::Result;
-use crate::autodiff::{Jet, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
+use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
 
 /// Cosines and sines of the rotary angles of positions 0, 1, …
 #[derive(Debug, Clone)]
@@ -32,14 +32,15 @@ impl RopeTable {
 
 impl RopeTable {
     /// Turns `x: (…, S, 2 · half)` by `direction` times each position's angle.
-    fn turn(&self, x: &Jet, direction: f64) -> Result<Jet> {
+    fn turn(&self, x: &Dual, direction: f64) -> Result<Dual> {
         let dims = (self.positions(), self.half);
-        let table =
-            |index: usize, numbers: &[f64]| self.tensors[index].numbers(&x.primal, dims, || numbers.to_vec());
-        let tokens = x.primal.dim(D::Minus2)?;
+        let table = |index: usize, numbers: &[f64]| {
+            self.tensors[index].numbers(x.primal(), dims, || numbers.to_vec())
+        };
+        let tokens = x.primal().dim(D::Minus2)?;
         let cos = table(0, &self.cos)?.narrow(0, 0, tokens)?;
         let sin = (table(1, &self.sin)?.narrow(0, 0, tokens)? * direction)?;
-        x.linear(|x| {
+        x.batched_linear(|x| {
             let (a, b) = (x.narrow(D::Minus1, 0, self.half)?, x.narrow(D::Minus1, self.half, self.half)?);
             let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
             let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
@@ -82,6 +83,11 @@ fn rotate<S: Scalar>(
     }
 }
 
+/// Exchanges heads and tokens, `(B, S, heads, width)` for `(B, heads, S, width)` or back.
+fn swap_heads_and_tokens(x: &Dual) -> Result<Dual> {
+    x.batched_linear(|x| x.transpose(D::Minus(3), D::Minus2)?.contiguous())
+}
+
 struct Split<'a>(Heads, Option<&'a RopeTable>);
 impl Kernel<1, 1> for Split<'_> {
     #[inline(always)]
@@ -94,10 +100,10 @@ impl Kernel<1, 1> for Split<'_> {
         }
     }
 
-    fn compose(&self, [x]: [Jet; 1]) -> Result<[Jet; 1]> {
+    fn compose(&self, [x]: [Dual; 1]) -> Result<[Dual; 1]> {
         let Heads { tokens, heads, width } = self.0;
-        let batch = x.primal.elem_count() / (tokens * heads * width);
-        let x = x.linear(|x| x.reshape((batch, tokens, heads, width))?.transpose(1, 2)?.contiguous())?;
+        let batch = x.primal().elem_count() / (tokens * heads * width);
+        let x = swap_heads_and_tokens(&x.reshape((batch, tokens, heads, width))?)?;
         Ok([match self.1 {
             Some(table) => table.turn(&x, 1.0)?,
             None => x,
@@ -117,15 +123,15 @@ impl Kernel<1, 1> for Merge<'_> {
         }
     }
 
-    fn compose(&self, [x]: [Jet; 1]) -> Result<[Jet; 1]> {
+    fn compose(&self, [x]: [Dual; 1]) -> Result<[Dual; 1]> {
         let Heads { tokens, heads, width } = self.0;
-        let batch = x.primal.elem_count() / (tokens * heads * width);
-        let x = x.reshape(&[batch, heads, tokens, width])?;
+        let batch = x.primal().elem_count() / (tokens * heads * width);
+        let x = x.reshape((batch, heads, tokens, width))?;
         let x = match self.1 {
             Some(table) => table.turn(&x, -1.0)?,
             None => x,
         };
-        Ok([x.linear(|x| x.transpose(1, 2)?.contiguous())?])
+        Ok([swap_heads_and_tokens(&x)?])
     }
 }
 

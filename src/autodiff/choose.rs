@@ -1,0 +1,140 @@
+//! Which form of a kernel or of a product runs. This is the one place that decides.
+//!
+//! A kernel has a *row* function (a loop of our own, for the CPU), a *composed* form (Candle's operations on whole
+//! tensors, for any device) and may have a *fused* one for a device. A product has a *portable* form (Candle's, for
+//! any device) and may have others for a device or an instruction set. The composed and the portable form are
+//! the ones that the others are tested against: [`COMPOSED`] runs nothing else.
+//!
+//! # To add
+//! - *a kernel*: a file in `kernels/` with [`Kernel::row`] and [`Kernel::compose`], its transpose beside it, and a line
+//!   in `kernels/tests.rs`. An element-wise one is a [`Pointwise`](super::Pointwise) formula, which composes itself.
+//! - *a fused form of a kernel*: [`Kernel::fused`], which looks at the device and type of its inputs and returns
+//!   `None` if it does not handle them. `Elements` in `pointwise.rs` is the place for all element-wise kernels at once.
+//! - *a product*: a function of a [`Sum`] that returns `None` for sums it does not handle, and a line in [`PRODUCTS`]
+//!   before the more general ones. It gets frozen factors in the type that they are stored in.
+//! - *a device*: nothing here. What has no form of its own on it is composed, and constants are sent to it when first
+//!   used ([`Resident`](super::Resident)).
+
+use std::sync::LazyLock;
+
+use candle_core::{Shape, Tensor};
+
+use super::kernel::Kernel;
+use super::product::Sum;
+use super::{Dual, Ops, gemm, gemv, rows};
+use crate::Result;
+
+/// With this environment variable set to 1 only the composed and portable forms run, on the CPU too: so the tests
+/// check on any machine what a device without forms of its own computes.
+pub const COMPOSED: &str = "PERK_COMPOSED";
+
+static COMPOSED_ONLY: LazyLock<bool> =
+    LazyLock::new(|| std::env::var(COMPOSED).is_ok_and(|value| value == "1"));
+
+/// A form of a product: the sum, or `None` if this form does not handle it.
+type Product = fn(&Sum) -> Result<Option<Dual>>;
+
+/// Products for a device or an instruction set, the most specific first.
+const PRODUCTS: [Product; 2] = [gemv::sum, gemm::sum];
+
+/// Runs a kernel over `rows` rows; output `o` has shape `shapes[o]`.
+pub(super) fn kernel<const I: usize, const O: usize, K: Kernel<I, O>>(
+    kernel: &K,
+    rows: usize,
+    inputs: [&Dual; I],
+    shapes: [Shape; O],
+) -> Result<[Dual; O]> {
+    if *COMPOSED_ONLY {
+        return composed(kernel, inputs, shapes);
+    }
+    if let Some(outputs) = kernel.fused(inputs, &shapes)? {
+        return Ok(outputs);
+    }
+    match inputs[0].primal().device().is_cpu() {
+        true => rows::run(kernel, rows, inputs, shapes),
+        false => composed(kernel, inputs, shapes),
+    }
+}
+
+/// A sum of products.
+pub(super) fn product(sum: &Sum) -> Result<Dual> {
+    if !*COMPOSED_ONLY {
+        for product in PRODUCTS {
+            if let Some(result) = product(sum)? {
+                return Ok(result);
+            }
+        }
+    }
+    sum.composed()
+}
+
+/// A kernel composed of Candle's operations. Its outputs are joined here, once, and not at each use.
+fn composed<const I: usize, const O: usize, K: Kernel<I, O>>(
+    kernel: &K,
+    inputs: [&Dual; I],
+    shapes: [Shape; O],
+) -> Result<[Dual; O]> {
+    let outputs = kernel.compose(inputs.map(Dual::clone))?.into_iter().zip(shapes);
+    let outputs = outputs
+        .map(|(output, shape)| output.reshape(shape)?.joined()?.batched_linear(Tensor::contiguous))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(outputs.try_into().expect("one value an output"))
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use std::process::Command;
+
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::autodiff::{Rows, RowsMut, Scalar};
+
+    /// The numerical tests once more, in a process of their own where nothing runs but what any device can do:
+    /// gradients, Hessian-vector products and meta-gradients as every device but the CPU computes them.
+    #[test]
+    fn all_numerical_tests_pass_by_composition_too() {
+        let mut tests = Command::new(std::env::current_exe().unwrap());
+        tests.args(["autodiff::", "optim::", "meta::tests", "model::backbone", "model::generate"]);
+        tests.args(["--skip", "by_composition"]);
+        let output = tests.env(COMPOSED, "1").output().unwrap();
+        let report = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{report}");
+        for ran in ["kernels::tests::attention_weights", "a_form_for_a_device_is_chosen_before_the_others"] {
+            assert!(report.contains(ran), "{ran} was not run:\n{report}");
+        }
+    }
+
+    /// Says which of its forms ran: 1 for the row function, 2 for the composed one, 3 for the fused one.
+    struct Witness {
+        fused: bool,
+    }
+
+    impl Kernel<1, 1> for Witness {
+        fn row<S: Scalar>(&self, _: usize, _: [Rows<'_, S>; 1], [mut y]: [RowsMut<'_, S>; 1]) {
+            y.set(0, S::of(1.0));
+        }
+
+        fn compose(&self, [x]: [Dual; 1]) -> Result<[Dual; 1]> {
+            Ok([x.scale(0.0)?.scaled(1.0, 2.0)?])
+        }
+
+        fn fused(&self, [x]: [&Dual; 1], shapes: &[Shape; 1]) -> Result<Option<[Dual; 1]>> {
+            assert!(x.stacked().is_some() && shapes[0] == *x.primal().shape());
+            let threes = || x.linear(|x| x.zeros_like()?.affine(1.0, 3.0));
+            self.fused.then(|| Ok([threes()?])).transpose()
+        }
+    }
+
+    #[test]
+    fn a_form_for_a_device_is_chosen_before_the_others() {
+        let only = std::env::var(COMPOSED).is_ok_and(|value| value == "1");
+        let x = Dual::from_stacked(Tensor::zeros((2, 1), DType::F64, &Device::Cpu).unwrap()).unwrap();
+        let ran = |fused| {
+            let [y] = Dual::run(&Witness { fused }, 1, [&x], [Shape::from(1)]).unwrap();
+            y.primal().to_vec1::<f64>().unwrap()[0]
+        };
+        assert_eq!((ran(true), ran(false)), if only { (2.0, 2.0) } else { (3.0, 1.0) });
+    }
+}
