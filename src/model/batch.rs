@@ -14,7 +14,7 @@ pub struct TokenBatch {
     pub ids: Tensor,
     /// Which tokens are not padding.
     pub mask: AttentionMask,
-    /// Rotary angles of positions 0 … S − 1.
+    /// Rotary angles of positions 0 … S − 1 at least; the table is shared among batches.
     pub rope: RopeTable,
 }
 
@@ -55,7 +55,7 @@ impl TokenBatch {
         Ok(Self {
             ids: Tensor::new(ids, device)?,
             mask: AttentionMask::new(tokens, spans),
-            rope: RopeTable::new(&config.rope_frequencies(), tokens),
+            rope: RopeTable::shared(&config.rope_frequencies(), tokens),
         })
     }
 

@@ -1,47 +1,101 @@
 //! Rotary positions, joined with the change between token-major and head-major layout.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use candle_core::{D, Shape, Tensor};
 
 use crate::Result;
 use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
 
-/// Cosines and sines of the rotary angles of positions 0, 1, …
+/// Cosines and sines of the rotary angles of positions 0, 1, …; clones share them.
 #[derive(Debug, Clone)]
-pub struct RopeTable {
+pub struct RopeTable(Arc<Angles>);
+
+#[derive(Debug)]
+struct Angles {
+    /// Radians a position.
+    frequencies: Vec<f64>,
+    /// `(positions, frequencies)` each.
     cos: Vec<f64>,
     sin: Vec<f64>,
-    half: usize,
-    /// Cosines and sines once more, `(positions, half)` each.
+    /// Cosines and sines once more.
     tensors: [Resident; 2],
+}
+
+/// Tables that are shared, one for each set of frequencies, the newest last.
+#[derive(Debug)]
+struct Tables(RwLock<Vec<RopeTable>>);
+
+static SHARED: Tables = Tables(RwLock::new(Vec::new()));
+
+/// How many sets of frequencies have a shared table: one for each model that a program works with at a time.
+const MOST_SHARED: usize = 4;
+
+/// Shared tables hold a multiple of this many positions, so that batches of similar length share one.
+const POSITIONS_STEP: usize = 256;
+
+impl Tables {
+    fn get(&self, frequencies: &[f64], positions: usize) -> RopeTable {
+        let find = |tables: &[RopeTable]| {
+            let serves =
+                |table: &&RopeTable| table.0.frequencies == frequencies && table.positions() >= positions;
+            tables.iter().find(serves).cloned()
+        };
+        // A thread that panicked while it held the lock left a list that is whole.
+        if let Some(table) = find(&self.0.read().unwrap_or_else(PoisonError::into_inner)) {
+            return table;
+        }
+        let table = RopeTable::new(frequencies, positions.next_multiple_of(POSITIONS_STEP));
+        let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been first.
+        if let Some(first) = find(&tables) {
+            return first;
+        }
+        tables.retain(|shorter| shorter.0.frequencies != frequencies);
+        if tables.len() == MOST_SHARED {
+            tables.remove(0);
+        }
+        tables.push(table.clone());
+        table
+    }
 }
 
 impl RopeTable {
     /// Angles `position · frequency` for `positions` positions; `head_dim / 2` frequencies.
     pub fn new(frequencies: &[f64], positions: usize) -> Self {
         let angles = || (0..positions).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
-        let half = frequencies.len();
         let (cos, sin) = (angles().map(f64::cos).collect(), angles().map(f64::sin).collect());
-        Self { cos, sin, half, tensors: Default::default() }
+        Self(Arc::new(Angles { frequencies: frequencies.to_vec(), cos, sin, tensors: Default::default() }))
+    }
+
+    /// A table of at least `positions` positions, shared by all batches of these frequencies. It is computed and sent
+    /// to a device once, and again only when a longer one is needed.
+    pub fn shared(frequencies: &[f64], positions: usize) -> Self {
+        SHARED.get(frequencies, positions)
     }
 
     /// How many positions it holds.
     pub fn positions(&self) -> usize {
-        self.cos.len() / self.half
+        self.0.cos.len() / self.half()
     }
-}
 
-impl RopeTable {
+    /// Number of frequencies, half the width of a head.
+    #[inline(always)]
+    fn half(&self) -> usize {
+        self.0.frequencies.len()
+    }
+
     /// Turns `x: (…, S, 2 · half)` by `direction` times each position's angle.
     fn turn(&self, x: &Dual, direction: f64) -> Result<Dual> {
-        let dims = (self.positions(), self.half);
+        let (dims, half) = ((self.positions(), self.half()), self.half());
         let table = |index: usize, numbers: &[f64]| {
-            self.tensors[index].numbers(x.primal(), dims, || numbers.to_vec())
+            self.0.tensors[index].numbers(x.primal(), dims, || numbers.to_vec())
         };
         let tokens = x.primal().dim(D::Minus2)?;
-        let cos = table(0, &self.cos)?.narrow(0, 0, tokens)?;
-        let sin = (table(1, &self.sin)?.narrow(0, 0, tokens)? * direction)?;
+        let cos = table(0, &self.0.cos)?.narrow(0, 0, tokens)?;
+        let sin = (table(1, &self.0.sin)?.narrow(0, 0, tokens)? * direction)?;
         x.batched_linear(|x| {
-            let (a, b) = (x.narrow(D::Minus1, 0, self.half)?, x.narrow(D::Minus1, self.half, self.half)?);
+            let (a, b) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
             let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
             let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
             Tensor::cat(&[first, second], D::Minus1)
@@ -73,10 +127,11 @@ fn rotate<S: Scalar>(
         }
         return;
     };
-    let half = table.half;
+    let half = table.half();
+    let (cosines, sines) = (&table.0.cos[position * half..], &table.0.sin[position * half..]);
     for i in 0..half {
-        let cos = S::of(table.cos[position * half + i]);
-        let sin = S::of(direction * table.sin[position * half + i]);
+        let cos = S::of(cosines[i]);
+        let sin = S::of(direction * sines[i]);
         let (a, b) = (x.get(i), x.get(half + i));
         set(i, a * cos - b * sin);
         set(half + i, b * cos + a * sin);
@@ -152,4 +207,27 @@ pub fn merge_heads<V: Ops>(x: &V, rope: Option<&RopeTable>) -> Result<V> {
     let shape = Shape::from((batch, tokens, heads * width));
     let [y] = V::run(&Merge(Heads { tokens, heads, width }, rope), batch * tokens, [x], [shape])?;
     Ok(y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_shared_until_a_longer_one_is_asked_for() {
+        let tables = Tables(RwLock::new(Vec::new()));
+        let same = |a: &RopeTable, b: &RopeTable| Arc::ptr_eq(&a.0, &b.0);
+        let first = tables.get(&[1.0, 0.1], 3);
+        assert_eq!(first.positions(), POSITIONS_STEP);
+        assert!(same(&first, &tables.get(&[1.0, 0.1], POSITIONS_STEP)));
+        assert!(!same(&first, &tables.get(&[1.0, 0.2], 3)));
+        let longer = tables.get(&[1.0, 0.1], POSITIONS_STEP + 1);
+        assert_eq!(longer.positions(), 2 * POSITIONS_STEP);
+        assert_eq!(longer.0.cos[..first.0.cos.len()], first.0.cos);
+        assert!(same(&longer, &tables.get(&[1.0, 0.1], 3)));
+        for other in 0..10 {
+            tables.get(&[f64::from(other)], 1);
+        }
+        assert_eq!(tables.0.read().unwrap().len(), MOST_SHARED);
+    }
 }
