@@ -157,7 +157,7 @@ fn learner(arguments: &Arguments) -> Learner {
         optimizer: InnerOptimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, eps_root: 0.0 }),
         weight_decay: 0.01,
         clip_norm: None,
-        weighted: true,
+        head: true,
         normalize_weights: false,
         reduction: Reduction::Positions,
         micro_batch_segments: arguments.micro_batch,

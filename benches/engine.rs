@@ -60,7 +60,7 @@ fn learner(shape: &Shape, steps: usize, differentiated: usize) -> Learner {
         optimizer: InnerOptimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, eps_root: 1e-16 }),
         weight_decay: 0.0,
         clip_norm: None,
-        weighted: true,
+        head: true,
         normalize_weights: false,
         reduction: Reduction::Positions,
         micro_batch_segments: 2,

@@ -3,8 +3,9 @@
 //!
 //! A frozen decoder gets LoRA adapters. The *inner loop* writes a long context into the adapter by a few
 //! gradient steps on its segments; the *outer loop* meta-trains the adapter's start, the inner learning
-//! rates and a token-weighting head through those steps. Modules depend downwards only:
-//! `commands` → `eval`, `report`, `store` → `tasks` → `meta` → `optim` → `model` → `autodiff` → leaves.
+//! rates and a token-weighting head through those steps. A module uses only those that come after it here:
+//! `commands`; `eval`, `report`, `store`; `tasks`; `meta`; `model`, `optim`; `autodiff`; `text`, `checkpoint`,
+//! `config`, `device`, `error`.
 
 pub mod autodiff;
 pub mod checkpoint;
@@ -23,3 +24,7 @@ pub mod tasks;
 pub mod text;
 
 pub use error::{Error, Result};
+
+#[cfg(test)]
+#[path = "../tests/support/shared_folder.rs"]
+mod shared_folder;

@@ -48,7 +48,7 @@ fn micro_batches_and_recomputed_activations_change_nothing() {
         options.micro_batch_segments = 1;
         options.activations = perk::model::Activations::Recompute;
     });
-    for (index, (a, b)) in whole.phi0.iter().zip(&parts.phi0).enumerate() {
+    for (index, (a, b)) in whole.tree.leaves().zip(parts.tree.leaves()).enumerate() {
         let distance = support::relative(a, b);
         assert!(distance < 1e-10, "tensor {index} is {distance:.1e} off");
     }

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // Outside #[test] functions too: a helper that fails is a test that fails.
 
-use std::path::{Path, PathBuf};
+#[path = "support/shared_folder.rs"]
+mod shared_folder;
+
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use perk::model::lora::{
@@ -165,29 +168,6 @@ fn the_files_have_pefts_names() {
 }
 
 #[test]
-fn an_adapter_that_peft_wrote_is_read() {
-    let shared = std::env::var_os("PERK_SHARED_DIR").map(PathBuf::from);
-    let shared = shared.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"));
-    let golden = shared.join("golden");
-    if !golden.exists() {
-        println!("skipped: {} is missing", golden.display());
-        return;
-    }
-    let config = DecoderConfig::from_folder(&golden.join("model_f64")).unwrap();
-    let adapter = Adapter::load(&golden.join("adapter"), &config, DType::F64, &Device::Cpu).unwrap();
-    assert_eq!(adapter.layout.spec.rank, 8);
-    assert_eq!(adapter.layout.spec.targets, Projection::ALL);
-    assert!((adapter.layout.spec.scale() - 16.0 / 8f64.sqrt()).abs() < 1e-12);
-    // Every field that this crate writes is one that PEFT wrote.
-    let folder = tempfile::tempdir().unwrap();
-    adapter.save(folder.path(), "").unwrap();
-    let (ours, pefts) = (read_config(folder.path()), read_config(&golden.join("adapter")));
-    for (key, value) in ours.iter().filter(|(key, _)| *key != "target_modules") {
-        assert_eq!(Some(value), pefts.get(key), "{key}");
-    }
-}
-
-#[test]
 fn a_tensor_that_is_missing_extra_or_wrong_is_named() {
     let (folder, adapter) = saved();
     let path = folder.path().join(ADAPTER_FILE);
@@ -256,4 +236,27 @@ fn an_adapter_that_computes_something_else_is_refused() {
     }
     std::fs::write(&path, "{\n,").unwrap();
     assert!(load(folder.path()).unwrap_err().to_string().contains("adapter_config.json:2:"));
+}
+
+/// What holds of the real data that is not part of this repository.
+mod shared_data {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs the folder ../shared, or PERK_SHARED_DIR"]
+    fn an_adapter_that_peft_wrote_is_read() {
+        let golden = shared_folder::shared("golden");
+        let config = DecoderConfig::from_folder(&golden.join("model_f64")).unwrap();
+        let adapter = Adapter::load(&golden.join("adapter"), &config, DType::F64, &Device::Cpu).unwrap();
+        assert_eq!(adapter.layout.spec.rank, 8);
+        assert_eq!(adapter.layout.spec.targets, Projection::ALL);
+        assert!((adapter.layout.spec.scale() - 16.0 / 8f64.sqrt()).abs() < 1e-12);
+        // Every field that this crate writes is one that PEFT wrote.
+        let folder = tempfile::tempdir().unwrap();
+        adapter.save(folder.path(), "").unwrap();
+        let (ours, pefts) = (read_config(folder.path()), read_config(&golden.join("adapter")));
+        for (key, value) in ours.iter().filter(|(key, _)| *key != "target_modules") {
+            assert_eq!(Some(value), pefts.get(key), "{key}");
+        }
+    }
 }

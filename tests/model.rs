@@ -8,10 +8,12 @@ mod base;
 mod device;
 #[path = "model/many.rs"]
 mod many;
+#[path = "support/shared_folder.rs"]
+mod shared_folder;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base::saved;
 use candle_core::{D, DType, Tensor};
@@ -75,16 +77,6 @@ fn builder(folder: &Path) -> VarBuilder<'static> {
     VarBuilder::from_tensors(weights, DType::F32, &under_test())
 }
 
-fn shared(path: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("PERK_SHARED_DIR").map(PathBuf::from);
-    let folder = folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared")).join(path);
-    if !folder.exists() {
-        println!("skipped: {} is missing", folder.display());
-        return None;
-    }
-    Some(folder)
-}
-
 #[test]
 fn the_forward_pass_equals_candles_qwen2() {
     for tied in [true, false] {
@@ -117,29 +109,6 @@ fn the_forward_pass_equals_candles_llama_with_its_rope_scaling() {
         decoder.config.rope_scaling = None;
         let unscaled = largest_difference(&last_logits(&decoder, &ids), &expected);
         assert!(unscaled > 1e-3, "the scaling changes nothing, so it is not tested");
-    }
-}
-
-#[test]
-fn the_forward_pass_equals_the_golden_files() {
-    let Some(golden) = shared("golden") else { return };
-    let model = load(&golden.join("model_f64"), DType::F64);
-    let adapter = Adapter::load(&golden.join("adapter"), &model.config, DType::F64, &under_test()).unwrap();
-    let read = |name: &str| candle_core::safetensors::load(golden.join(name), &under_test()).unwrap();
-    let (batch, debug) = (read("batch.safetensors"), read("debug.f64.safetensors"));
-    for part in ["inner", "outer"] {
-        let ids = batch[&format!("{part}.input_ids")].to_dtype(DType::U32).unwrap();
-        let mask = &batch[&format!("{part}.attention_mask")];
-        let close = |name: &str, found: &Tensor| {
-            let difference = difference_where(mask, found, &debug, &format!("{part}.{name}"));
-            assert!(difference < 1e-10, "{part}.{name}: {difference}");
-        };
-        close("base_logits", &tape::logits(&model, None, &ids, Some(mask)).unwrap());
-        close("logits", &tape::logits(&model, Some(adapter.parts()), &ids, Some(mask)).unwrap());
-        let states = tape::hidden_states(&model, Some(adapter.parts()), &ids, Some(mask)).unwrap();
-        for (index, state) in states.iter().enumerate() {
-            close(&format!("hidden.{index}"), state);
-        }
     }
 }
 
@@ -381,4 +350,34 @@ fn a_head_wider_than_its_share_of_the_stream_works_throughout() {
     let logits = Session::new(&decoder, None, 8).unwrap().feed(&tokens(8)).unwrap();
     let expected = last_logits(&decoder, &row(&tokens(8))).flatten_all().unwrap();
     assert!(largest_difference(&logits, &expected) < 1e-9);
+}
+
+/// What holds of the real data that is not part of this repository.
+mod shared_data {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs the folder ../shared, or PERK_SHARED_DIR"]
+    fn the_forward_pass_equals_the_golden_files() {
+        let golden = shared_folder::shared("golden");
+        let model = load(&golden.join("model_f64"), DType::F64);
+        let adapter =
+            Adapter::load(&golden.join("adapter"), &model.config, DType::F64, &under_test()).unwrap();
+        let read = |name: &str| candle_core::safetensors::load(golden.join(name), &under_test()).unwrap();
+        let (batch, debug) = (read("batch.safetensors"), read("debug.f64.safetensors"));
+        for part in ["inner", "outer"] {
+            let ids = batch[&format!("{part}.input_ids")].to_dtype(DType::U32).unwrap();
+            let mask = &batch[&format!("{part}.attention_mask")];
+            let close = |name: &str, found: &Tensor| {
+                let difference = difference_where(mask, found, &debug, &format!("{part}.{name}"));
+                assert!(difference < 1e-10, "{part}.{name}: {difference}");
+            };
+            close("base_logits", &tape::logits(&model, None, &ids, Some(mask)).unwrap());
+            close("logits", &tape::logits(&model, Some(adapter.parts()), &ids, Some(mask)).unwrap());
+            let states = tape::hidden_states(&model, Some(adapter.parts()), &ids, Some(mask)).unwrap();
+            for (index, state) in states.iter().enumerate() {
+                close(&format!("hidden.{index}"), state);
+            }
+        }
+    }
 }

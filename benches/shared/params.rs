@@ -8,7 +8,7 @@ use perk::optim::{AdamW, Schedule};
 pub fn start(learner: &Learner, inner_lr: f64) -> MetaParams {
     let options = OuterOptions {
         steps: 1,
-        lr_adapter: 1e-5,
+        lr: 1e-5,
         lr_inner_lr: 1e-5,
         lr_head: 1e-5,
         adamw: AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, eps_root: 0.0 },

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// Writes `path` through `write`; a failure or a crash leaves the file that was there before.
 ///
 /// # Errors
-/// What `write` returns, or a folder or disk that refuses.
+/// What `write` returns, or a file or folder that cannot be written.
 pub fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     write_at(path, |temporary| {
         let file = File::create(temporary).map_err(|e| Error::io(temporary, e))?;
@@ -47,7 +47,7 @@ pub fn write_at(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<
 /// `.old`.
 ///
 /// # Errors
-/// What `write` returns, or a folder or disk that refuses.
+/// What `write` returns, or a file or folder that cannot be written.
 pub fn write_folder(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let folder = parent(path);
     let temporary = Builder::new().prefix(&temporary_prefix(path)).tempdir_in(&folder);
@@ -75,7 +75,7 @@ pub fn write_folder(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Res
 /// Writes tensors to a safetensors file, whole or not at all.
 ///
 /// # Errors
-/// A folder or disk that refuses.
+/// A file or folder that cannot be written.
 pub fn write_tensors(path: &Path, tensors: Vec<(String, Tensor)>) -> Result<()> {
     // transformers refuses a file that does not say which framework's layout its tensors have.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
@@ -90,7 +90,7 @@ pub fn write_tensors(path: &Path, tensors: Vec<(String, Tensor)>) -> Result<()> 
 /// Writes a JSON document, indented, whole or not at all.
 ///
 /// # Errors
-/// A folder or disk that refuses.
+/// A file or folder that cannot be written.
 pub fn write_json(path: &Path, value: &Value) -> Result<()> {
     write_file(path, |writer| writeln!(writer, "{value:#}").map_err(|e| Error::io(path, e)))
 }

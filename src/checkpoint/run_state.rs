@@ -45,7 +45,7 @@ pub struct Progress {
 /// Writes checkpoint `folder`: `tensors`, `progress`, and what `write_adapter` puts beside them.
 ///
 /// # Errors
-/// A tensor that holds a NaN or an infinity, before anything is touched; a disk that refuses.
+/// A tensor that holds a NaN or an infinity, before anything is touched; a file that cannot be written.
 pub fn save_run(
     folder: &Path,
     progress: &Progress,
@@ -70,7 +70,7 @@ pub fn save_run(
 /// Brings `folder` back where a crash came between [`write_folder`]'s two renames.
 ///
 /// # Errors
-/// A disk that refuses.
+/// A file that cannot be written.
 pub fn recover(folder: &Path) -> Result<()> {
     let old = aside(folder);
     if folder.exists() || !old.exists() {

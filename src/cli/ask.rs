@@ -62,8 +62,8 @@ fn open(args: &Ask) -> Result<Memory> {
     }
     let context = context::read(&args.context, args.how.format)?;
     let encoded = encode::encode(&args.how, None, &context)?;
-    match &encoded.session {
-        Some(session) => Memory::of_session(encoded.stored, session),
+    match &encoded.setup {
+        Some(setup) => Memory::of_setup(encoded.stored, setup),
         None => Memory::open(encoded.stored, base, args.how.device, &hub),
     }
 }

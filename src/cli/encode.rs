@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use perk::{
     Result,
     commands::{
-        Trained,
+        InnerStart,
         encode::{self, Changes, Destination, EncodeEvent, Encoded},
     },
     config::Config,
@@ -42,9 +42,9 @@ pub fn run(args: &Encode) -> Result<ExitCode> {
 /// Encodes `context` and shows how it goes on.
 pub fn encode(how: &HowToEncode, out: Option<PathBuf>, context: &Context) -> Result<Encoded> {
     let start = match (&how.checkpoint, &how.untrained) {
-        (Some(path), _) => Trained::open(path)?,
-        (None, Some(config)) => Trained::untrained(Config::load(config, &how.overrides)?)?,
-        (None, None) => Trained::open_newest(Path::new(RUNS))?,
+        (Some(path), _) => InnerStart::open(path)?,
+        (None, Some(config)) => InnerStart::untrained(Config::load(config, &how.overrides)?)?,
+        (None, None) => InnerStart::open_newest(Path::new(RUNS))?,
     };
     let changes = Changes {
         steps: how.steps,

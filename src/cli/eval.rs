@@ -9,8 +9,8 @@ use perk::{
     Error, Result,
     checkpoint::Digest,
     commands::{
-        Trained,
-        evaluate::{Contestants, EvalFolder, Found, Grid, Models, Source, evaluate, notes, write},
+        InnerStart,
+        evaluate::{EvalFolder, EvalGrid, Evaluated, ModelSources, Models, Source, evaluate, notes, write},
     },
     config::Config,
     report::Evaluation,
@@ -32,10 +32,10 @@ const EVALUATIONS: &str = "evaluations";
 pub fn run(args: &Eval) -> Result<ExitCode> {
     let hub = hub_settings();
     let models = contestants(args)?.open(&args.method, &hub)?;
-    if let Some(note) = &models.session().device_note {
+    if let Some(note) = &models.setup().device_note {
         terminal::note(note);
     }
-    let benchmark = source(args).open(models.session(), &hub)?;
+    let benchmark = source(args).open(models.setup(), &hub)?;
     let plan = grid(args).plan(benchmark.as_ref())?;
     let settings = settings(args, &models)?;
     let dir = args.out.clone().unwrap_or_else(|| default_dir(benchmark.as_ref(), &settings));
@@ -54,18 +54,18 @@ pub fn run(args: &Eval) -> Result<ExitCode> {
     }
 }
 
-fn contestants(args: &Eval) -> Result<Contestants> {
+fn contestants(args: &Eval) -> Result<ModelSources> {
     // The base alone needs no checkpoint, but somebody must say which base.
     let nothing_else = args.config.is_none() && args.finetuned.is_none();
     let wanted = nothing_else || args.method.iter().any(|method| method.is_meta_trained());
     let meta_trained = match &args.checkpoint {
-        Some(path) => Some(Trained::open(path)?),
-        None if wanted => Some(Trained::open_newest(Path::new(RUNS))?),
+        Some(path) => Some(InnerStart::open(path)?),
+        None if wanted => Some(InnerStart::open_newest(Path::new(RUNS))?),
         None => None,
     };
-    Ok(Contestants {
+    Ok(ModelSources {
         meta_trained,
-        fine_tuned: args.finetuned.as_deref().map(Trained::open).transpose()?,
+        fine_tuned: args.finetuned.as_deref().map(InnerStart::open).transpose()?,
         plain: args.config.as_deref().map(|path| Config::load(path, &args.overrides)).transpose()?,
         base: args.base.clone(),
         max_new_tokens: args.max_tokens,
@@ -82,8 +82,8 @@ fn source(args: &Eval) -> Source {
     }
 }
 
-fn grid(args: &Eval) -> Grid {
-    Grid {
+fn grid(args: &Eval) -> EvalGrid {
+    EvalGrid {
         methods: args.method.clone(),
         subtasks: args.tasks.clone(),
         lengths: args.lengths.clone(),
@@ -94,7 +94,7 @@ fn grid(args: &Eval) -> Grid {
 
 /// Everything that an answer depends on, but for its method, cell and number.
 fn settings(args: &Eval, models: &Models) -> Result<Value> {
-    let config = &models.session().config;
+    let config = &models.setup().config;
     let mut settings = json!({
         "task": args.task.name(),
         "data": args.data,
@@ -118,7 +118,7 @@ fn default_dir(benchmark: &dyn Benchmark, settings: &Value) -> PathBuf {
     Path::new(EVALUATIONS).join(format!("{}-{}", benchmark.name(), key.short()))
 }
 
-fn conclude(args: &Eval, benchmark: &dyn Benchmark, dir: &Path, found: Found) -> Result<ExitCode> {
+fn conclude(args: &Eval, benchmark: &dyn Benchmark, dir: &Path, found: Evaluated) -> Result<ExitCode> {
     let evaluation = Evaluation {
         benchmark: benchmark.name().to_owned(),
         metric: benchmark.metric(),

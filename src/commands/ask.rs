@@ -14,7 +14,7 @@ use crate::{
     text::{AnswerForm, Closing, Template, Tokenizer},
 };
 
-use super::{Session, session::dtypes};
+use super::{Setup, setup::dtypes};
 
 /// A base with an encoded context, ready to be asked.
 #[derive(Debug)]
@@ -88,8 +88,8 @@ impl Memory {
     ///
     /// # Errors
     /// An adapter that is damaged.
-    pub fn of_session(stored: StoredAdapter, session: &Session) -> Result<Self> {
-        Self::new(stored, session.decoder().clone(), session.tokenizer.clone())
+    pub fn of_setup(stored: StoredAdapter, setup: &Setup) -> Result<Self> {
+        Self::new(stored, setup.decoder().clone(), setup.tokenizer.clone())
     }
 
     fn new(stored: StoredAdapter, decoder: Decoder, tokenizer: Tokenizer) -> Result<Self> {

@@ -10,7 +10,7 @@ use crate::{
     config::{Config, Objective},
     device::DeviceName,
     error::{Error, Result},
-    meta::{Adapting, MetaParams, Support, SupportLoss},
+    meta::{Adapting, LossValue, MetaParams, SequenceLoss},
     model::HubSettings,
     model::lora::Adapter,
     report::peak_bytes,
@@ -22,7 +22,7 @@ use crate::{
     text::Sequence,
 };
 
-use super::{Session, Trained, session::base_folder, trained::require_base};
+use super::{InnerStart, Setup, inner_start::require_base, setup::base_folder};
 
 /// What a person may change of a checkpoint's settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub enum EncodeEvent<'a> {
         /// The step, from 0.
         step: usize,
         /// The loss before it.
-        before: SupportLoss,
+        before: LossValue,
         /// Context tokens over the seconds that it took.
         tokens_per_sec: f64,
     },
@@ -95,7 +95,7 @@ pub struct Encoded {
     /// Whether it was there already.
     pub reused: bool,
     /// The base, if it was loaded.
-    pub session: Option<Session>,
+    pub setup: Option<Setup>,
 }
 
 /// Writes `context` into an adapter and stores it, unless the same adapter is there already.
@@ -104,9 +104,9 @@ pub struct Encoded {
 ///
 /// # Errors
 /// A checkpoint, base or context that cannot be used; a folder that holds something else, or that another
-/// process is writing; a disk that refuses. Nothing is written then.
+/// process is writing; a file that cannot be written. Nothing is written then.
 pub fn encode(
-    start: &Trained,
+    start: &InnerStart,
     changes: &Changes,
     context: &Context,
     to: &Destination,
@@ -117,23 +117,23 @@ pub fn encode(
     let dir = job.folder(context, to)?;
     let _lock = Lock::take(&dir)?;
     if let Some(stored) = reusable(&dir, &job.key, to.force, watch)? {
-        return Ok(Encoded { stored, reused: true, session: None });
+        return Ok(Encoded { stored, reused: true, setup: None });
     }
-    let session = Session::open(&job.config, hub)?;
-    if let Some(note) = &session.device_note {
+    let setup = Setup::open(&job.config, hub)?;
+    if let Some(note) = &setup.device_note {
         watch(&EncodeEvent::Note(note.clone()));
     }
-    let params = job.start.params(&session)?;
-    let segments = job.segments(&session, context)?;
-    let (adapter, learned) = learn(&session, &params, &segments, &job.start.identity, watch)?;
+    let params = job.start.params(&setup)?;
+    let segments = job.segments(&setup, context)?;
+    let (adapter, learned) = learn(&setup, &params, &segments, &job.start.identity, watch)?;
     let record = job.record(context, &segments, learned);
     let stored = StoredAdapter::write(&dir, &adapter, record)?;
-    Ok(Encoded { stored, reused: false, session: Some(session) })
+    Ok(Encoded { stored, reused: false, setup: Some(setup) })
 }
 
 /// Everything that is known before the base is loaded.
 struct Job<'a> {
-    start: &'a Trained,
+    start: &'a InnerStart,
     /// The checkpoint's, with changes.
     config: Config,
     recipe: Recipe,
@@ -143,7 +143,7 @@ struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    fn new(start: &'a Trained, changes: &Changes, context: &Context, hub: &HubSettings) -> Result<Self> {
+    fn new(start: &'a InnerStart, changes: &Changes, context: &Context, hub: &HubSettings) -> Result<Self> {
         start.require(Objective::Perk)?;
         let config = changed(start, changes)?;
         let folder = base_folder(&config, hub)?;
@@ -188,8 +188,8 @@ impl<'a> Job<'a> {
         format!("{}-{}", if stem.is_empty() { "context" } else { stem }, self.key.short())
     }
 
-    fn segments(&self, session: &Session, context: &Context) -> Result<Vec<Sequence>> {
-        let segments = session.encoder.context(&context.documents)?;
+    fn segments(&self, setup: &Setup, context: &Context) -> Result<Vec<Sequence>> {
+        let segments = setup.encoder.context(&context.documents)?;
         let wanted = self.config.data.segment_tokens;
         let found: usize = segments.iter().map(Sequence::predicted).sum();
         if found < wanted {
@@ -232,7 +232,7 @@ impl<'a> Job<'a> {
 }
 
 /// The checkpoint's configuration with what was asked for.
-fn changed(start: &Trained, changes: &Changes) -> Result<Config> {
+fn changed(start: &InnerStart, changes: &Changes) -> Result<Config> {
     let mut config = start.config.clone();
     if let Some(steps) = changes.steps {
         config.inner.steps = steps;
@@ -289,20 +289,20 @@ struct Learned {
 
 /// The inner loop, and the loss after its last step.
 fn learn(
-    session: &Session,
+    setup: &Setup,
     params: &MetaParams,
     segments: &[Sequence],
     checkpoint: &CheckpointIdentity,
     watch: Watch<'_>,
 ) -> Result<(Adapter, Learned)> {
-    let (learner, tokens) = (&session.learner, count(segments));
+    let (learner, tokens) = (&setup.learner, count(segments));
     let steps = learner.options.steps;
     watch(&EncodeEvent::Begun { checkpoint, tokens, segments: segments.len(), steps });
     let began = Instant::now();
-    let support = learner.support(segments)?;
+    let context = learner.inner_loss(segments)?;
     let (mut losses, mut step_began) = (Losses::default(), Instant::now());
-    let parts = support.micro_batches() as f64;
-    let adapted = learner.adapt_to(params, &support, &mut |event| match event {
+    let parts = context.micro_batches() as f64;
+    let adapted = learner.adapt_to(params, &context, &mut |event| match event {
         Adapting::MicroBatch { step, micro_batches } => {
             watch(&EncodeEvent::Progress { step, share: micro_batches as f64 / parts });
         }
@@ -314,7 +314,7 @@ fn learn(
         }
     })?;
     let inner_secs = began.elapsed().as_secs_f64();
-    losses.add(loss_after(session, params, &support, &adapted.phi, watch)?);
+    losses.add(loss_after(setup, params, &context, &adapted.phi, watch)?);
     losses.require_finite()?;
     let adapter = Adapter { layout: learner.layout.clone(), tensors: adapted.phi };
     // Many tools ignore rsLoRA's flag, so the scale is written as plain alpha / rank.
@@ -322,20 +322,20 @@ fn learn(
 }
 
 fn loss_after(
-    session: &Session,
+    setup: &Setup,
     params: &MetaParams,
-    support: &Support,
+    context: &SequenceLoss,
     phi: &[candle_core::Tensor],
     watch: Watch<'_>,
-) -> Result<SupportLoss> {
-    let (step, parts) = (session.learner.options.steps, support.micro_batches() as f64);
-    session.learner.support_loss(params, support, phi, &mut |done| {
+) -> Result<LossValue> {
+    let (step, parts) = (setup.learner.options.steps, context.micro_batches() as f64);
+    setup.learner.inner_loss_at(params, context, phi, &mut |done| {
         watch(&EncodeEvent::Progress { step, share: done as f64 / parts });
     })
 }
 
 impl Losses {
-    fn add(&mut self, loss: SupportLoss) {
+    fn add(&mut self, loss: LossValue) {
         self.inner.push(loss.loss);
         self.cross_entropy.push(loss.cross_entropy);
     }

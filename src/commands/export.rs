@@ -13,7 +13,7 @@ use crate::{
     text::Tokenizer,
 };
 
-use super::session::dtypes;
+use super::setup::dtypes;
 
 /// Form of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +41,8 @@ const TOKENIZER_FILES: [&str; 7] = [
 /// it was.
 ///
 /// # Errors
-/// Something at `out` already, a base that cannot be found or is another one, a damaged adapter, a disk
-/// that refuses.
+/// Something at `out` already, a base that cannot be found or is another one, a damaged adapter, a file
+/// that cannot be written.
 pub fn export(
     stored: &StoredAdapter,
     form: Form,

@@ -7,7 +7,7 @@ use crate::{
     checkpoint::{Progress, load_progress, load_tensors, save_run, write_file},
     config::{Config, Objective},
     error::{Error, Result},
-    meta::{GradientMean, MetaGradient, MetaParams, OuterState, gradient_norm},
+    meta::{GradientMean, MetaGradient, MetaParams, OuterState},
     model::HubSettings,
     model::lora::Adapter,
     report::{Metrics, RunFolder, RunResult, StepRecord, peak_bytes},
@@ -15,7 +15,7 @@ use crate::{
     tasks::{self, EncodedEpisode, EpisodeSource, Split},
 };
 
-use super::{Event, Observer, Session, scores, trained::require_base};
+use super::{Event, Observer, Setup, inner_start::require_base, scores};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ pub fn start(
 ) -> Result<Outcome> {
     let mut config = config.clone();
     folder.dir().clone_into(&mut config.run.dir);
-    let session = Session::open(&config, hub)?;
-    let state = initial_state(&session)?;
+    let setup = Setup::open(&config, hub)?;
+    let state = initial_state(&setup)?;
     let text = config.to_toml()?;
     let progress = Progress {
         step: 0,
@@ -53,9 +53,9 @@ pub fn start(
         eval_secs: 0.0,
         last_eval_step: 0,
         config: text,
-        base: Some(base_digest(&session.base)?),
+        base: Some(base_digest(&setup.base)?),
     };
-    Run::new(session, folder, state, progress, observer)?.run_to_the_end()
+    Run::new(setup, folder, state, progress, observer)?.run_to_the_end()
 }
 
 /// Continues the run in `folder` from its last checkpoint, exactly as if it had never stopped.
@@ -84,21 +84,21 @@ pub fn resume(
         let reason = format!("damaged: step {step} cannot be followed by episode {next}");
         return Err(Error::file(folder.last(), reason));
     }
-    let session = Session::open(&config, hub)?;
-    require_base(folder.dir(), progress.base.as_ref(), &base_digest(&session.base)?, &session.base)?;
-    let mut state = OuterState::new(&session.learner, &session.outer, config.run.seed)?;
-    let tensors = load_tensors(&folder.last(), &session.decoder().device)?;
+    let setup = Setup::open(&config, hub)?;
+    require_base(folder.dir(), progress.base.as_ref(), &base_digest(&setup.base)?, &setup.base)?;
+    let mut state = OuterState::new(&setup.learner, &setup.outer, config.run.seed)?;
+    let tensors = load_tensors(&folder.last(), &setup.decoder().device)?;
     state.load_named(&folder.last(), tensors)?;
     state.set_step(progress.step);
     progress.config = config.to_toml()?;
-    Run::new(session, folder, state, progress, observer)?.run_to_the_end()
+    Run::new(setup, folder, state, progress, observer)?.run_to_the_end()
 }
 
 /// The untrained state, or the one of `outer.start_from` with a new optimiser.
-fn initial_state(session: &Session) -> Result<OuterState> {
-    let mut state = OuterState::new(&session.learner, &session.outer, session.config.run.seed)?;
-    if let Some(folder) = &session.config.outer.start_from {
-        let mut tensors = load_tensors(folder, &session.decoder().device)?;
+fn initial_state(setup: &Setup) -> Result<OuterState> {
+    let mut state = OuterState::new(&setup.learner, &setup.outer, setup.config.run.seed)?;
+    if let Some(folder) = &setup.config.outer.start_from {
+        let mut tensors = load_tensors(folder, &setup.decoder().device)?;
         for (name, tensor) in &mut tensors {
             if name.starts_with("m.") || name.starts_with("v.") {
                 *tensor = tensor.zeros_like()?;
@@ -122,7 +122,7 @@ fn all_finite<'n>(
 }
 
 struct Run<'a> {
-    session: Session,
+    setup: Setup,
     folder: &'a RunFolder,
     observer: &'a dyn Observer,
     source: Box<dyn EpisodeSource>,
@@ -134,22 +134,22 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(
-        session: Session,
+        setup: Setup,
         folder: &'a RunFolder,
         state: OuterState,
         progress: Progress,
         observer: &'a dyn Observer,
     ) -> Result<Self> {
-        if let Some(note) = &session.device_note {
+        if let Some(note) = &setup.device_note {
             observer.notice(&Event::Note(note));
         }
-        let config = &session.config;
-        let source = tasks::open(&config.data, &session.tokenizer, Split::Train, 1, config.run.seed)?;
+        let config = &setup.config;
+        let source = tasks::open(&config.data, &setup.tokenizer, Split::Train, 1, config.run.seed)?;
         // Everything that can be wrong with the data shows before the run leaves a trace.
         let during = if config.eval.every == 0 { 0 } else { config.eval.episodes_during };
-        let held_out = scores::held_out(&session, 1, during)?;
-        scores::require_possible(&session)?;
-        session.encoder.encode(&source.episode(0)?, 0, Split::Train)?;
+        let held_out = scores::held_out(&setup, 1, during)?;
+        scores::require_possible(&setup)?;
+        setup.encoder.encode(&source.episode(0)?, 0, Split::Train)?;
         folder.make()?;
         write_file(&folder.config(), |out| {
             out.write_all(progress.config.as_bytes()).map_err(|source| Error::io(folder.config(), source))
@@ -157,7 +157,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             held_out,
             metrics: Metrics::open(&folder.metrics(), progress.step)?,
-            session,
+            setup,
             folder,
             observer,
             source,
@@ -170,14 +170,14 @@ impl<'a> Run<'a> {
         self.observer.notice(&Event::Started {
             dir: self.folder.dir(),
             step: self.progress.step,
-            steps: self.session.outer.steps,
+            steps: self.setup.outer.steps,
             parameters: self.parameters(),
         });
         // A stop may have come in the middle of this step's score.
         if !self.score_if_due()? {
             return self.interrupted();
         }
-        while self.progress.step < self.session.outer.steps {
+        while self.progress.step < self.setup.outer.steps {
             if self.observer.stop_requested() {
                 return self.interrupted();
             }
@@ -185,7 +185,7 @@ impl<'a> Run<'a> {
             if !self.score_if_due()? {
                 return self.interrupted();
             }
-            if self.is_due(self.session.config.run.checkpoint_every) {
+            if self.is_due(self.setup.config.run.checkpoint_every) {
                 self.save(&self.folder.last())?;
             }
         }
@@ -198,12 +198,12 @@ impl<'a> Run<'a> {
         let start = Instant::now();
         let params = self.state.params()?;
         let (gradient, context_tokens) = self.mean_gradient(&params)?;
-        let lr_factor = self.session.lr_factor(self.progress.step);
-        let grad_norm = self.state.apply(&gradient, &self.session.outer)?;
+        let lr_factor = self.setup.lr_factor(self.progress.step);
+        let grad_norm = self.state.apply(&gradient.tree, &self.setup.outer)?;
         let norm = [("the norm of the mean meta-gradient", grad_norm)];
         all_finite(norm, self.progress.step, self.progress.next_episode)?;
         self.progress.step += 1;
-        self.progress.next_episode += self.session.config.outer.episodes_per_step as u64;
+        self.progress.next_episode += self.setup.config.outer.episodes_per_step as u64;
         let secs = start.elapsed().as_secs_f64();
         self.progress.train_secs += secs;
         let loss = |place: Option<&f64>| place.copied().unwrap_or_default();
@@ -225,8 +225,8 @@ impl<'a> Run<'a> {
     /// The mean over the step's episodes, and the tokens of their contexts.
     fn mean_gradient(&self, params: &MetaParams) -> Result<(MetaGradient, usize)> {
         let first = self.progress.next_episode;
-        let indices: Vec<u64> = (first..).take(self.session.config.outer.episodes_per_step).collect();
-        let workers = &self.session.workers;
+        let indices: Vec<u64> = (first..).take(self.setup.config.outer.episodes_per_step).collect();
+        let workers = &self.setup.workers;
         // Gradients wait here to be added in order: a few for each thread, not all of a large step's.
         let at_once = if workers.count() == 1 { 1 } else { 4 * workers.count() };
         let (mut mean, mut context_tokens) = (GradientMean::default(), 0);
@@ -241,18 +241,13 @@ impl<'a> Run<'a> {
 
     /// One episode's meta-gradient, and the tokens of its context.
     fn episode_gradient(&self, params: &MetaParams, index: u64) -> Result<(MetaGradient, usize)> {
-        let episode = self.session.encoder.encode(&self.source.episode(index)?, index, Split::Train)?;
-        let learner = &self.session.learner;
-        let queries = episode.queries.into_iter();
-        let gradient = match self.session.config.outer.objective {
-            Objective::Perk => {
-                let queries: Vec<_> = queries.map(|query| query.training).collect();
-                learner.meta_gradient(params, &episode.segments, &queries)?
-            }
-            Objective::InContext => {
-                let queries: Vec<_> = queries.map(|query| query.in_context).collect();
-                learner.answer_gradient(params, &queries)?
-            }
+        let objective = self.setup.config.outer.objective;
+        let episode = self.source.episode(index)?;
+        let episode = self.setup.encoder.encode_training(&episode, index, objective)?;
+        let learner = &self.setup.learner;
+        let gradient = match objective {
+            Objective::Perk => learner.meta_gradient(params, &episode.segments, &episode.queries)?,
+            Objective::InContext => learner.answer_gradient(params, &episode.queries)?,
         };
         self.require_finite(&gradient, index)?;
         Ok((gradient, episode.context_tokens))
@@ -260,7 +255,7 @@ impl<'a> Run<'a> {
 
     /// Stops the run before a NaN or an infinity reaches the optimiser.
     fn require_finite(&self, gradient: &MetaGradient, episode: u64) -> Result<()> {
-        let norm = ("the norm of the meta-gradient", gradient_norm(gradient)?);
+        let norm = ("the norm of the meta-gradient", gradient.tree.norm()?);
         let inner = gradient.inner_losses.iter().map(|&loss| ("the inner loss", loss));
         let outer = ("the outer loss", gradient.outer_loss);
         all_finite(inner.chain([outer, norm]), self.progress.step, episode)
@@ -270,11 +265,11 @@ impl<'a> Run<'a> {
     /// meanwhile.
     fn score_if_due(&mut self) -> Result<bool> {
         let (step, start) = (self.progress.step, Instant::now());
-        if !self.is_due(self.session.config.eval.every) || self.progress.last_eval_step == step {
+        if !self.is_due(self.setup.config.eval.every) || self.progress.last_eval_step == step {
             return Ok(true);
         }
         let params = self.state.params()?;
-        let record = scores::during(&self.session, &params, &self.held_out, step, self.observer)?;
+        let record = scores::during(&self.setup, &params, &self.held_out, step, self.observer)?;
         self.progress.eval_secs += start.elapsed().as_secs_f64();
         let Some(record) = record else { return Ok(false) };
         self.progress.last_eval_step = step;
@@ -289,9 +284,9 @@ impl<'a> Run<'a> {
     }
 
     fn save(&self, folder: &Path) -> Result<()> {
-        let layout = self.session.learner.layout.clone();
-        let adapter = Adapter { layout, tensors: self.state.phi0() };
-        let base = &self.session.config.model.base;
+        let layout = self.setup.learner.layout.clone();
+        let adapter = Adapter { layout, tensors: self.state.adapter() };
+        let base = &self.setup.config.model.base;
         save_run(folder, &self.progress, &self.state.named_tensors(), |new| adapter.save(new, base))?;
         self.observer.notice(&Event::Saved(folder));
         Ok(())
@@ -305,7 +300,7 @@ impl<'a> Run<'a> {
     fn finish(mut self) -> Result<Outcome> {
         let start = Instant::now();
         let params = self.state.params()?;
-        let scores = scores::at_the_end(&self.session, &params, self.observer)?;
+        let scores = scores::at_the_end(&self.setup, &params, self.observer)?;
         self.progress.eval_secs += start.elapsed().as_secs_f64();
         let Some((rows, chance)) = scores else {
             return Ok(Outcome::Interrupted { step: self.progress.step });

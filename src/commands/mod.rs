@@ -5,20 +5,20 @@ mod base;
 pub mod encode;
 pub mod evaluate;
 pub mod export;
+mod inner_start;
 pub mod meta_train;
 mod observer;
 mod plan;
 mod pretrain;
 pub mod questions;
 mod scores;
-mod session;
-mod trained;
+mod setup;
 
 pub use base::make_base;
+pub use inner_start::InnerStart;
 pub use observer::{Event, Observer, Silent};
 pub use plan::{Plan, plan};
 pub use pretrain::{
     Documents, PretrainObserver, PretrainStep, WeightedToken, pretrain, start as pretrain_start,
 };
-pub use session::Session;
-pub use trained::Trained;
+pub use setup::Setup;

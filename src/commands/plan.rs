@@ -7,7 +7,7 @@ use crate::{
     model::{DecoderConfig, HubSettings},
 };
 
-use super::session::{base_folder, dtypes, inner_config, lora_layout, parallel_episodes};
+use super::setup::{base_folder, dtypes, inner_config, lora_layout, parallel_episodes};
 
 /// Tokens that `doc_12:` adds to a segment, at most.
 const PREFIX_TOKENS: usize = 8;
@@ -19,7 +19,7 @@ pub struct Plan {
     pub config: String,
     /// Frozen numbers.
     pub base_parameters: usize,
-    /// Trained numbers: of the adapter, of the inner learning rates, of the head.
+    /// InnerStart numbers: of the adapter, of the inner learning rates, of the head.
     pub trainable: [usize; 3],
     /// Memory.
     pub estimate: Estimate,

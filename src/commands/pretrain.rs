@@ -7,6 +7,7 @@ use candle_nn::optim::{AdamW, Optimizer, ParamsAdamW};
 
 use crate::config::{BaseShape, PretrainConfig, PretrainTraining};
 use crate::model::{Decoder, DecoderConfig, Family, Linear, tape};
+use crate::optim::{Schedule, clip_factor, global_norm};
 use crate::{Error, Result};
 
 /// A token and its weight in the loss where it is predicted.
@@ -222,12 +223,8 @@ impl<'a> Trainer<'a> {
 
 /// Rises over the warm-up, then falls in a straight line to its last fraction.
 fn learning_rate(train: &PretrainTraining, step: usize) -> f64 {
-    if step < train.warmup_steps {
-        return train.lr * (step + 1) as f64 / train.warmup_steps as f64;
-    }
-    let falling = (train.steps - train.warmup_steps).max(1) as f64;
-    let done = (step + 1 - train.warmup_steps) as f64 / falling;
-    train.lr * (1.0 - (1.0 - train.final_lr_fraction) * done)
+    let PretrainTraining { lr, steps, warmup_steps, final_lr_fraction, .. } = *train;
+    lr * Schedule::Linear.factor(step, steps, warmup_steps, final_lr_fraction)
 }
 
 /// Every weight of a decoder as a variable, a tied matrix once.
@@ -249,19 +246,17 @@ impl Vars {
     /// Scales all gradients so that their common norm is at most `clip_norm` (0: never); returns the norm
     /// before.
     fn clip(&self, gradients: &mut GradStore, clip_norm: f64) -> Result<f64> {
-        let mut squares = Vec::with_capacity(self.0.len());
-        for var in &self.0 {
-            let gradient = gradients.get(var).ok_or_else(|| {
-                Error::Invalid(format!("a weight of shape {:?} gets no gradient", var.dims()))
-            })?;
-            squares.push(gradient.sqr()?.sum_all()?);
-        }
-        let norm = f64::from(Tensor::stack(&squares, 0)?.sum_all()?.to_scalar::<f32>()?).sqrt();
-        if clip_norm > 0.0 && norm > clip_norm {
-            for var in &self.0 {
-                if let Some(gradient) = gradients.remove(var) {
-                    gradients.insert(var, (gradient * (clip_norm / norm))?);
-                }
+        let found = |var: &Var| {
+            let found = gradients.get(var).cloned();
+            found
+                .ok_or_else(|| Error::Invalid(format!("a weight of shape {:?} gets no gradient", var.dims())))
+        };
+        let all = self.0.iter().map(found).collect::<Result<Vec<_>>>()?;
+        let norm = global_norm(&all)?;
+        let factor = clip_factor(norm, (clip_norm > 0.0).then_some(clip_norm));
+        if factor < 1.0 {
+            for (var, gradient) in self.0.iter().zip(all) {
+                gradients.insert(var, (gradient * factor)?);
             }
         }
         Ok(norm)

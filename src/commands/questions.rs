@@ -78,7 +78,7 @@ impl Answers {
     /// is taken away. `settings` is everything else that the answers depend on, and goes with every line.
     ///
     /// # Errors
-    /// A line there that answers another question or was made with other settings; a disk that refuses.
+    /// A line there that answers another question or was made with other settings; a file that cannot be written.
     pub fn open(path: &Path, questions: &[Question], settings: Value) -> Result<Self> {
         let (journal, lines) = Journal::open::<Value>(path)?;
         for (index, line) in lines.iter().enumerate() {
@@ -100,7 +100,7 @@ impl Answers {
     /// Adds the answer to the next question; it is on disk when this returns.
     ///
     /// # Errors
-    /// A disk that refuses.
+    /// A file that cannot be written.
     pub fn add(&mut self, question: &Question, reply: Value) -> Result<()> {
         self.journal.add(&question.answered(&self.settings, reply))?;
         self.journal.sync()?;

@@ -14,17 +14,17 @@ use crate::{
     tasks::{self, EncodedEpisode, Split},
 };
 
-use super::{Event, Observer, Session};
+use super::{Event, Observer, Setup};
 
 /// The first `count` held-out episodes at `multiple` times the trained length; fewer if there are fewer.
 ///
 /// # Errors
 /// Data that cannot be read, or that does not fill the length.
-pub fn held_out(session: &Session, multiple: usize, count: usize) -> Result<Vec<EncodedEpisode>> {
-    let config = &session.config;
-    let source = tasks::open(&config.data, &session.tokenizer, Split::HeldOut, multiple, config.run.seed)?;
+pub fn held_out(setup: &Setup, multiple: usize, count: usize) -> Result<Vec<EncodedEpisode>> {
+    let config = &setup.config;
+    let source = tasks::open(&config.data, &setup.tokenizer, Split::HeldOut, multiple, config.run.seed)?;
     let count = source.len().map_or(count as u64, |len| len.min(count as u64));
-    let encode = |index| session.encoder.encode(&source.episode(index)?, index, Split::HeldOut);
+    let encode = |index| setup.encoder.encode(&source.episode(index)?, index, Split::HeldOut);
     (0..count).map(encode).collect()
 }
 
@@ -33,23 +33,23 @@ pub fn held_out(session: &Session, multiple: usize, count: usize) -> Result<Vec<
 ///
 /// # Errors
 /// As [`held_out`], and such a limit.
-pub fn require_possible(session: &Session) -> Result<()> {
-    let eval = &session.config.eval;
+pub fn require_possible(setup: &Setup) -> Result<()> {
+    let eval = &setup.config.eval;
     for &multiple in &eval.multiples {
-        held_out(session, multiple, 1)?;
+        held_out(setup, multiple, 1)?;
     }
-    if session.reasoning.is_none() {
+    if setup.reasoning.is_none() {
         return Ok(());
     }
     // Targets are the same at every length, but for those of groups of students, which grow.
     let mut multiples = eval.multiples.clone();
     multiples.sort_unstable();
-    if session.config.data.task != Task::StudentRecords {
+    if setup.config.data.task != Task::StudentRecords {
         multiples.truncate(1);
     }
     let mut episodes = Vec::new();
     for multiple in multiples {
-        episodes.extend(held_out(session, multiple, eval.episodes.max(eval.episodes_during))?);
+        episodes.extend(held_out(setup, multiple, eval.episodes.max(eval.episodes_during))?);
     }
     let tokens = |episode: &EncodedEpisode| {
         episode.queries.iter().map(|query| query.target_tokens.len()).max().unwrap_or(0)
@@ -71,7 +71,7 @@ pub fn require_possible(session: &Session) -> Result<()> {
 /// # Errors
 /// An adapter that has diverged, and what tensor operations refuse.
 pub fn during(
-    session: &Session,
+    setup: &Setup,
     params: &MetaParams,
     episodes: &[EncodedEpisode],
     step: usize,
@@ -79,11 +79,11 @@ pub fn during(
 ) -> Result<Option<EvalRecord>> {
     let start = Instant::now();
     let scoring = Scoring::new("held-out score", episodes.len(), observer);
-    let method = match session.config.outer.objective {
+    let method = match setup.config.outer.objective {
         Objective::Perk => Method::Perk,
         Objective::InContext => Method::FtIcr,
     };
-    let tally = scorer(session).tally(params, method, episodes, &|| scoring.done())?;
+    let tally = scorer(setup).tally(params, method, episodes, &|| scoring.done())?;
     if observer.stop_requested() {
         return Ok(None);
     }
@@ -97,18 +97,18 @@ pub fn during(
 /// # Errors
 /// As [`held_out`] and [`during`].
 pub fn at_the_end(
-    session: &Session,
+    setup: &Setup,
     params: &MetaParams,
     observer: &dyn Observer,
 ) -> Result<Option<(Vec<Row>, f64)>> {
-    let eval = &session.config.eval;
+    let eval = &setup.config.eval;
     let (mut rows, mut seen) = (Vec::new(), Vec::new());
     for &multiple in &eval.multiples {
-        let episodes = held_out(session, multiple, eval.episodes)?;
-        for method in methods(eval, session.config.outer.objective) {
+        let episodes = held_out(setup, multiple, eval.episodes)?;
+        for method in methods(eval, setup.config.outer.objective) {
             let what = format!("{} at {multiple}×", method.name());
             let scoring = Scoring::new(&what, episodes.len(), observer);
-            rows.push(scorer(session).row(params, method, multiple, &episodes, &|| scoring.done())?);
+            rows.push(scorer(setup).row(params, method, multiple, &episodes, &|| scoring.done())?);
             if observer.stop_requested() {
                 return Ok(None);
             }
@@ -130,8 +130,8 @@ fn methods(eval: &EvalConfig, objective: Objective) -> Vec<Method> {
     Method::ALL.into_iter().filter(asked).collect()
 }
 
-fn scorer(session: &Session) -> Scorer<'_> {
-    Scorer { asker: session.asker(), workers: &session.workers }
+fn scorer(setup: &Setup) -> Scorer<'_> {
+    Scorer { asker: setup.asker(), workers: &setup.workers }
 }
 
 /// Counts the episodes that are done, for the observer.

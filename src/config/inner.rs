@@ -11,7 +11,7 @@ use crate::error::Fault;
 pub enum Optimizer {
     /// AdamW with decoupled weight decay.
     Adamw,
-    /// Plain gradient descent.
+    /// Gradient descent, with `inner.momentum` if that is not 0.
     Sgd,
 }
 
@@ -58,6 +58,9 @@ pub struct InnerConfig {
     pub differentiated: usize,
     /// Optimiser.
     pub optimizer: Optimizer,
+    /// Decay of the velocity of gradient descent; 0 is plain descent.
+    #[serde(default)]
+    pub momentum: f64,
     /// Decay of AdamW's first moment.
     pub beta1: f64,
     /// Decay of AdamW's second moment.
@@ -98,6 +101,7 @@ impl Default for InnerConfig {
             steps: 4,
             differentiated: 2,
             optimizer: Optimizer::Adamw,
+            momentum: 0.0,
             beta1: 0.9,
             beta2: 0.95,
             eps: 1e-8,
@@ -125,6 +129,9 @@ impl InnerConfig {
         check.range("steps", self.steps, 1, 1000);
         let most = format!("is {}, more than inner.steps = {}", self.differentiated, self.steps);
         check.require(self.differentiated <= self.steps, "differentiated", most);
+        check.decay("momentum", self.momentum);
+        let unused = self.momentum != 0.0 && self.optimizer != Optimizer::Sgd;
+        check.require(!unused, "momentum", "needs inner.optimizer = \"sgd\"; AdamW has inner.beta1");
         check.decay("beta1", self.beta1);
         check.decay("beta2", self.beta2);
         check.not_negative("eps", self.eps);

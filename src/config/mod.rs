@@ -23,7 +23,7 @@ pub use data::{BackgroundSource, DataConfig, QuestionsAbout, Task};
 pub use eval::EvalConfig;
 pub use inner::{Activations, InnerConfig, LrParameterization, Optimizer, Reduction};
 pub use lora::{Init, Layers, LoraConfig, PROJECTIONS};
-pub use model::{ModelConfig, Storage};
+pub use model::{MatmulPrecision, ModelConfig, Storage};
 pub use outer::{Objective, OuterConfig, Schedule};
 pub use pretrain::{BaseShape, PretrainConfig, PretrainTraining};
 pub use raw::Raw;

@@ -19,6 +19,20 @@ pub enum Storage {
     F64,
 }
 
+/// How products with frozen weights are taken, in PyTorch's words: what their factors keep of an f32 number. Sums
+/// are f32 everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MatmulPrecision {
+    /// All 24 bits of f32.
+    #[default]
+    Highest,
+    /// 16 bits or more: two bf16 products, or TF32.
+    High,
+    /// 8 bits: one bf16 product.
+    Medium,
+}
+
 /// The frozen base and its tokenizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,13 +45,23 @@ pub struct ModelConfig {
     pub offline: bool,
     /// Number type of the frozen weights.
     pub storage: Storage,
+    /// How products with frozen weights are taken.
+    #[serde(default)]
+    pub matmul_precision: MatmulPrecision,
     /// Text of the end token; by default the one that the base was trained to stop on.
     pub end_token: Option<String>,
 }
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        Self { base: String::new(), revision: None, offline: false, storage: Storage::F32, end_token: None }
+        Self {
+            base: String::new(),
+            revision: None,
+            offline: false,
+            storage: Storage::F32,
+            matmul_precision: MatmulPrecision::Highest,
+            end_token: None,
+        }
     }
 }
 
@@ -46,5 +70,28 @@ impl ModelConfig {
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("model", faults);
         check.require(!self.base.is_empty(), "base", "is needed: a model folder, or a hub id owner/name");
+        let reason = "only \"highest\" is there yet: leave it out";
+        check.require(self.matmul_precision == MatmulPrecision::Highest, "matmul_precision", reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_precision_that_is_not_there_yet_is_refused_by_its_key() {
+        let base = "base".to_owned();
+        for (matmul_precision, faulty) in [
+            (MatmulPrecision::Highest, false),
+            (MatmulPrecision::High, true),
+            (MatmulPrecision::Medium, true),
+        ] {
+            let config = ModelConfig { base: base.clone(), matmul_precision, ..ModelConfig::default() };
+            let mut faults = Vec::new();
+            config.validate(&mut faults);
+            let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
+            assert_eq!(keys, if faulty { vec!["model.matmul_precision"] } else { vec![] });
+        }
     }
 }

@@ -66,7 +66,7 @@ impl Config {
         self.eval.validate(faults);
         self.run.validate(faults);
         let fixed_length = self.data.task == Task::Files && self.eval.multiples != [1];
-        let reason = "must be [1] with data.task = \"files\", whose contexts have the length that they have";
+        let reason = "must be [1] with data.task = \"files\", whose contexts cannot be made longer";
         Checker::new("eval", faults).require(!fixed_length, "multiples", reason);
     }
 

@@ -32,16 +32,16 @@ pub struct Asker<'a> {
 
 /// What the model answered to the questions of an episode.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Replies {
+pub struct EpisodeReplies {
     /// Seconds that the inner loop took.
     pub encode_secs: f64,
     /// One a question.
-    pub replies: Vec<Reply>,
+    pub replies: Vec<EpisodeReply>,
 }
 
 /// An answer, and what it took.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reply {
+pub struct EpisodeReply {
     /// What the model wrote.
     pub output: String,
     /// The same, taken apart.
@@ -72,13 +72,13 @@ impl Asker<'_> {
         params: Option<&MetaParams>,
         method: Method,
         episode: &EncodedEpisode,
-    ) -> Result<Replies> {
+    ) -> Result<EpisodeReplies> {
         let needed =
             || params.ok_or_else(|| Error::Invalid(format!("{} needs trained parameters", method.name())));
         let began = Instant::now();
         let adapted = match method {
             Method::Perk => Some(self.learner.adapt(needed()?, &episode.segments)?.phi),
-            Method::NoAdaptation | Method::FtIcr => Some(needed()?.phi0.clone()),
+            Method::NoAdaptation | Method::FtIcr => Some(needed()?.adapter.clone()),
             Method::Base | Method::Icr => None,
         };
         let encode_secs = if method == Method::Perk { began.elapsed().as_secs_f64() } else { 0.0 };
@@ -94,7 +94,7 @@ impl Asker<'_> {
         for (reply, query) in replies.iter_mut().zip(&episode.queries) {
             reply.support = reasoning.and_then(|reasoning| reasoning.score(&reply.answer, &query.support));
         }
-        Ok(Replies { encode_secs, replies })
+        Ok(EpisodeReplies { encode_secs, replies })
     }
 
     /// One reply a prompt, from one batch; each prompt comes with the number of tokens that it lost.
@@ -103,7 +103,7 @@ impl Asker<'_> {
         adapter: Option<AdapterRef<'_>>,
         batch: &[(Vec<u32>, usize)],
         form: &AnswerForm,
-    ) -> Result<Vec<Reply>> {
+    ) -> Result<Vec<EpisodeReply>> {
         let decoding = Decoding {
             stops: self.tokenizer.stop_ids().to_vec(),
             max_new_tokens: self.max_new_tokens,
@@ -118,7 +118,7 @@ impl Asker<'_> {
         let ask_secs = began.elapsed().as_secs_f64() / batch.len() as f64;
         let replies = prompts.into_iter().zip(dropped).zip(given).map(|((prompt, dropped_tokens), given)| {
             let output = self.tokenizer.decode(&given.tokens)?.trim().to_owned();
-            Ok(Reply {
+            Ok(EpisodeReply {
                 answer: form.parse(&output),
                 output,
                 support: None,

@@ -3,6 +3,8 @@
 use crate::model::DecoderConfig;
 use crate::model::lora::LoraLayout;
 
+use super::batch_loss::rows_per_chunk;
+
 /// What the estimate depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Workload {
@@ -39,11 +41,11 @@ pub struct Estimate {
     pub vocab_bytes: u64,
 }
 
-/// Rows of the vocabulary projection that are computed at once.
-const VOCAB_ROWS: usize = 256;
 /// Adapter-sized tensors that an episode holds beside one for each inner step: φ, two moments, their three
 /// cotangents, a gradient and its tangent.
 const WORKING_COPIES: usize = 8;
+/// Numbers that are held for each logit of a chunk: itself, its gradient, and one of either while it is made.
+const LOGIT_COPIES: usize = 4;
 /// φ₀, the two moments of the outer optimiser, and the summed meta-gradient.
 const OUTER_COPIES: usize = 4;
 
@@ -58,14 +60,14 @@ impl Estimate {
         // Without keeping, each layer's input stays.
         let inputs = if work.keep_activations { 0 } else { config.num_layers * config.hidden_size };
         let values = tokens * (layers * values_per_token(config, work.segment_tokens) + inputs);
-        let rows = VOCAB_ROWS.min(tokens) * config.vocab_size * 4;
+        let logits = rows_per_chunk(tokens, config.vocab_size) * config.vocab_size * LOGIT_COPIES;
         // Primal and tangent.
         let dual = 2 * work.compute_bytes * work.parallel_episodes;
         Self {
             base_bytes: (base_parameters(config) * work.storage_bytes) as u64,
             adapter_bytes: (copies * trainable * work.compute_bytes) as u64,
             activation_bytes: (values * dual) as u64,
-            vocab_bytes: (rows * dual) as u64,
+            vocab_bytes: (logits * dual) as u64,
         }
     }
 

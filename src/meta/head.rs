@@ -28,7 +28,7 @@ pub struct Head<V = Tensor> {
 }
 
 /// What the head's backward pass needs.
-pub(super) struct Kept<V> {
+pub(super) struct Residuals<V> {
     h: V,
     pre: V,
     post: V,
@@ -41,35 +41,36 @@ impl<V> Head<V> {
         [&self.fc1.weight, &self.fc1.bias, &self.fc2.weight, &self.fc2.bias]
     }
 
-    /// The head with each tensor mapped.
-    pub fn map<U>(&self, f: impl Fn(&V) -> Result<U>) -> Result<Head<U>> {
-        let affine =
-            |a: &Affine<V>| Ok::<_, crate::Error>(Affine { weight: f(&a.weight)?, bias: f(&a.bias)? });
-        Ok(Head { fc1: affine(&self.fc1)?, fc2: affine(&self.fc2)? })
+    /// A head from tensors in the order of [`Head::NAMES`].
+    pub fn from_tensors([fc1_weight, fc1_bias, fc2_weight, fc2_bias]: [V; 4]) -> Self {
+        Self {
+            fc1: Affine { weight: fc1_weight, bias: fc1_bias },
+            fc2: Affine { weight: fc2_weight, bias: fc2_bias },
+        }
     }
-}
 
-impl<V> Head<V> {
+    /// The head with each tensor mapped.
+    ///
+    /// # Errors
+    /// The first that `f` returns.
+    pub fn map<U>(&self, mut f: impl FnMut(&V) -> Result<U>) -> Result<Head<U>> {
+        let [a, b, c, d] = self.tensors();
+        Ok(Head::from_tensors([f(a)?, f(b)?, f(c)?, f(d)?]))
+    }
+
     /// Two heads joined tensor by tensor.
-    pub fn zip<U>(&self, other: &Self, f: impl Fn(&V, &V) -> Result<U>) -> Result<Head<U>> {
-        let affine = |a: &Affine<V>, b: &Affine<V>| {
-            Ok::<_, crate::Error>(Affine { weight: f(&a.weight, &b.weight)?, bias: f(&a.bias, &b.bias)? })
-        };
-        Ok(Head { fc1: affine(&self.fc1, &other.fc1)?, fc2: affine(&self.fc2, &other.fc2)? })
+    ///
+    /// # Errors
+    /// The first that `f` returns.
+    pub fn zip<U, W>(&self, other: &Head<U>, mut f: impl FnMut(&V, &U) -> Result<W>) -> Result<Head<W>> {
+        let mut others = other.tensors().into_iter();
+        self.map(|tensor| f(tensor, others.next().expect("as many tensors")))
     }
 }
 
 impl Head<Tensor> {
     /// Names of [`Head::tensors`].
     pub const NAMES: [&'static str; 4] = ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"];
-
-    /// A head from tensors in the order of [`Head::NAMES`].
-    pub fn from_tensors([fc1_weight, fc1_bias, fc2_weight, fc2_bias]: [Tensor; 4]) -> Self {
-        Self {
-            fc1: Affine { weight: fc1_weight, bias: fc1_bias },
-            fc2: Affine { weight: fc2_weight, bias: fc2_bias },
-        }
-    }
 }
 
 fn affine<V: Ops>(layer: &Affine<V>, x: &V) -> Result<V> {
@@ -85,19 +86,19 @@ fn affine_vjp<V: Ops>(layer: &Affine<V>, x: &V, dy: &V) -> Result<(V, Affine<V>)
 
 impl<V: Ops> Head<V> {
     /// `h: (R, D)` → weights `(R)`.
-    pub(super) fn forward(&self, h: &V) -> Result<(V, Kept<V>)> {
+    pub(super) fn forward(&self, h: &V) -> Result<(V, Residuals<V>)> {
         let pre = affine(&self.fc1, h)?;
         let post = gelu(&pre)?;
         let out = affine(&self.fc2, &post)?;
         let weights = softplus(&out, BETA)?.linear(|w| w.squeeze(1))?;
-        Ok((weights, Kept { h: h.clone(), pre, post, out }))
+        Ok((weights, Residuals { h: h.clone(), pre, post, out }))
     }
 
     /// Cotangent of `h` and gradient of the head from the cotangent `(R)` of the weights.
-    pub(super) fn backward(&self, kept: &Kept<V>, dweights: &V) -> Result<(V, Head<V>)> {
-        let dout = softplus_vjp(&kept.out, &dweights.linear(|d| d.unsqueeze(1))?, BETA)?;
-        let (dpost, fc2) = affine_vjp(&self.fc2, &kept.post, &dout)?;
-        let (dh, fc1) = affine_vjp(&self.fc1, &kept.h, &gelu_vjp(&kept.pre, &dpost)?)?;
+    pub(super) fn backward(&self, residuals: &Residuals<V>, dweights: &V) -> Result<(V, Head<V>)> {
+        let dout = softplus_vjp(&residuals.out, &dweights.linear(|d| d.unsqueeze(1))?, BETA)?;
+        let (dpost, fc2) = affine_vjp(&self.fc2, &residuals.post, &dout)?;
+        let (dh, fc1) = affine_vjp(&self.fc1, &residuals.h, &gelu_vjp(&residuals.pre, &dpost)?)?;
         Ok((dh, Head { fc1, fc2 }))
     }
 }

@@ -2,18 +2,18 @@
 
 use candle_core::Tensor;
 
-use crate::autodiff::{Dual, Ops};
 use crate::model::lora::LoraLayout;
 use crate::model::{Activations, Backbone, Decoder};
-use crate::optim::State;
+use crate::optim::Rule;
 use crate::text::Sequence;
 use crate::{Error, Result};
 
 use super::batch::LabelledBatch;
-use super::head::Head;
-use super::inner::{self, States};
-use super::options::InnerOptions;
-use super::support::{Support, SupportLoss, longest};
+use super::inner::{self, InnerSteps};
+use super::options::{InnerOptimizer, InnerOptions, with_rule};
+use super::sequence_loss::{LossValue, SequenceLoss, longest};
+use super::sweep::Sweep;
+use super::{MetaParams, MetaTree};
 
 /// A frozen decoder, the form of its adapter, and the settings of the inner loop.
 #[derive(Debug, Clone)]
@@ -24,17 +24,6 @@ pub struct Learner {
     pub layout: LoraLayout,
     /// The inner loop's settings.
     pub options: InnerOptions,
-}
-
-/// What meta-training learns, as the inner loop uses it.
-#[derive(Debug, Clone)]
-pub struct MetaParams {
-    /// The adapter's start φ₀, in the layout's order.
-    pub phi0: Vec<Tensor>,
-    /// Learning rates α of every tensor (outer index) and inner step.
-    pub inner_lr: Vec<Vec<f64>>,
-    /// The token-weighting head, if the inner loss is weighted.
-    pub head: Option<Head>,
 }
 
 /// How the inner loop goes on.
@@ -52,7 +41,7 @@ pub enum Adapting {
         /// The inner step, from 0.
         step: usize,
         /// The loss before it.
-        before: SupportLoss,
+        before: LossValue,
     },
 }
 
@@ -65,21 +54,15 @@ pub struct Adapted {
     pub inner_losses: Vec<f64>,
 }
 
-/// Gradient of the outer loss with respect to [`MetaParams`], of the same shapes.
+/// Gradient of the outer loss with respect to [`MetaParams`].
 #[derive(Debug, Clone)]
 pub struct MetaGradient {
     /// The inner loss before each step.
     pub inner_losses: Vec<f64>,
     /// The answer's loss under φ_N.
     pub outer_loss: f64,
-    /// ∂L_out/∂φ_N, before it goes back through the steps.
-    pub phi_n: Vec<Tensor>,
-    /// ∂L_out/∂φ₀.
-    pub phi0: Vec<Tensor>,
-    /// ∂L_out/∂α.
-    pub inner_lr: Vec<Vec<f64>>,
-    /// ∂L_out/∂w of the head; zero if no step is differentiated.
-    pub head: Option<Head>,
+    /// ∂L_out/∂φ₀; ∂L_out/∂α, in f64 on the CPU; ∂L_out/∂w of the head, zero if no step is differentiated.
+    pub tree: MetaTree<Tensor>,
 }
 
 impl Learner {
@@ -100,31 +83,31 @@ impl Learner {
         Ok(Self { backbone: Backbone::new(decoder)?, layout, options })
     }
 
-    /// The inner loss of a context.
+    /// The inner loss of a context: the next-token loss of its segments.
     ///
     /// # Errors
     /// No segment, no token to predict, or a token outside the vocabulary.
-    pub fn support(&self, segments: &[Sequence]) -> Result<Support> {
-        Support::from_segments(&self.backbone, &self.layout, segments, &self.options)
+    pub fn inner_loss(&self, segments: &[Sequence]) -> Result<SequenceLoss> {
+        SequenceLoss::inner(&self.backbone, &self.layout, segments, &self.options)
     }
 
-    /// The outer loss of the questions, with the answers' tokens labelled.
+    /// The outer loss of questions: the next-token loss of their labelled tokens, which are the answers'.
     ///
     /// # Errors
-    /// As [`support`](Self::support).
-    pub fn queries(&self, queries: &[Sequence]) -> Result<Support> {
+    /// As [`inner_loss`](Self::inner_loss).
+    pub fn outer_loss(&self, queries: &[Sequence]) -> Result<SequenceLoss> {
         let decoder = &self.backbone.decoder;
         let width = longest(queries)?;
         let batch = LabelledBatch::from_sequences(queries, width, &decoder.config, &decoder.device)?;
-        Support::queries(&self.backbone, &self.layout, batch, Activations::Keep)
+        SequenceLoss::outer(&self.backbone, &self.layout, batch, Activations::Keep)
     }
 
     /// Writes a context into the adapter: N inner steps from φ₀.
     ///
     /// # Errors
-    /// Parameters that do not fit the adapter or the settings, and as [`support`](Self::support).
+    /// Parameters that do not fit the adapter or the settings, and as [`inner_loss`](Self::inner_loss).
     pub fn adapt(&self, params: &MetaParams, segments: &[Sequence]) -> Result<Adapted> {
-        self.adapt_to(params, &self.support(segments)?, &mut |_| {})
+        self.adapt_to(params, &self.inner_loss(segments)?, &mut |_| {})
     }
 
     /// As [`adapt`](Self::adapt), on a prepared context; `watch` is told how it goes on.
@@ -134,23 +117,39 @@ impl Learner {
     pub fn adapt_to(
         &self,
         params: &MetaParams,
-        support: &Support,
+        context: &SequenceLoss,
         watch: &mut dyn FnMut(Adapting),
     ) -> Result<Adapted> {
         self.check(params)?;
-        let mut states = inner::start(&params.phi0)?;
+        with_rule!(self.options.optimizer, rule => {
+            self.unrolled(rule, params, context, &mut |_| {}, watch)
+        })
+    }
+
+    /// All inner steps; `keep` gets each step's gradient.
+    fn unrolled<R: Rule>(
+        &self,
+        rule: R,
+        params: &MetaParams,
+        context: &SequenceLoss,
+        keep: &mut dyn FnMut(Vec<Tensor>),
+        watch: &mut dyn FnMut(Adapting),
+    ) -> Result<Adapted> {
+        let steps = InnerSteps::new(&self.options, rule, params)?;
+        let mut at = steps.start(&params.adapter)?;
         let mut inner_losses = vec![];
         for step in 0..self.options.steps {
-            let phi = inner::params(&states);
+            let phi = inner::adapter(&at);
             let mut done = |micro_batches| watch(Adapting::MicroBatch { step, micro_batches });
-            let (loss, grads) =
-                support.gradient(&self.backbone, &self.layout, &phi, params.head.as_ref(), &mut done)?;
+            let (before, grads) =
+                context.gradient(&self.backbone, &self.layout, &phi, params.head.as_ref(), &mut done)?;
             drop(phi);
-            states = self.options.step(&states, &grads.adapter, step, &params.inner_lr)?;
-            inner_losses.push(loss.loss);
-            watch(Adapting::Step { step, before: loss });
+            at = steps.step(&at, &grads.adapter, step)?;
+            inner_losses.push(before.loss);
+            watch(Adapting::Step { step, before });
+            keep(grads.adapter);
         }
-        Ok(Adapted { phi: inner::params(&states), inner_losses })
+        Ok(Adapted { phi: inner::adapter(&at), inner_losses })
     }
 
     /// The inner loss of a context under the adapter `phi`: a forward pass; `done(n)` is called after the
@@ -158,15 +157,15 @@ impl Learner {
     ///
     /// # Errors
     /// Parameters that do not fit the adapter or the settings.
-    pub fn support_loss(
+    pub fn inner_loss_at(
         &self,
         params: &MetaParams,
-        support: &Support,
+        context: &SequenceLoss,
         phi: &[Tensor],
         done: &mut dyn FnMut(usize),
-    ) -> Result<SupportLoss> {
+    ) -> Result<LossValue> {
         self.check(params)?;
-        support.loss(&self.backbone, &self.layout, phi, params.head.as_ref(), done)
+        context.loss(&self.backbone, &self.layout, phi, params.head.as_ref(), done)
     }
 
     /// Loss of an episode's answers after adapting to its context, and its gradient with respect to
@@ -180,7 +179,7 @@ impl Learner {
         segments: &[Sequence],
         queries: &[Sequence],
     ) -> Result<MetaGradient> {
-        self.meta_gradient_of(params, &self.support(segments)?, &self.queries(queries)?)
+        self.meta_gradient_of(params, &self.inner_loss(segments)?, &self.outer_loss(queries)?)
     }
 
     /// As [`meta_gradient`](Self::meta_gradient), on a prepared context and questions.
@@ -190,34 +189,32 @@ impl Learner {
     pub fn meta_gradient_of(
         &self,
         params: &MetaParams,
-        support: &Support,
-        queries: &Support,
+        context: &SequenceLoss,
+        questions: &SequenceLoss,
     ) -> Result<MetaGradient> {
         self.check(params)?;
-        let mut states = inner::start(&params.phi0)?;
-        let (mut grads, mut inner_losses) = (vec![], vec![]);
-        for step in 0..self.options.steps {
-            let (loss, grad) = inner_gradient(self, params, support, &inner::params(&states))?;
-            states = self.options.step(&states, &grad, step, &params.inner_lr)?;
-            inner_losses.push(loss);
-            grads.push(grad);
-        }
-        let phi = inner::params(&states);
-        let (outer_loss, outer) = queries.gradient(&self.backbone, &self.layout, &phi, None, &mut |_| {})?;
-        drop((phi, states));
-        let phi_n = outer.adapter;
-        let mut sweep = Sweep::new(self, params, support, grads, &phi_n)?;
+        with_rule!(self.options.optimizer, rule => self.through_the_steps(rule, params, context, questions))
+    }
+
+    fn through_the_steps<R: Rule>(
+        &self,
+        rule: R,
+        params: &MetaParams,
+        context: &SequenceLoss,
+        questions: &SequenceLoss,
+    ) -> Result<MetaGradient> {
+        let mut grads = vec![];
+        let Adapted { phi, inner_losses } =
+            self.unrolled(rule, params, context, &mut |grad| grads.push(grad), &mut |_| {})?;
+        let (outer_loss, outer) =
+            questions.gradient(&self.backbone, &self.layout, &phi, None, &mut |_| {})?;
+        drop(phi);
+        let steps = InnerSteps::new(&self.options, rule, params)?;
+        let mut sweep = Sweep::new(self, steps, params, context, grads, &outer.adapter)?;
         for step in (0..self.options.steps).rev() {
             sweep.back_through(step)?;
         }
-        Ok(MetaGradient {
-            inner_losses,
-            outer_loss: outer_loss.loss,
-            phi_n,
-            phi0: inner::params(&sweep.cotangents),
-            inner_lr: sweep.inner_lr,
-            head: sweep.head,
-        })
+        Ok(MetaGradient { inner_losses, outer_loss: outer_loss.loss, tree: sweep.finish()? })
     }
 
     /// Loss of answers under φ₀ itself, without an inner step, and its gradient: plain fine-tuning. The
@@ -227,127 +224,37 @@ impl Learner {
     /// As [`adapt`](Self::adapt).
     pub fn answer_gradient(&self, params: &MetaParams, queries: &[Sequence]) -> Result<MetaGradient> {
         self.check(params)?;
-        let queries = self.queries(queries)?;
+        let questions = self.outer_loss(queries)?;
         let (loss, gradient) =
-            queries.gradient(&self.backbone, &self.layout, &params.phi0, None, &mut |_| {})?;
-        Ok(MetaGradient {
-            inner_losses: vec![],
-            outer_loss: loss.loss,
-            phi_n: gradient.adapter.clone(),
-            phi0: gradient.adapter,
-            inner_lr: params.inner_lr.iter().map(|rates| vec![0.0; rates.len()]).collect(),
-            head: params.head.as_ref().map(|head| head.map(|t| Ok(t.zeros_like()?))).transpose()?,
-        })
+            questions.gradient(&self.backbone, &self.layout, &params.adapter, None, &mut |_| {})?;
+        let tree = MetaTree { adapter: gradient.adapter, ..params.zeros_like()? };
+        Ok(MetaGradient { inner_losses: vec![], outer_loss: loss.loss, tree })
     }
 
     /// Refuses parameters that do not fit the adapter or the settings.
     fn check(&self, params: &MetaParams) -> Result<()> {
         let expected = self.layout.num_tensors();
-        if params.phi0.len() != expected || params.inner_lr.len() != expected {
-            let (phi0, lr) = (params.phi0.len(), params.inner_lr.len());
+        let (tensors, (rates, steps)) = (params.adapter.len(), params.inner_lr.dims2()?);
+        if tensors != expected || rates != expected {
             return Err(Error::Invalid(format!(
-                "the adapter has {expected} tensors, but the start has {phi0} and the learning rates {lr}"
+                "the adapter has {expected} tensors, but the start has {tensors} and the learning rates {rates}"
             )));
         }
-        for (index, (tensor, lrs)) in params.phi0.iter().zip(&params.inner_lr).enumerate() {
+        if steps < self.options.steps {
+            let wanted = self.options.steps;
+            return Err(Error::Invalid(format!("there are learning rates for {steps} of {wanted} steps")));
+        }
+        for (index, tensor) in params.adapter.iter().enumerate() {
             let (name, shape) = (self.layout.name(index), self.layout.shape(index));
             if tensor.dims2()? != shape {
                 let found = tensor.dims();
                 return Err(Error::Invalid(format!("`{name}` should be {shape:?}, but is {found:?}")));
             }
-            if lrs.len() < self.options.steps {
-                let (found, steps) = (lrs.len(), self.options.steps);
-                return Err(Error::Invalid(format!("`{name}` has {found} learning rates for {steps} steps")));
-            }
         }
-        if params.head.is_some() != self.options.weighted {
+        if params.head.is_some() != self.options.head {
             return Err(Error::Invalid(
                 "a weighted inner loss needs a head, and an unweighted one none".into(),
             ));
-        }
-        Ok(())
-    }
-}
-
-/// The inner loss and its gradient at `phi`.
-pub(super) fn inner_gradient(
-    learner: &Learner,
-    params: &MetaParams,
-    support: &Support,
-    phi: &[Tensor],
-) -> Result<(f64, Vec<Tensor>)> {
-    let head = params.head.as_ref();
-    let (loss, grads) = support.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| {})?;
-    Ok((loss.loss, grads.adapter))
-}
-
-/// The way back through the inner steps.
-struct Sweep<'a> {
-    learner: &'a Learner,
-    params: &'a MetaParams,
-    support: &'a Support,
-    /// The gradient of each step. With φ₀ they are all that is kept of the way there: the adapter and the
-    /// moments before a step are had again by taking the steps before it, which costs no model pass.
-    grads: Vec<Vec<Tensor>>,
-    /// Of the adapter and its moments after the step to go through next.
-    cotangents: States,
-    inner_lr: Vec<Vec<f64>>,
-    head: Option<Head>,
-}
-
-impl<'a> Sweep<'a> {
-    fn new(
-        learner: &'a Learner,
-        params: &'a MetaParams,
-        support: &'a Support,
-        grads: Vec<Vec<Tensor>>,
-        phi_n: &[Tensor],
-    ) -> Result<Self> {
-        let inner_lr = params.inner_lr.iter().map(|lrs| vec![0.0; lrs.len()]).collect();
-        let head = params.head.as_ref().map(|head| head.map(|t| Ok(t.zeros_like()?))).transpose()?;
-        Ok(Self { learner, params, support, grads, cotangents: inner::start(phi_n)?, inner_lr, head })
-    }
-
-    fn states_before(&self, step: usize) -> Result<States> {
-        let mut states = inner::start(&self.params.phi0)?;
-        for (n, grads) in self.grads[..step].iter().enumerate() {
-            states = self.learner.options.step(&states, grads, n, &self.params.inner_lr)?;
-        }
-        Ok(states)
-    }
-
-    fn back_through(&mut self, step: usize) -> Result<()> {
-        let options = &self.learner.options;
-        let states = self.states_before(step)?;
-        let grads = self.grads.pop().expect("one gradient a step");
-        let back = options.step_vjp(&states, &grads, step, &self.params.inner_lr, &self.cotangents)?;
-        drop(grads);
-        for (sums, lr) in self.inner_lr.iter_mut().zip(&back.lrs) {
-            sums[step] = *lr;
-        }
-        self.cotangents = back.states;
-        if step + options.differentiated < options.steps {
-            // The gradient of this step, and so its moments, count as constants.
-            return Ok(());
-        }
-        self.add_product(&inner::params(&states), back.grads)
-    }
-
-    /// Adds the Hessian-vector product: the tangent of the inner gradient along the gradient's cotangent.
-    fn add_product(&mut self, phi: &[Tensor], direction: Vec<Tensor>) -> Result<()> {
-        let dual = |(phi, tangent): (&Tensor, Tensor)| Dual::new(phi.clone(), Some(tangent));
-        let phi = phi.iter().zip(direction).map(dual).collect::<Result<Vec<_>>>()?;
-        let head = self.params.head.as_ref().map(|h| h.map(|t| Ok(Dual::constant(t)))).transpose()?;
-        let learner = self.learner;
-        let (backbone, layout) = (&learner.backbone, &learner.layout);
-        let (_, product) = self.support.gradient(backbone, layout, &phi, head.as_ref(), &mut |_| {})?;
-        for (state, part) in self.cotangents.iter_mut().zip(&product.adapter) {
-            let param = (&state.param + part.tangent_or_zeros()?)?;
-            *state = State { param, ..state.clone() };
-        }
-        if let (Some(sum), Some(part)) = (&self.head, &product.head) {
-            let part = part.map(Dual::tangent_or_zeros)?;
-            self.head = Some(sum.zip(&part, |a, b| Ok((a + b)?))?);
         }
         Ok(())
     }

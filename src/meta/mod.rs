@@ -4,25 +4,29 @@
 
 mod accumulate;
 mod batch;
+mod batch_loss;
 mod estimate;
 mod head;
 mod inner;
 mod learner;
-mod objective;
+
 mod options;
 mod outer;
 mod params;
-mod support;
+mod sequence_loss;
+mod sweep;
+mod tree;
 mod workers;
 
-pub use accumulate::{GradientMean, gradient_norm};
+pub use accumulate::GradientMean;
 pub use batch::LabelledBatch;
 pub use estimate::{Estimate, Workload, base_parameters, trainable_parameters};
 pub use head::{Affine, Head};
-pub use learner::{Adapted, Adapting, Learner, MetaGradient, MetaParams};
+pub use learner::{Adapted, Adapting, Learner, MetaGradient};
 pub use options::{InnerOptimizer, InnerOptions, Reduction};
 pub use outer::{LrParameterization, OuterOptions, OuterState};
-pub use support::{Support, SupportLoss};
+pub use sequence_loss::{LossValue, SequenceLoss};
+pub use tree::{Branch, MetaParams, MetaTree};
 pub use workers::Workers;
 
 #[cfg(test)]

@@ -1,15 +1,29 @@
 //! Settings of the inner loop.
 
-use crate::optim::AdamW;
+use crate::optim::{AdamW, Momentum, Sgd};
 
-/// Optimiser of the inner loop.
+/// Optimiser of the inner loop: one of the rules of [`optim`](crate::optim).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum InnerOptimizer {
     /// AdamW with its constants.
     AdamW(AdamW),
     /// Plain gradient descent.
-    Sgd,
+    Sgd(Sgd),
+    /// Gradient descent with momentum.
+    Momentum(Momentum),
 }
+
+/// Evaluates an expression with the rule of an [`InnerOptimizer`], whose type differs from arm to arm.
+macro_rules! with_rule {
+    ($optimizer:expr, $rule:ident => $work:expr) => {
+        match $optimizer {
+            InnerOptimizer::AdamW($rule) => $work,
+            InnerOptimizer::Sgd($rule) => $work,
+            InnerOptimizer::Momentum($rule) => $work,
+        }
+    };
+}
+pub(super) use with_rule;
 
 /// What the sum of the inner loss over tokens is divided by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,7 +50,7 @@ pub struct InnerOptions {
     /// Limit of the gradient's global norm; the meta-gradient goes through the clipping.
     pub clip_norm: Option<f64>,
     /// Whether a head weights the tokens.
-    pub weighted: bool,
+    pub head: bool,
     /// Whether the weights of each segment are scaled to a mean of one over its tokens.
     pub normalize_weights: bool,
     /// Divisor of the loss.

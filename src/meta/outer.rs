@@ -9,12 +9,14 @@ use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::Result;
 pub use crate::config::LrParameterization;
 use crate::model::lora::{Adapter, LoraInit};
-use crate::optim::{AdamW, Schedule, State, StepSize, global_norm};
-use crate::{Error, Result};
+use crate::optim::{AdamW, Iterate, Moments, Rule, Schedule, StepSize, clip_factor, global_norm};
 
-use super::{Head, Learner, MetaGradient, MetaParams};
+use super::params::Named;
+use super::tree::Branch;
+use super::{Head, Learner, MetaParams, MetaTree};
 
 /// Settings of the outer loop.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +24,7 @@ pub struct OuterOptions {
     /// Number of outer steps; the schedule ends there.
     pub steps: usize,
     /// Peak learning rate of the adapter's start.
-    pub lr_adapter: f64,
+    pub lr: f64,
     /// Peak learning rate of the inner learning rates, in their parameterisation.
     pub lr_inner_lr: f64,
     /// Peak learning rate of the head.
@@ -54,16 +56,27 @@ pub struct OuterOptions {
 /// Everything that outer steps change: parameters, moments and the step number.
 #[derive(Debug, Clone)]
 pub struct OuterState {
-    names: Vec<String>,
-    params: Vec<State>,
-    adapter_tensors: usize,
+    names: MetaTree<String>,
+    /// The learning rates as they are stored, `(tensors, steps)`.
+    at: MetaTree<Iterate<Moments>>,
     parameterization: LrParameterization,
     learned_lr: bool,
     step: usize,
 }
 
-/// Name under which the learning rates are kept.
-pub(super) const LR_NAME: &str = "inner_lr";
+impl OuterOptions {
+    /// What an outer step, from 0, does to the tensors of a branch; `None` if it leaves them alone.
+    fn step_size(&self, step: usize, branch: Branch) -> Option<StepSize> {
+        let factor = self.schedule.factor(step, self.steps, self.warmup_steps, self.final_lr_fraction);
+        let (peak, weight_decay) = match branch {
+            Branch::Adapter => (self.lr, self.weight_decay),
+            Branch::InnerLr if !self.learned_lr => return None,
+            Branch::InnerLr => (self.lr_inner_lr, 0.0),
+            Branch::Head => (self.lr_head, self.weight_decay),
+        };
+        Some(StepSize { step: step + 1, lr: peak * factor, weight_decay })
+    }
+}
 
 impl OuterState {
     /// The start of meta-training: adapter as `options.init` says, learning rates all equal, the head's
@@ -75,27 +88,22 @@ impl OuterState {
         let decoder = &learner.backbone.decoder;
         let (dtype, device) = (decoder.dtype, &decoder.device);
         let layout = &learner.layout;
-        let adapter = Adapter::new(layout.clone(), options.init, seed, dtype, device)?;
-        let mut tensors = adapter.tensors;
-        let mut names: Vec<String> = (0..layout.num_tensors()).map(|i| layout.name(i)).collect();
         let raw = match options.lr_parameterization {
             LrParameterization::Log => options.inner_lr.ln(),
             LrParameterization::Linear => options.inner_lr,
         };
-        tensors
-            .push(Tensor::full(raw, (layout.num_tensors(), learner.options.steps), device)?.to_dtype(dtype)?);
-        names.push(LR_NAME.into());
-        if learner.options.weighted {
-            let head = init_head(decoder.config.hidden_size, options.head_hidden, seed)?;
-            for (name, tensor) in Head::NAMES.iter().zip(head.tensors()) {
-                names.push(format!("head.{name}"));
-                tensors.push(tensor.to_dtype(dtype)?.to_device(device)?);
-            }
-        }
+        let rates = Tensor::full(raw, (layout.num_tensors(), learner.options.steps), device)?;
+        let head = learner.options.head;
+        let head = head.then(|| init_head(decoder.config.hidden_size, options.head_hidden, seed));
+        let start = MetaTree {
+            adapter: Adapter::new(layout.clone(), options.init, seed, dtype, device)?.tensors,
+            inner_lr: rates,
+            head: head.transpose()?,
+        };
+        let start = start.map(|tensor| Ok(tensor.to_dtype(dtype)?.to_device(device)?))?;
         Ok(Self {
-            names,
-            params: tensors.into_iter().map(State::new).collect::<Result<_>>()?,
-            adapter_tensors: layout.num_tensors(),
+            names: MetaTree::names(layout, learner.options.head),
+            at: start.map(|tensor| options.adamw.start(tensor.clone()))?,
             parameterization: options.lr_parameterization,
             learned_lr: options.learned_lr,
             step: 0,
@@ -114,14 +122,16 @@ impl OuterState {
 
     /// Number of trainable numbers: adapter, learning rates, head.
     pub fn num_parameters(&self) -> [usize; 3] {
-        let count = |states: &[State]| states.iter().map(|s| s.param.elem_count()).sum();
-        let (adapter, rest) = self.params.split_at(self.adapter_tensors);
-        [count(adapter), if self.learned_lr { count(&rest[..1]) } else { 0 }, count(&rest[1..])]
+        let MetaTree { adapter, inner_lr, head } = &self.at;
+        let count = |at: &Iterate<Moments>| at.param.elem_count();
+        let head = head.iter().flat_map(Head::tensors);
+        let rates = if self.learned_lr { count(inner_lr) } else { 0 };
+        [adapter.iter().map(count).sum(), rates, head.map(count).sum()]
     }
 
     /// The adapter's start φ₀, in the layout's order.
-    pub fn phi0(&self) -> Vec<Tensor> {
-        self.params[..self.adapter_tensors].iter().map(|s| s.param.clone()).collect()
+    pub fn adapter(&self) -> Vec<Tensor> {
+        self.at.adapter.iter().map(|at| at.param.clone()).collect()
     }
 
     /// The parameters as the inner loop uses them.
@@ -129,13 +139,8 @@ impl OuterState {
     /// # Errors
     /// Only what tensor operations refuse.
     pub fn params(&self) -> Result<MetaParams> {
-        let raw: Vec<Vec<f64>> = self.params[self.adapter_tensors].param.to_dtype(DType::F64)?.to_vec2()?;
-        let rate = |raw| self.parameterization.rate(raw);
-        let inner_lr = raw.into_iter().map(|row| row.into_iter().map(rate).collect()).collect();
-        let head: Vec<Tensor> =
-            self.params[self.adapter_tensors + 1..].iter().map(|s| s.param.clone()).collect();
-        let head = <[Tensor; 4]>::try_from(head).ok().map(Head::from_tensors);
-        Ok(MetaParams { phi0: self.phi0(), inner_lr, head })
+        let stored = self.at.map(|at| Ok(at.param.clone()))?;
+        Ok(MetaTree { inner_lr: self.parameterization.rates(&stored.inner_lr)?, ..stored })
     }
 
     /// Takes one outer step along a meta-gradient (the mean over episodes) and returns the gradient's global
@@ -143,88 +148,62 @@ impl OuterState {
     ///
     /// # Errors
     /// A gradient with other tensors than the state.
-    pub fn apply(&mut self, gradient: &MetaGradient, options: &OuterOptions) -> Result<f64> {
-        let grads = self.flatten(gradient)?;
-        let norm = global_norm(&grads)?;
+    pub fn apply(&mut self, gradient: &MetaTree<Tensor>, options: &OuterOptions) -> Result<f64> {
+        let gradient =
+            MetaTree { inner_lr: self.stored_lr_gradient(&gradient.inner_lr)?, ..gradient.clone() };
+        let leaves: Vec<Tensor> = gradient.leaves().cloned().collect();
+        let norm = global_norm(&leaves)?;
         if !norm.is_finite() {
             return Ok(norm);
         }
-        let shrink = options.clip_norm.map_or(1.0, |limit| (limit / norm).min(1.0));
-        let factor = options.schedule.factor(
-            self.step,
-            options.steps,
-            options.warmup_steps,
-            options.final_lr_fraction,
-        );
-        for (index, grad) in grads.iter().enumerate() {
-            let (peak, weight_decay) = match index {
-                i if i < self.adapter_tensors => (options.lr_adapter, options.weight_decay),
-                i if i == self.adapter_tensors => (options.lr_inner_lr, 0.0),
-                _ => (options.lr_head, options.weight_decay),
-            };
-            if index == self.adapter_tensors && !self.learned_lr {
-                continue;
+        let shrink = clip_factor(norm, options.clip_norm);
+        self.at = self.at.zip_branches(&gradient, |branch, at, grad| {
+            match options.step_size(self.step, branch) {
+                Some(size) => options.adamw.step(at, &(grad * shrink)?, size),
+                None => Ok(at.clone()),
             }
-            let size = StepSize { step: self.step + 1, lr: peak * factor, weight_decay };
-            self.params[index] = options.adamw.step(&self.params[index], &(grad * shrink)?, size)?;
-        }
+        })?;
         self.step += 1;
         Ok(norm)
     }
 
-    /// The meta-gradient in the order of the parameters, taken to the learning rates' parameterisation.
-    fn flatten(&self, gradient: &MetaGradient) -> Result<Vec<Tensor>> {
-        let mut grads = gradient.phi0.clone();
-        let like = &self.params[self.adapter_tensors].param;
-        let (rows, steps) = like.dims2()?;
-        let used = gradient.inner_lr.iter().flat_map(|row| row[..steps].iter().copied());
-        let rates = Tensor::from_iter(used, like.device())?.reshape((rows, steps))?.to_dtype(like.dtype())?;
-        grads.push(match self.parameterization {
-            _ if !self.learned_lr => rates.zeros_like()?,
-            LrParameterization::Log => (rates * like.exp()?)?,
-            LrParameterization::Linear => rates,
-        });
-        if let Some(head) = &gradient.head {
-            grads.extend(head.tensors().map(Tensor::clone));
-        }
-        if grads.len() != self.params.len() {
-            let (expected, found) = (self.params.len(), grads.len());
-            return Err(Error::Invalid(format!("{expected} trained tensors, but {found} gradients")));
-        }
-        Ok(grads)
+    /// The gradient of the learning rates, taken to what they are stored as; only the steps that are stored.
+    fn stored_lr_gradient(&self, gradient: &Tensor) -> Result<Tensor> {
+        let stored = &self.at.inner_lr.param;
+        let gradient = gradient.narrow(1, 0, stored.dim(1)?)?;
+        let gradient = gradient.to_dtype(stored.dtype())?.to_device(stored.device())?;
+        Ok(match self.parameterization {
+            _ if !self.learned_lr => gradient.zeros_like()?,
+            LrParameterization::Log => (gradient * stored.exp()?)?,
+            LrParameterization::Linear => gradient,
+        })
     }
 
     /// Every tensor of the state by name: parameters, and their moments under `m.` and `v.`.
     pub fn named_tensors(&self) -> Vec<(String, Tensor)> {
-        let named = |(name, state): (&String, &State)| {
-            let State { param, m, v } = state.clone();
+        let named = |(name, at): (&String, &Iterate<Moments>)| {
+            let Iterate { param, state: Moments { m, v } } = at.clone();
             [(name.clone(), param), (format!("m.{name}"), m), (format!("v.{name}"), v)]
         };
-        self.names.iter().zip(&self.params).flat_map(named).collect()
+        self.names.leaves().zip(self.at.leaves()).flat_map(named).collect()
     }
 
     /// Takes up the tensors of [`named_tensors`](Self::named_tensors); `path` is where they were read.
     ///
     /// # Errors
-    /// A tensor that is missing, that is one too many, or that has another shape; the state may be half loaded.
-    pub fn load_named(&mut self, path: &std::path::Path, mut tensors: HashMap<String, Tensor>) -> Result<()> {
-        let mut take = |name: &str, like: &Tensor| {
-            let found = tensors.remove(name).ok_or_else(|| Error::tensor(path, name, "is missing"))?;
-            if found.shape() != like.shape() {
-                let (expected, found) = (like.dims(), found.dims());
-                return Err(Error::tensor(path, name, format!("should be {expected:?}, but is {found:?}")));
-            }
-            Ok(found.to_dtype(like.dtype())?.to_device(like.device())?)
-        };
-        for (name, state) in self.names.iter().zip(&mut self.params) {
-            let param = take(name, &state.param)?;
-            let (m, v) = (take(&format!("m.{name}"), &state.m)?, take(&format!("v.{name}"), &state.v)?);
-            *state = State { param, m, v };
-        }
-        match tensors.keys().min() {
-            Some(name) => Err(Error::tensor(path, name, "does not belong to this run")),
-            None => Ok(()),
-        }
+    /// A tensor that is missing, that is one too many, or that has another shape; then nothing is changed.
+    pub fn load_named(&mut self, path: &std::path::Path, tensors: HashMap<String, Tensor>) -> Result<()> {
+        let sizes = self.at.map(|at| Ok(at.param.dims().iter().copied().map(Some).collect()))?;
+        let like = &self.at.inner_lr.param;
+        let mut named = Named::new(path, tensors);
+        let mut take = |prefix| named.take(prefix, &self.names, &sizes, (like.dtype(), like.device()));
+        let (params, m, v) = (take("")?, take("m.")?, take("v.")?);
+        named.finish()?;
+        let moments = m.zip(&v, |m, v| Ok(Moments { m: m.clone(), v: v.clone() }))?;
+        let join =
+            |param: &Tensor, state: &Moments| Ok(Iterate { param: param.clone(), state: state.clone() });
+        self.at = params.zip(&moments, join)?;
+        Ok(())
     }
 }
 

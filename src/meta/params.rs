@@ -1,23 +1,74 @@
-//! What meta-training learned, read back for the inner loop alone.
+//! What meta-training learned, by name: how a checkpoint's tensors become a tree again.
 
 #![allow(clippy::disallowed_methods)] // When a checkpoint is opened.
 
 use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::{Error, Result};
 
-use super::outer::LR_NAME;
-use super::{Head, Learner, LrParameterization, MetaParams};
+use super::{Head, Learner, LrParameterization, MetaParams, MetaTree};
 
 impl LrParameterization {
-    /// The learning rate that is stored as `raw`.
-    pub(super) fn rate(self, raw: f64) -> f64 {
-        match self {
-            Self::Log => raw.exp(),
+    /// The learning rates that are stored as `raw`, in f64 on the CPU.
+    pub(super) fn rates(self, raw: &Tensor) -> Result<Tensor> {
+        let raw = raw.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+        Ok(match self {
+            Self::Log => raw.exp()?,
             Self::Linear => raw,
+        })
+    }
+}
+
+/// Sizes that a tensor must have; `None` where any will do.
+type Sizes = Vec<Option<usize>>;
+
+/// The tensors of a checkpoint, taken out one by one.
+pub(super) struct Named<'a> {
+    path: &'a Path,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl<'a> Named<'a> {
+    /// `path` is where they were read.
+    pub fn new(path: &'a Path, tensors: HashMap<String, Tensor>) -> Self {
+        Self { path, tensors }
+    }
+
+    /// Takes out the tensors whose names are `prefix` and those of `names`, in the type and on the device given.
+    ///
+    /// # Errors
+    /// A tensor that is missing, or that has another shape than `sizes`.
+    pub fn take(
+        &mut self,
+        prefix: &str,
+        names: &MetaTree<String>,
+        sizes: &MetaTree<Sizes>,
+        (dtype, device): (DType, &Device),
+    ) -> Result<MetaTree<Tensor>> {
+        names.zip(sizes, |name, expected| {
+            let name = format!("{prefix}{name}");
+            let found =
+                self.tensors.remove(&name).ok_or_else(|| Error::tensor(self.path, &name, "is missing"))?;
+            let fits = |(found, expected): (&usize, &Option<usize>)| expected.is_none_or(|e| e == *found);
+            if found.rank() != expected.len() || !found.dims().iter().zip(expected).all(fits) {
+                let reason = format!("should be {}, but is {:?}", shown(expected), found.dims());
+                return Err(Error::tensor(self.path, name, reason));
+            }
+            Ok(found.to_dtype(dtype)?.to_device(device)?)
+        })
+    }
+
+    /// Everything has been taken.
+    ///
+    /// # Errors
+    /// A tensor that is left.
+    pub fn finish(self) -> Result<()> {
+        match self.tensors.keys().min() {
+            Some(name) => Err(Error::tensor(self.path, name, "does not belong to this configuration")),
+            None => Ok(()),
         }
     }
 }
@@ -32,55 +83,42 @@ impl MetaParams {
     /// A tensor that is missing, that is one too many, or that has another shape.
     pub fn from_named(
         path: &Path,
-        mut tensors: HashMap<String, Tensor>,
+        tensors: HashMap<String, Tensor>,
         learner: &Learner,
         parameterization: LrParameterization,
     ) -> Result<Self> {
         let (layout, decoder) = (&learner.layout, &learner.backbone.decoder);
-        let mut take = |name: &str, expected: &[Option<usize>]| {
-            let found = tensors.remove(name).ok_or_else(|| Error::tensor(path, name, "is missing"))?;
-            let fits = |(found, expected): (&usize, &Option<usize>)| expected.is_none_or(|e| e == *found);
-            if found.rank() != expected.len() || !found.dims().iter().zip(expected).all(fits) {
-                let reason = format!("should be {}, but is {:?}", shape(expected), found.dims());
-                return Err(Error::tensor(path, name, reason));
-            }
-            Ok(found.to_dtype(decoder.dtype)?.to_device(&decoder.device)?)
+        let names = MetaTree::names(layout, learner.options.head);
+        let width = Some(decoder.config.hidden_size);
+        let sizes = MetaTree {
+            adapter: (0..layout.num_tensors())
+                .map(|index| layout.shape(index))
+                .map(|(rows, columns)| vec![Some(rows), Some(columns)])
+                .collect(),
+            inner_lr: vec![Some(layout.num_tensors()), None],
+            head: names.head.as_ref().map(|_| {
+                Head::from_tensors([vec![None, width], vec![None], vec![Some(1), None], vec![Some(1)]])
+            }),
         };
-        let phi0 = (0..layout.num_tensors())
-            .map(|index| {
-                let (rows, columns) = layout.shape(index);
-                take(&layout.name(index), &[Some(rows), Some(columns)])
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let raw = take(LR_NAME, &[Some(layout.num_tensors()), None])?;
-        let inner_lr = rates(&raw, parameterization, learner.options.steps)?;
-        let head = learner.options.weighted.then(|| {
-            let width = Some(decoder.config.hidden_size);
-            let shapes: [&[Option<usize>]; 4] = [&[None, width], &[None], &[Some(1), None], &[Some(1)]];
-            let [a, b, c, d] = [0, 1, 2, 3].map(|i| take(&format!("head.{}", Head::NAMES[i]), shapes[i]));
-            Ok::<_, Error>(Head::from_tensors([a?, b?, c?, d?]))
-        });
-        let head = head.transpose()?;
-        match tensors.keys().min() {
-            Some(name) => Err(Error::tensor(path, name, "does not belong to this configuration")),
-            None => Ok(Self { phi0, inner_lr, head }),
-        }
+        let mut named = Named::new(path, tensors);
+        let raw = named.take("", &names, &sizes, (decoder.dtype, &decoder.device))?;
+        named.finish()?;
+        let inner_lr = for_steps(&parameterization.rates(&raw.inner_lr)?, learner.options.steps)?;
+        Ok(Self { inner_lr, ..raw })
     }
 }
 
-/// At least `steps` rates of every tensor, from the stored `raw: (tensors, trained steps)`.
-fn rates(raw: &Tensor, parameterization: LrParameterization, steps: usize) -> Result<Vec<Vec<f64>>> {
-    let raw: Vec<Vec<f64>> = raw.to_dtype(DType::F64)?.to_vec2()?;
-    let row = |row: Vec<f64>| {
-        let mut rates: Vec<f64> = row.into_iter().map(|raw| parameterization.rate(raw)).collect();
-        let last = rates.last().copied().unwrap_or_default();
-        rates.resize(rates.len().max(steps), last);
-        rates
-    };
-    Ok(raw.into_iter().map(row).collect())
+/// At least `steps` rates of every tensor, from those of the steps that were trained: `(tensors, trained steps)`.
+fn for_steps(rates: &Tensor, steps: usize) -> Result<Tensor> {
+    let (tensors, trained) = rates.dims2()?;
+    if trained == 0 || trained >= steps {
+        return Ok(rates.clone());
+    }
+    let last = rates.narrow(1, trained - 1, 1)?.broadcast_as((tensors, steps - trained))?;
+    Ok(Tensor::cat(&[rates, &last], 1)?)
 }
 
-fn shape(expected: &[Option<usize>]) -> String {
+fn shown(expected: &[Option<usize>]) -> String {
     let sizes = expected.iter().map(|size| size.map_or_else(|| "any".to_owned(), |size| size.to_string()));
     format!("[{}]", sizes.collect::<Vec<_>>().join(", "))
 }

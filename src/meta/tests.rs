@@ -2,20 +2,21 @@
 
 #![allow(clippy::disallowed_methods)]
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 mod parameters;
 mod uneven;
 
-use super::learner::inner_gradient;
+use super::inner::InnerSteps;
+use super::options::with_rule;
 use super::*;
 use crate::autodiff::Dual;
 use crate::device::under_test;
 use crate::model::lora::{Layers, LoraLayout, LoraSpec};
 use crate::model::{Activations, Decoder, DecoderConfig, Family, Projection, tape};
-use crate::optim::AdamW;
+use crate::optim::{AdamW, Momentum, Sgd};
 use crate::text::Sequence;
 
 fn config() -> DecoderConfig {
@@ -44,7 +45,7 @@ fn options() -> InnerOptions {
         optimizer: InnerOptimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, eps_root: 1e-4 }),
         weight_decay: 0.05,
         clip_norm: None,
-        weighted: true,
+        head: true,
         normalize_weights: false,
         reduction: Reduction::Positions,
         micro_batch_segments: 2,
@@ -71,11 +72,12 @@ fn case_on(layers: Layers, options: InnerOptions) -> Case {
     let spec = LoraSpec { rank: 2, alpha: 3.0, use_rslora: true, targets, layers };
     let layout = LoraLayout::new(spec, &decoder.config);
     let tensor = |i: usize| random(&[layout.shape(i).0, layout.shape(i).1], 0.4, 50 + i as u64);
-    let phi0 = (0..layout.num_tensors()).map(tensor).collect();
+    let adapter = (0..layout.num_tensors()).map(tensor).collect();
     let mut rng = ChaCha8Rng::seed_from_u64(9);
-    let rates = |_| (0..options.steps).map(|_| rng.random_range(0.01..0.05)).collect();
-    let inner_lr = (0..layout.num_tensors()).map(rates).collect();
-    let head = options.weighted.then(|| {
+    let count = layout.num_tensors() * options.steps;
+    let rates: Vec<f64> = (0..count).map(|_| rng.random_range(0.01..0.05)).collect();
+    let inner_lr = Tensor::from_vec(rates, (layout.num_tensors(), options.steps), &Device::Cpu).unwrap();
+    let head = options.head.then(|| {
         let shapes: [&[usize]; 4] = [&[6, 12], &[6], &[1, 6], &[1]];
         let tensors = [0, 1, 2, 3].map(|i| random(shapes[i], 0.5, 900 + i as u64));
         Head::from_tensors(tensors)
@@ -86,7 +88,7 @@ fn case_on(layers: Layers, options: InnerOptions) -> Case {
     let segments = vec![sequence(1, 7, 2), sequence(2, 9, 3), sequence(3, 5, 1)];
     let queries = vec![sequence(4, 6, 4), sequence(5, 5, 3)];
     let learner = Learner::new(decoder, layout, options).unwrap();
-    Case { learner, params: MetaParams { phi0, inner_lr, head }, segments, queries }
+    Case { learner, params: MetaParams { adapter, inner_lr, head }, segments, queries }
 }
 
 fn case(options: InnerOptions) -> Case {
@@ -108,75 +110,76 @@ fn moved(x: &[Tensor], direction: &[Tensor], by: f64) -> Vec<Tensor> {
 
 /// A random direction in the space of all meta-parameters.
 fn direction(params: &MetaParams, seed: u64) -> MetaParams {
-    let like = |(i, t): (usize, &Tensor)| random(t.dims(), 1.0, seed * 1000 + i as u64);
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    MetaParams {
-        phi0: params.phi0.iter().enumerate().map(like).collect(),
-        inner_lr: params
-            .inner_lr
-            .iter()
-            .map(|r| r.iter().map(|_| rng.random_range(-0.05..0.05)).collect())
-            .collect(),
-        head: params.head.as_ref().map(|h| {
-            let tensors = h.tensors();
-            Head::from_tensors([0, 1, 2, 3].map(|i| random(tensors[i].dims(), 1.0, seed * 77 + i as u64)))
-        }),
-    }
+    let mut leaf = 0;
+    let mut like = |tensor: &Tensor, spread: f64| {
+        leaf += 1;
+        random(tensor.dims(), spread, seed * 1000 + leaf).to_device(tensor.device()).unwrap()
+    };
+    let branches = params.zip_branches(params, |branch, tensor, _| Ok((branch, tensor.clone()))).unwrap();
+    let spread = |branch| if branch == Branch::InnerLr { 0.05 } else { 1.0 };
+    branches.map(|(branch, tensor)| Ok(like(tensor, spread(*branch)))).unwrap()
 }
 
 fn step_along(params: &MetaParams, direction: &MetaParams, by: f64) -> MetaParams {
-    let rates = |(a, b): (&Vec<f64>, &Vec<f64>)| a.iter().zip(b).map(|(a, b)| a + by * b).collect();
-    MetaParams {
-        phi0: moved(&params.phi0, &direction.phi0, by),
-        inner_lr: params.inner_lr.iter().zip(&direction.inner_lr).map(rates).collect(),
-        head: params
-            .head
-            .as_ref()
-            .zip(direction.head.as_ref())
-            .map(|(a, b)| a.zip(b, |a, b| Ok((a + (b * by)?)?)).unwrap()),
-    }
+    params.add(&direction.scale(by).unwrap()).unwrap()
 }
 
 /// ⟨gradient, direction⟩.
 fn along(gradient: &MetaGradient, direction: &MetaParams) -> f64 {
-    let rates = gradient.inner_lr.iter().flatten().zip(direction.inner_lr.iter().flatten());
-    let mut sum = dot(&gradient.phi0, &direction.phi0) + rates.map(|(a, b)| a * b).sum::<f64>();
-    if let (Some(a), Some(b)) = (&gradient.head, &direction.head) {
-        sum += dot(&a.tensors().map(Tensor::clone), &b.tensors().map(Tensor::clone));
-    }
-    sum
+    let pairs = gradient.tree.leaves().zip(direction.leaves());
+    pairs.map(|(a, b)| dot(std::slice::from_ref(a), std::slice::from_ref(b))).sum()
 }
 
 /// The outer loss after the unroll, with the gradients of the first `frozen.len()` steps held at `frozen`:
 /// the function whose exact gradient the truncated meta-gradient is.
 fn outer_loss(case: &Case, params: &MetaParams, frozen: &[Vec<Tensor>]) -> f64 {
     let learner = &case.learner;
-    let support = learner.support(&case.segments).unwrap();
-    let mut states = inner::start(&params.phi0).unwrap();
-    for step in 0..learner.options.steps {
-        let grads = match frozen.get(step) {
-            Some(grads) => grads.clone(),
-            None => inner_gradient(learner, params, &support, &inner::params(&states)).unwrap().1,
-        };
-        states = learner.options.step(&states, &grads, step, &params.inner_lr).unwrap();
-    }
-    let queries = learner.queries(&case.queries).unwrap();
-    let phi = inner::params(&states);
-    queries.loss(&learner.backbone, &learner.layout, &phi, None, &mut |_| {}).unwrap().loss
+    let (phi, _) = unrolled(case, params, learner.options.steps, frozen);
+    let questions = learner.outer_loss(&case.queries).unwrap();
+    questions.loss(&learner.backbone, &learner.layout, &phi, None, &mut |_| {}).unwrap().loss
+}
+
+/// The adapter after the first `count` steps, and the gradient of each: those of `frozen` where there are any.
+fn unrolled(
+    case: &Case,
+    params: &MetaParams,
+    count: usize,
+    frozen: &[Vec<Tensor>],
+) -> (Vec<Tensor>, Vec<Vec<Tensor>>) {
+    let options = &case.learner.options;
+    let context = case.learner.inner_loss(&case.segments).unwrap();
+    with_rule!(options.optimizer, rule => {
+        let steps = InnerSteps::new(options, rule, params).unwrap();
+        let mut at = steps.start(&params.adapter).unwrap();
+        let mut all = vec![];
+        for step in 0..count {
+            let grads = match frozen.get(step) {
+                Some(grads) => grads.clone(),
+                None => inner_gradient(&case.learner, params, &context, &inner::adapter(&at)).1,
+            };
+            at = steps.step(&at, &grads, step).unwrap();
+            all.push(grads);
+        }
+        (inner::adapter(&at), all)
+    })
 }
 
 /// Gradients of the first steps from the start of `case`.
 fn first_gradients(case: &Case, count: usize) -> Vec<Vec<Tensor>> {
-    let learner = &case.learner;
-    let support = learner.support(&case.segments).unwrap();
-    let mut states = inner::start(&case.params.phi0).unwrap();
-    (0..count)
-        .map(|step| {
-            let grads = inner_gradient(learner, &case.params, &support, &inner::params(&states)).unwrap().1;
-            states = learner.options.step(&states, &grads, step, &case.params.inner_lr).unwrap();
-            grads
-        })
-        .collect()
+    unrolled(case, &case.params, count, &[]).1
+}
+
+/// The inner loss and its gradient at `phi`.
+fn inner_gradient(
+    learner: &Learner,
+    params: &MetaParams,
+    context: &SequenceLoss,
+    phi: &[Tensor],
+) -> (f64, Vec<Tensor>) {
+    let head = params.head.as_ref();
+    let found = context.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| {});
+    let (loss, grads) = found.unwrap();
+    (loss.loss, grads.adapter)
 }
 
 /// Richardson's fourth-order difference at 0: the unroll bends too much for the second-order one.
@@ -203,10 +206,10 @@ fn check_meta_gradient(name: &str, case: &Case) {
 fn the_answers_own_gradient_equals_differences_and_leaves_rates_and_head_alone() {
     let case = case_on(Layers::All, options());
     let found = case.learner.answer_gradient(&case.params, &case.queries).unwrap();
-    let queries = case.learner.queries(&case.queries).unwrap();
+    let questions = case.learner.outer_loss(&case.queries).unwrap();
     let loss = |params: &MetaParams| {
         let (backbone, layout) = (&case.learner.backbone, &case.learner.layout);
-        queries.loss(backbone, layout, &params.phi0, None, &mut |_| {}).unwrap().loss
+        questions.loss(backbone, layout, &params.adapter, None, &mut |_| {}).unwrap().loss
     };
     assert!((loss(&case.params) - found.outer_loss).abs() < 1e-12);
     for seed in [1, 2] {
@@ -221,11 +224,13 @@ fn the_answers_own_gradient_equals_differences_and_leaves_rates_and_head_alone()
 
 #[test]
 fn the_meta_gradient_equals_differences_for_every_truncation_optimiser_and_weighting() {
-    for optimizer in [options().optimizer, InnerOptimizer::Sgd] {
+    for optimizer in
+        [options().optimizer, InnerOptimizer::Sgd(Sgd), InnerOptimizer::Momentum(Momentum { momentum: 0.8 })]
+    {
         for differentiated in 0..=3 {
-            for (weighted, normalize_weights) in [(false, false), (true, false), (true, true)] {
+            for (head, normalize_weights) in [(false, false), (true, false), (true, true)] {
                 let options =
-                    InnerOptions { optimizer, differentiated, weighted, normalize_weights, ..options() };
+                    InnerOptions { optimizer, differentiated, head, normalize_weights, ..options() };
                 check_meta_gradient(&format!("{options:?}"), &case(options));
             }
         }
@@ -249,10 +254,10 @@ fn the_meta_gradient_equals_differences_on_the_top_layer_and_with_other_reductio
 
 #[test]
 fn the_gradient_equals_the_tape() {
-    let case = case(InnerOptions { weighted: false, ..options() });
-    let support = case.learner.support(&case.segments).unwrap();
-    let (loss, grads) = inner_gradient(&case.learner, &case.params, &support, &case.params.phi0).unwrap();
-    let vars: Vec<Var> = case.params.phi0.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
+    let case = case(InnerOptions { head: false, ..options() });
+    let context = case.learner.inner_loss(&case.segments).unwrap();
+    let (loss, grads) = inner_gradient(&case.learner, &case.params, &context, &case.params.adapter);
+    let vars: Vec<Var> = case.params.adapter.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
     let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
     let (mut sum, mut count) = (Tensor::zeros((), DType::F64, &under_test()).unwrap(), 0.0);
     for Sequence { tokens, loss_from, .. } in &case.segments {
@@ -279,17 +284,17 @@ fn the_gradient_equals_the_tape() {
 
 #[test]
 fn the_loss_alone_is_the_loss_that_comes_with_the_gradient() {
-    for (weighted, normalize_weights) in [(false, false), (true, false), (true, true)] {
-        let case = case(InnerOptions { weighted, normalize_weights, ..options() });
-        let (learner, phi) = (&case.learner, &case.params.phi0);
-        let support = learner.support(&case.segments).unwrap();
+    for (head, normalize_weights) in [(false, false), (true, false), (true, true)] {
+        let case = case(InnerOptions { head, normalize_weights, ..options() });
+        let (learner, phi) = (&case.learner, &case.params.adapter);
+        let context = learner.inner_loss(&case.segments).unwrap();
         let mut parts = vec![];
-        let alone = learner.support_loss(&case.params, &support, phi, &mut |n| parts.push(n)).unwrap();
+        let alone = learner.inner_loss_at(&case.params, &context, phi, &mut |n| parts.push(n)).unwrap();
         let head = case.params.head.as_ref();
-        let with = support.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| {}).unwrap().0;
+        let with = context.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| {}).unwrap().0;
         assert!((alone.loss - with.loss).abs() < 1e-12, "{alone:?}, {with:?}");
         assert!((alone.cross_entropy - with.cross_entropy).abs() < 1e-12, "{alone:?}, {with:?}");
-        assert_eq!(weighted, (alone.loss - alone.cross_entropy).abs() > 1e-3, "{alone:?}");
+        assert_eq!(case.learner.options.head, (alone.loss - alone.cross_entropy).abs() > 1e-3, "{alone:?}");
         assert_eq!(parts, [1, 2], "three segments, two at once");
     }
 }
@@ -298,15 +303,15 @@ fn the_loss_alone_is_the_loss_that_comes_with_the_gradient() {
 fn a_context_whose_frozen_layers_are_too_large_to_keep_gives_the_same_gradient() {
     let case = case_on(Layers::Top(1), options());
     let learner = &case.learner;
-    let gradient = |support: &Support| {
+    let gradient = |context: &SequenceLoss| {
         let head = case.params.head.as_ref();
-        let phi = &case.params.phi0;
-        support.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| {}).unwrap().1.adapter
+        let phi = &case.params.adapter;
+        context.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| {}).unwrap().1.adapter
     };
-    let mut support = learner.support(&case.segments).unwrap();
-    let kept = gradient(&support);
-    support.forget_prefixes();
-    for (kept, again) in kept.iter().zip(gradient(&support)) {
+    let mut context = learner.inner_loss(&case.segments).unwrap();
+    let kept = gradient(&context);
+    context.forget_prefixes();
+    for (kept, again) in kept.iter().zip(gradient(&context)) {
         assert_eq!(squared(&(kept - again).unwrap()), 0.0);
     }
 }
@@ -314,25 +319,25 @@ fn a_context_whose_frozen_layers_are_too_large_to_keep_gives_the_same_gradient()
 /// Hessian-vector product of the inner loss at the start, and the tangent of the head's gradient.
 fn product(case: &Case, direction: &[Tensor]) -> Vec<Tensor> {
     let learner = &case.learner;
-    let support = learner.support(&case.segments).unwrap();
+    let context = learner.inner_loss(&case.segments).unwrap();
     let dual = |(x, d): (&Tensor, &Tensor)| Dual::new(x.clone(), Some(d.clone())).unwrap();
-    let phi: Vec<_> = case.params.phi0.iter().zip(direction).map(dual).collect();
+    let phi: Vec<_> = case.params.adapter.iter().zip(direction).map(dual).collect();
     let head = case.params.head.as_ref().map(|h| h.map(|t| Ok(crate::autodiff::Ops::constant(t))).unwrap());
     let (backbone, layout) = (&learner.backbone, &learner.layout);
-    let part = support.gradient(backbone, layout, &phi, head.as_ref(), &mut |_| {}).unwrap().1;
+    let part = context.gradient(backbone, layout, &phi, head.as_ref(), &mut |_| {}).unwrap().1;
     part.adapter.iter().map(|d| d.tangent_or_zeros().unwrap()).collect()
 }
 
 #[test]
 fn the_hessian_is_symmetric_and_equals_differences_of_the_gradient() {
     let case = case(options());
-    let (u, v) = (direction(&case.params, 5).phi0, direction(&case.params, 6).phi0);
+    let (u, v) = (direction(&case.params, 5).adapter, direction(&case.params, 6).adapter);
     let (hu, hv) = (product(&case, &u), product(&case, &v));
     let (left, right) = (dot(&hu, &v), dot(&u, &hv));
     assert!((left - right).abs() < 1e-11 * left.abs(), "⟨Hu, v⟩ = {left}, ⟨u, Hv⟩ = {right}");
-    let support = case.learner.support(&case.segments).unwrap();
+    let context = case.learner.inner_loss(&case.segments).unwrap();
     let gradient = |by: f64| {
-        inner_gradient(&case.learner, &case.params, &support, &moved(&case.params.phi0, &u, by)).unwrap().1
+        inner_gradient(&case.learner, &case.params, &context, &moved(&case.params.adapter, &u, by)).1
     };
     let h = 1e-4;
     let [near, far] = [h, 2.0 * h].map(|h| {
@@ -354,8 +359,9 @@ fn the_hessian_is_symmetric_and_equals_differences_of_the_gradient() {
 fn every_trained_number_gets_a_gradient_and_first_order_leaves_the_head_without() {
     for differentiated in [0, 2] {
         let case = case(InnerOptions { differentiated, ..options() });
-        let found = case.learner.meta_gradient(&case.params, &case.segments, &case.queries).unwrap();
-        for (index, (tensor, rates)) in found.phi0.iter().zip(&found.inner_lr).enumerate() {
+        let found = case.learner.meta_gradient(&case.params, &case.segments, &case.queries).unwrap().tree;
+        let rates = found.inner_lr.to_vec2::<f64>().unwrap();
+        for (index, (tensor, rates)) in found.adapter.iter().zip(rates).enumerate() {
             let name = case.learner.layout.name(index);
             assert!(squared(tensor) > 0.0, "{name} has no gradient");
             assert!(rates.iter().all(|rate| *rate != 0.0), "{name}: {rates:?}");
@@ -376,7 +382,7 @@ fn micro_batches_padding_and_recomputation_change_nothing() {
     {
         let parts = case(InnerOptions { micro_batch_segments, activations, ..options() });
         let found = parts.learner.meta_gradient(&parts.params, &parts.segments, &parts.queries).unwrap();
-        for (a, b) in found.phi0.iter().zip(&expected.phi0) {
+        for (a, b) in found.tree.leaves().zip(expected.tree.leaves()) {
             let difference = [(a - b).unwrap()];
             assert!(dot(&difference, &difference).sqrt() < 1e-12);
         }
@@ -389,8 +395,8 @@ fn the_same_start_gives_the_same_bits() {
     let run = || case.learner.meta_gradient(&case.params, &case.segments, &case.queries).unwrap();
     let (a, b) = (run(), run());
     assert_eq!(a.outer_loss.to_bits(), b.outer_loss.to_bits());
-    for (a, b) in a.phi0.iter().zip(&b.phi0) {
-        let bits = |t: &Tensor| t.to_vec2::<f64>().unwrap();
+    for (a, b) in a.tree.leaves().zip(b.tree.leaves()) {
+        let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
         assert_eq!(bits(a), bits(b));
     }
 }

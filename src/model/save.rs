@@ -20,7 +20,7 @@ impl Decoder {
     /// Each file is whole at every moment. The weights are written in the types they are held in.
     ///
     /// # Errors
-    /// A folder or disk that refuses.
+    /// A file or folder that cannot be written.
     pub fn save(&self, folder: &Path, end_token: u32) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         write_tensors(&folder.join(WEIGHTS_FILE), self.named_tensors())?;

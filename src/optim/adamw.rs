@@ -1,9 +1,12 @@
 //! AdamW (Loshchilov & Hutter 2019) on one tensor, and its vector-Jacobian product.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use crate::Result;
 use crate::autodiff::{Number, Pointwise, pointwise};
+
+use super::rule::total;
+use super::{Iterate, Rule, StepSize, StepVjp};
 
 /// The constants of AdamW.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,45 +21,13 @@ pub struct AdamW {
     pub eps_root: f64,
 }
 
-/// One step of one tensor: its number from 1, its learning rate and its decoupled weight decay.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepSize {
-    /// Step number t ≥ 1 of the bias correction.
-    pub step: usize,
-    /// Learning rate α.
-    pub lr: f64,
-    /// Decay λ: φ ← (1 − αλ) φ − …
-    pub weight_decay: f64,
-}
-
-/// A tensor with its moments.
+/// The moments of one tensor's gradient.
 #[derive(Debug, Clone)]
-pub struct State {
-    /// The parameter φ.
-    pub param: Tensor,
+pub struct Moments {
     /// First moment m.
     pub m: Tensor,
     /// Second moment v.
     pub v: Tensor,
-}
-
-/// Cotangents that one step sends back.
-#[derive(Debug, Clone)]
-pub struct StepVjp {
-    /// Of φ, m and v before the step.
-    pub state: State,
-    /// Of the gradient g.
-    pub grad: Tensor,
-    /// Of the learning rate α: one number in f64, still on the device.
-    pub lr: Tensor,
-}
-
-impl State {
-    /// A parameter with moments of zero.
-    pub fn new(param: Tensor) -> Result<Self> {
-        let (m, v) = (param.zeros_like()?, param.zeros_like()?);
-        Ok(Self { param, m, v })
-    }
 }
 
 struct Update {
@@ -121,25 +92,31 @@ impl Pointwise<7, 5> for UpdateVjp {
     }
 }
 
-impl AdamW {
-    /// `m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,  φ ← (1 − αλ)φ − α m̂ / (√(v̂ + ε_root) + ε)`.
-    pub fn step(&self, state: &State, grad: &Tensor, size: StepSize) -> Result<State> {
-        let update = Update::new(*self, size);
-        let [param, m, v] = pointwise(update, [&state.param, grad, &state.m, &state.v])?;
-        Ok(State { param, m, v })
+/// `m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,  φ ← (1 − αλ)φ − α m̂ / (√(v̂ + ε_root) + ε)`.
+impl Rule for AdamW {
+    type State = Moments;
+
+    fn init(&self, param: &Tensor) -> Result<Moments> {
+        Ok(Moments { m: param.zeros_like()?, v: param.zeros_like()? })
     }
 
-    /// Sends the cotangents `after` of a step's results back through it; `state` and `grad` as the step
-    /// had them.
-    pub fn step_vjp(&self, state: &State, grad: &Tensor, size: StepSize, after: &State) -> Result<StepVjp> {
+    fn step(&self, at: &Iterate<Moments>, grad: &Tensor, size: StepSize) -> Result<Iterate<Moments>> {
+        let Iterate { param, state: Moments { m, v } } = at;
+        let [param, m, v] = pointwise(Update::new(*self, size), [param, grad, m, v])?;
+        Ok(Iterate { param, state: Moments { m, v } })
+    }
+
+    fn step_vjp(
+        &self,
+        at: &Iterate<Moments>,
+        grad: &Tensor,
+        size: StepSize,
+        after: &Iterate<Moments>,
+    ) -> Result<StepVjp<Moments>> {
+        let Iterate { param, state: Moments { m, v } } = at;
+        let Iterate { param: d_param, state: Moments { m: d_m, v: d_v } } = after;
         let update = UpdateVjp(Update::new(*self, size));
-        let inputs = [&state.param, grad, &state.m, &state.v, &after.param, &after.m, &after.v];
-        let [param, grad, m, v, lr] = pointwise(update, inputs)?;
-        Ok(StepVjp { state: State { param, m, v }, grad, lr: total(&lr)? })
+        let [param, grad, m, v, lr] = pointwise(update, [param, grad, m, v, d_param, d_m, d_v])?;
+        Ok(StepVjp { before: Iterate { param, state: Moments { m, v } }, grad, lr: total(&lr)? })
     }
-}
-
-/// Sum of all numbers, taken in f64; it stays on the device.
-pub(super) fn total(x: &Tensor) -> Result<Tensor> {
-    Ok(x.to_dtype(DType::F64)?.sum_all()?)
 }

@@ -4,13 +4,18 @@
 
 use candle_core::{DType, Tensor};
 
-use super::adamw::total;
+use super::rule::total;
 use crate::{Error, Result};
 
 /// √Σ x² over all numbers of all tensors, summed in f64. Reads one number back from the device.
 #[expect(clippy::disallowed_methods, reason = "one number, which the outer loop decides by")]
 pub fn global_norm(tensors: &[Tensor]) -> Result<f64> {
     Ok(norm(tensors)?.to_scalar()?)
+}
+
+/// `min(1, limit / norm)`: what a gradient of this norm is multiplied with; 1 without a limit.
+pub fn clip_factor(norm: f64, limit: Option<f64>) -> f64 {
+    limit.map_or(1.0, |limit| (limit / norm).min(1.0))
 }
 
 fn norm(tensors: &[Tensor]) -> Result<Tensor> {

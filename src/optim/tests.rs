@@ -5,7 +5,6 @@
 use candle_core::Tensor;
 
 use super::*;
-use crate::Result;
 use crate::device::under_test;
 
 const RULE: AdamW = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, eps_root: 0.0 };
@@ -19,22 +18,57 @@ fn numbers(x: &Tensor) -> Vec<f64> {
     x.to_vec1().unwrap()
 }
 
-fn state() -> State {
-    State { param: tensor(&[0.4, -1.0, 2.0]), m: tensor(&[0.1, 0.2, -0.3]), v: tensor(&[0.5, 0.02, 0.3]) }
+/// A state as a list of tensors, so that the tests need not know what a rule remembers.
+trait Listed: Sized {
+    fn list(&self) -> Vec<&Tensor>;
+    fn from_list(tensors: Vec<Tensor>) -> Self;
+}
+
+impl Listed for () {
+    fn list(&self) -> Vec<&Tensor> {
+        vec![]
+    }
+    fn from_list(_: Vec<Tensor>) -> Self {}
+}
+
+impl Listed for Tensor {
+    fn list(&self) -> Vec<&Tensor> {
+        vec![self]
+    }
+    fn from_list(mut tensors: Vec<Tensor>) -> Self {
+        tensors.remove(0)
+    }
+}
+
+impl Listed for Moments {
+    fn list(&self) -> Vec<&Tensor> {
+        vec![&self.m, &self.v]
+    }
+    fn from_list(mut tensors: Vec<Tensor>) -> Self {
+        let m = tensors.remove(0);
+        Moments { m, v: tensors.remove(0) }
+    }
+}
+
+const PARAM: [f64; 3] = [0.4, -1.0, 2.0];
+const GRAD: [f64; 3] = [0.3, -0.8, 1.1];
+const STATE: [[f64; 3]; 2] = [[0.1, 0.2, -0.3], [0.5, 0.02, 0.3]];
+const PARAM_COTANGENT: [f64; 3] = [1.0, -2.0, 0.5];
+const STATE_COTANGENTS: [[f64; 3]; 2] = [[0.3, 0.7, -1.0], [2.0, -0.4, 0.6]];
+
+/// A state with as many tensors as a rule has, of the numbers given.
+fn state_of<R: Rule<State: Listed>>(rule: &R, numbers: [[f64; 3]; 2]) -> R::State {
+    let count = rule.init(&tensor(&PARAM)).unwrap().list().len();
+    R::State::from_list(numbers[..count].iter().map(|numbers| tensor(numbers)).collect())
 }
 
 /// A number that depends on everything a step returns.
-fn score(after: &State) -> f64 {
+fn score<S: Listed>(after: &Iterate<S>) -> f64 {
     let sum =
         |x: &Tensor, weights: &[f64]| -> f64 { numbers(x).iter().zip(weights).map(|(x, w)| x * w).sum() };
-    sum(&after.param, &[1.0, -2.0, 0.5]) + sum(&after.m, &[0.3, 0.7, -1.0]) + sum(&after.v, &[2.0, -0.4, 0.6])
+    let states = after.state.list().into_iter().zip(&STATE_COTANGENTS);
+    sum(&after.param, &PARAM_COTANGENT) + states.map(|(x, weights)| sum(x, weights)).sum::<f64>()
 }
-
-fn cotangents() -> State {
-    State { param: tensor(&[1.0, -2.0, 0.5]), m: tensor(&[0.3, 0.7, -1.0]), v: tensor(&[2.0, -0.4, 0.6]) }
-}
-
-type Step = dyn Fn(&State, &Tensor, StepSize) -> Result<State>;
 
 fn bump(x: &Tensor, index: usize, by: f64) -> Tensor {
     let mut numbers = numbers(x);
@@ -42,65 +76,83 @@ fn bump(x: &Tensor, index: usize, by: f64) -> Tensor {
     tensor(&numbers)
 }
 
-fn check_backwards(step: &Step, back: &StepVjp) {
-    let grad = tensor(&[0.3, -0.8, 1.1]);
+/// The way back through a step of `rule` against central differences, in every number that the step reads.
+fn check_backwards<R: Rule<State: Listed>>(name: &str, rule: R) {
+    let at = Iterate { param: tensor(&PARAM), state: state_of(&rule, STATE) };
+    let grad = tensor(&GRAD);
+    let after = Iterate { param: tensor(&PARAM_COTANGENT), state: state_of(&rule, STATE_COTANGENTS) };
+    let back = rule.step_vjp(&at, &grad, SIZE, &after).unwrap();
     let h = 1e-6;
     let slope = |f: &dyn Fn(f64) -> f64| (f(h) - f(-h)) / (2.0 * h);
-    let close = |name: &str, found: f64, expected: f64| {
-        assert!(
-            (found - expected).abs() < 1e-7 * expected.abs().max(1.0),
-            "{name}: {found} against {expected}"
-        );
+    let close = |part: &str, found: f64, expected: f64| {
+        let error = (found - expected).abs() / expected.abs().max(1.0);
+        assert!(error < 1e-7, "{name}, {part}: {found} against {expected}");
     };
+    let step = |at: &Iterate<R::State>, grad: &Tensor, size| score(&rule.step(at, grad, size).unwrap());
     for i in 0..3 {
-        let param = |by| State { param: bump(&state().param, i, by), ..state() };
-        let m = |by| State { m: bump(&state().m, i, by), ..state() };
-        let v = |by| State { v: bump(&state().v, i, by), ..state() };
-        let of = |s: State| score(&step(&s, &grad, SIZE).unwrap());
-        close("param", numbers(&back.state.param)[i], slope(&|by| of(param(by))));
-        close("m", numbers(&back.state.m)[i], slope(&|by| of(m(by))));
-        close("v", numbers(&back.state.v)[i], slope(&|by| of(v(by))));
-        let by_grad = |by| score(&step(&state(), &bump(&grad, i, by), SIZE).unwrap());
-        close("grad", numbers(&back.grad)[i], slope(&by_grad));
+        let param = |by| Iterate { param: bump(&at.param, i, by), state: at.state.clone() };
+        close("param", numbers(&back.before.param)[i], slope(&|by| step(&param(by), &grad, SIZE)));
+        for (which, found) in back.before.state.list().into_iter().enumerate() {
+            let moved = |by| {
+                let mut list: Vec<Tensor> = at.state.list().into_iter().cloned().collect();
+                list[which] = bump(&list[which], i, by);
+                Iterate { param: at.param.clone(), state: R::State::from_list(list) }
+            };
+            close("state", numbers(found)[i], slope(&|by| step(&moved(by), &grad, SIZE)));
+        }
+        close("grad", numbers(&back.grad)[i], slope(&|by| step(&at, &bump(&grad, i, by), SIZE)));
     }
-    let by_lr = |by| score(&step(&state(), &grad, StepSize { lr: SIZE.lr + by, ..SIZE }).unwrap());
+    let by_lr = |by| step(&at, &grad, StepSize { lr: SIZE.lr + by, ..SIZE });
     close("lr", back.lr.to_scalar().unwrap(), slope(&by_lr));
 }
 
 #[test]
 fn adamw_takes_the_step_that_its_formula_says() {
-    let after = RULE.step(&state(), &tensor(&[0.3, -0.8, 1.1]), SIZE).unwrap();
+    let at = Iterate { param: tensor(&PARAM), state: state_of(&RULE, STATE) };
+    let after = RULE.step(&at, &tensor(&GRAD), SIZE).unwrap();
     let m: f64 = 0.9 * 0.1 + 0.1 * 0.3;
     let v: f64 = 0.95 * 0.5 + 0.05 * 0.3 * 0.3;
     let (m_hat, v_hat) = (m / (1.0 - 0.9f64.powi(3)), v / (1.0 - 0.95f64.powi(3)));
     let expected = 0.4 * (1.0 - 0.02 * 0.1) - 0.02 * m_hat / (v_hat.sqrt() + 1e-8);
     assert!((numbers(&after.param)[0] - expected).abs() < 1e-15);
-    assert!((numbers(&after.m)[0] - m).abs() < 1e-15 && (numbers(&after.v)[0] - v).abs() < 1e-15);
+    let Moments { m: found_m, v: found_v } = &after.state;
+    assert!((numbers(found_m)[0] - m).abs() < 1e-15 && (numbers(found_v)[0] - v).abs() < 1e-15);
 }
 
 #[test]
-fn adamw_backwards_equals_differences() {
+fn momentum_takes_the_step_that_its_formula_says_and_without_decay_is_plain_descent() {
+    let at = Iterate { param: tensor(&PARAM), state: tensor(&STATE[0]) };
+    let after = Momentum { momentum: 0.9 }.step(&at, &tensor(&GRAD), SIZE).unwrap();
+    let velocity = 0.9 * 0.1 + 0.3;
+    let expected = 0.4 * (1.0 - 0.02 * 0.1) - 0.02 * velocity;
+    assert!((numbers(&after.param)[0] - expected).abs() < 1e-15);
+    assert!((numbers(&after.state)[0] - velocity).abs() < 1e-15);
+    let plain = Sgd.step(&Iterate { param: tensor(&PARAM), state: () }, &tensor(&GRAD), SIZE).unwrap();
+    let none = Momentum { momentum: 0.0 }.step(&at, &tensor(&GRAD), SIZE).unwrap();
+    assert_eq!(numbers(&plain.param), numbers(&none.param));
+}
+
+#[test]
+fn every_rule_backwards_equals_differences() {
     for eps_root in [0.0, 1e-3] {
-        let rule = AdamW { eps_root, ..RULE };
-        let step = move |s: &State, g: &Tensor, size| rule.step(s, g, size);
-        let back = rule.step_vjp(&state(), &tensor(&[0.3, -0.8, 1.1]), SIZE, &cotangents()).unwrap();
-        check_backwards(&step, &back);
+        check_backwards("adamw", AdamW { eps_root, ..RULE });
     }
+    check_backwards("sgd", Sgd);
+    check_backwards("momentum", Momentum { momentum: 0.9 });
 }
 
 #[test]
-fn sgd_backwards_equals_differences() {
-    let step = |s: &State, g: &Tensor, size| sgd_step(s, g, size);
-    let back = sgd_step_vjp(&state(), &tensor(&[0.3, -0.8, 1.1]), SIZE, &cotangents()).unwrap();
-    check_backwards(&step, &back);
-}
-
-#[test]
-fn a_number_that_never_had_a_gradient_sends_none_back() {
-    let zero = State::new(tensor(&[1.0])).unwrap();
-    let after = State { param: tensor(&[1.0]), m: tensor(&[0.0]), v: tensor(&[0.0]) };
-    let back = RULE.step_vjp(&zero, &tensor(&[0.0]), StepSize { step: 1, ..SIZE }, &after).unwrap();
-    assert!(numbers(&back.grad)[0].is_finite() && numbers(&back.state.v)[0].is_finite());
+fn a_second_moment_of_zero_sends_nothing_back_through_its_root() {
+    let zero = RULE.start(tensor(&[1.0])).unwrap();
+    let after = Iterate { param: tensor(&[1.0]), state: RULE.init(&tensor(&[1.0])).unwrap() };
+    let size = StepSize { step: 1, ..SIZE };
+    let back = RULE.step_vjp(&zero, &tensor(&[0.0]), size, &after).unwrap();
+    let Moments { v, .. } = &back.before.state;
+    // Through the first moment alone: the root's slope at zero counts as zero.
+    let along_m = -SIZE.lr / RULE.eps;
+    let grad = numbers(&back.grad)[0];
+    assert!((grad - along_m).abs() < 1e-9 * along_m.abs(), "{grad} against {along_m}");
+    assert_eq!(numbers(v), [0.0]);
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Evaluation {
     /// Writes `results.json`, `results.csv` and `results.md` to a folder that is there.
     ///
     /// # Errors
-    /// A disk that refuses.
+    /// A file that cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
         self.write_json(&folder.join("results.json"))?;
         self.write_csv(&folder.join("results.csv"))?;
@@ -52,7 +52,7 @@ impl Evaluation {
     /// Writes it all as JSON.
     ///
     /// # Errors
-    /// A disk that refuses.
+    /// A file that cannot be written.
     pub fn write_json(&self, path: &Path) -> Result<()> {
         let value = serde_json::to_value(self)
             .map_err(|fault| Error::file(path, format!("the results cannot be written: {fault}")))?;
@@ -71,7 +71,7 @@ impl Evaluation {
     /// Writes one line for each row, with all its fields.
     ///
     /// # Errors
-    /// A disk that refuses.
+    /// A file that cannot be written.
     pub fn write_csv(&self, path: &Path) -> Result<()> {
         write_file(path, |out| {
             let mut lines = csv::Writer::from_writer(out);

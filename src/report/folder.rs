@@ -69,7 +69,7 @@ impl RunFolder {
     /// Makes the folder where it is missing.
     ///
     /// # Errors
-    /// A disk that refuses.
+    /// A file that cannot be written.
     pub fn make(&self) -> Result<()> {
         fs::create_dir_all(&self.dir).map_err(|source| Error::io(&self.dir, source))
     }

@@ -122,7 +122,7 @@ pub(super) fn lengths<'a>(rows: impl IntoIterator<Item = &'a CellScore>) -> Vec<
     lengths
 }
 
-/// A length as the head of a column; contexts that have the length that they have stand under `all`.
+/// A length as the head of a column; contexts whose length is not varied stand under `all`.
 pub(super) fn length_name(length: Option<Length>) -> String {
     length.map_or_else(|| "all".to_owned(), |length| length.to_string())
 }

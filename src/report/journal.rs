@@ -22,7 +22,7 @@ impl Journal {
     /// Opens `path` and returns what it holds. A last line that was cut off is taken away.
     ///
     /// # Errors
-    /// A whole line that is no such record, with its number; a disk that refuses.
+    /// A whole line that is no such record, with its number; a file that cannot be written.
     pub fn open<T: DeserializeOwned>(path: &Path) -> Result<(Self, Vec<T>)> {
         let io = |fault| Error::io(path, fault);
         let options = OpenOptions::new().create(true).truncate(false).read(true).write(true).clone();
@@ -43,7 +43,7 @@ impl Journal {
     /// [`sync`](Self::sync) not even the end of the machine does.
     ///
     /// # Errors
-    /// A disk that refuses.
+    /// A file that cannot be written.
     pub fn add(&self, record: &impl Serialize) -> Result<()> {
         let attempt = serde_json::to_string(record).map_err(io::Error::from);
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,7 +55,7 @@ impl Journal {
     /// Waits until all records are on the disk.
     ///
     /// # Errors
-    /// A disk that refuses.
+    /// A file that cannot be written.
     pub fn sync(&self) -> Result<()> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.sync_data().map_err(|fault| Error::io(&self.path, fault))

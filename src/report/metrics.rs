@@ -82,7 +82,7 @@ impl Metrics {
     /// Adds an outer step.
     ///
     /// # Errors
-    /// A disk that refuses.
+    /// A file that cannot be written.
     pub fn step(&mut self, record: &StepRecord) -> Result<()> {
         self.add(&Line::Step(record))
     }
@@ -90,7 +90,7 @@ impl Metrics {
     /// Adds a held-out score.
     ///
     /// # Errors
-    /// A disk that refuses.
+    /// A file that cannot be written.
     pub fn eval(&mut self, record: &EvalRecord) -> Result<()> {
         self.add(&Line::Eval(record))
     }

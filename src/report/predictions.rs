@@ -62,7 +62,7 @@ pub fn predictions_file(task: &str, length: Length, settings: PromptSettings) ->
 /// Writes predictions as pandas writes them: a nameless first column counts them from 0.
 ///
 /// # Errors
-/// A disk that refuses.
+/// A file that cannot be written.
 pub fn write_predictions(path: &Path, predictions: &[Prediction]) -> Result<()> {
     write_file(path, |out| {
         let mut lines = csv::Writer::from_writer(out);

@@ -41,7 +41,7 @@ impl RunResult {
     /// Writes it as JSON.
     ///
     /// # Errors
-    /// A disk that refuses.
+    /// A file that cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let value = serde_json::to_value(self)
             .map_err(|fault| Error::file(path, format!("the result cannot be written: {fault}")))?;

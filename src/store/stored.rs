@@ -36,7 +36,7 @@ impl StoredAdapter {
     /// Writes the folder whole, in place of an older one. `record.adapter` is filled in here.
     ///
     /// # Errors
-    /// A folder or disk that refuses; then what was there before is still there.
+    /// A file or folder that cannot be written; then what was there before is still there.
     pub fn write(dir: &Path, adapter: &Adapter, mut record: Record) -> Result<Self> {
         write_folder(dir, |new| {
             adapter.save(new, &record.base.model.base)?;

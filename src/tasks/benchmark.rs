@@ -26,7 +26,7 @@ pub struct Sample {
 pub struct Cell {
     /// Name of the subtask: `qa1`, `recall`.
     pub subtask: String,
-    /// Length of the contexts; `None` where they have the length that they have.
+    /// Length of the contexts; `None` where the benchmark does not vary it.
     pub length: Option<Length>,
     /// Where in the context the answer lies.
     pub position: Position,

@@ -8,7 +8,7 @@ use super::segment::{Segmenter, with_prefix};
 use super::stream::{Purpose, stream};
 use super::target::{Target, TargetWriter};
 use super::{Episode, Qa, Split};
-use crate::config::DataConfig;
+use crate::config::{DataConfig, Objective};
 use crate::text::{Sequence, Template, Tokenizer};
 use crate::{Error, Result};
 
@@ -47,6 +47,17 @@ pub struct EncodedEpisode {
     pub segments: Vec<Sequence>,
     /// Questions, at least one.
     pub queries: Vec<EncodedQuery>,
+    /// Tokens of all segments with their prefixes.
+    pub context_tokens: usize,
+}
+
+/// A training episode in tokens: what its two losses are taken of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainingEpisode {
+    /// As [`EncodedEpisode::segments`].
+    pub segments: Vec<Sequence>,
+    /// Each question's prompt with its target, which is predicted.
+    pub queries: Vec<Sequence>,
     /// Tokens of all segments with their prefixes.
     pub context_tokens: usize,
 }
@@ -110,6 +121,33 @@ impl Encoder {
         self.encode_for(&self.target.bare(), episode, index, Split::HeldOut)
     }
 
+    /// Encodes a training episode for one objective; segments as [`encode`](Self::encode) does it. A context is
+    /// tokenised again for a question only where the objective puts it in the prompt.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_training(
+        &self,
+        episode: &Episode,
+        index: u64,
+        objective: Objective,
+    ) -> Result<TrainingEpisode> {
+        let segments = self.checked_segments(episode, index, Split::Train)?;
+        let context = episode.documents.join("\n");
+        let query = |qa: &Qa| {
+            let prompt = self.template.prompt(segments.len(), &qa.question);
+            let (target, _) = self.target_of(&self.target, qa, &context)?;
+            match objective {
+                Objective::Perk => self.answered(&prompt, &target),
+                Objective::InContext => self.answered(&format!("{context}\n{prompt}"), &target),
+            }
+        };
+        let queries = episode.qa.iter().map(query).collect::<Result<Vec<_>>>();
+        let queries = queries.map_err(|error| named(episode, error))?;
+        let context_tokens = count(&segments);
+        Ok(TrainingEpisode { segments, queries, context_tokens })
+    }
+
     fn encode_for(
         &self,
         target: &TargetWriter,
@@ -117,19 +155,21 @@ impl Encoder {
         index: u64,
         split: Split,
     ) -> Result<EncodedEpisode> {
-        let named = |error: Error| match error {
-            Error::Invalid(reason) => Error::Invalid(format!("episode {}: {reason}", episode.name)),
-            other => other,
-        };
-        if episode.qa.is_empty() {
-            return Err(named(Error::Invalid("no question".into())));
-        }
-        let segments = self.segments(&episode.documents, index, split).map_err(named)?;
+        let segments = self.checked_segments(episode, index, split)?;
         let context = episode.documents.join("\n");
         let query = |qa: &Qa| self.query(target, qa, segments.len(), &context);
-        let queries = episode.qa.iter().map(query).collect::<Result<Vec<_>>>().map_err(named)?;
-        let context_tokens = segments.iter().map(|s| s.tokens.len()).sum();
+        let queries = episode.qa.iter().map(query).collect::<Result<Vec<_>>>();
+        let queries = queries.map_err(|error| named(episode, error))?;
+        let context_tokens = count(&segments);
         Ok(EncodedEpisode { name: episode.name.clone(), index, segments, queries, context_tokens })
+    }
+
+    /// The segments of an episode that has a question.
+    fn checked_segments(&self, episode: &Episode, index: u64, split: Split) -> Result<Vec<Sequence>> {
+        if episode.qa.is_empty() {
+            return Err(named(episode, Error::Invalid("no question".into())));
+        }
+        self.segments(&episode.documents, index, split).map_err(|error| named(episode, error))
     }
 
     /// The segments of a context that comes without questions, numbered in order from 0.
@@ -156,11 +196,7 @@ impl Encoder {
 
     fn query(&self, target: &TargetWriter, qa: &Qa, documents: usize, context: &str) -> Result<EncodedQuery> {
         let prompt = self.template.prompt(documents, &qa.question);
-        let support = target.facts(qa, context);
-        let mut target = target.write(qa, &support)?;
-        // White space between the prompt and what follows goes with what follows.
-        let first = if target.trace.is_empty() { &mut target.conclusion } else { &mut target.trace };
-        *first = self.template.answer(first);
+        let (target, support) = self.target_of(target, qa, context)?;
         let training = self.answered(&prompt, &target)?;
         let in_context = self.answered(&format!("{context}\n{prompt}"), &target)?;
         let (prompt, target_tokens) = training.tokens.split_at(training.loss_from);
@@ -172,6 +208,16 @@ impl Encoder {
             training,
             in_context,
         })
+    }
+
+    /// What a question's loss is taken of, and the facts in it.
+    fn target_of(&self, writer: &TargetWriter, qa: &Qa, context: &str) -> Result<(Target, Vec<String>)> {
+        let support = writer.facts(qa, context);
+        let mut target = writer.write(qa, &support)?;
+        // White space between the prompt and what follows goes with what follows.
+        let first = if target.trace.is_empty() { &mut target.conclusion } else { &mut target.trace };
+        *first = self.template.answer(first);
+        Ok((target, support))
     }
 
     /// Prompt, target and end token, of which the target and the end token are predicted.
@@ -197,5 +243,17 @@ impl Encoder {
     fn common(&self, tokens: &[u32], prompt: &str, trace: &str) -> Result<usize> {
         let (own, _) = self.tokenizer.encode_joined(prompt, trace)?;
         Ok(own.iter().zip(tokens).take_while(|(a, b)| a == b).count())
+    }
+}
+
+fn count(segments: &[Sequence]) -> usize {
+    segments.iter().map(|segment| segment.tokens.len()).sum()
+}
+
+/// An error that says which episode it is about.
+fn named(episode: &Episode, error: Error) -> Error {
+    match error {
+        Error::Invalid(reason) => Error::Invalid(format!("episode {}: {reason}", episode.name)),
+        other => other,
     }
 }

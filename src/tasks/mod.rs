@@ -23,7 +23,7 @@ mod target;
 pub mod world;
 
 pub use context::{Context, ContextFormat};
-pub use encoder::{EncodedEpisode, EncodedQuery, Encoder};
+pub use encoder::{EncodedEpisode, EncodedQuery, Encoder, TrainingEpisode};
 pub use source::{Contexts, open, open_contexts};
 
 use crate::Result;

@@ -21,7 +21,7 @@ use crate::{Error, Result};
 /// Opens the episodes that a configuration describes.
 ///
 /// `multiple` is the length of the contexts in multiples of `context_tokens`: longer ones have the same facts
-/// and questions, and more background or more records. Contexts of JSONL files have the length that they have, so there only
+/// and questions, and more background or more records. Contexts of JSONL files cannot be made longer, so there only
 /// 1 is possible.
 ///
 /// # Errors

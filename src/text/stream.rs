@@ -61,7 +61,6 @@ impl<'a> TextStream<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
 
     use super::*;
     use crate::text::word_level;
@@ -79,55 +78,8 @@ mod tests {
         assert_eq!(joined, tokenizer.decode(ids).unwrap(), "{ids:?}");
     }
 
-    fn qwen() -> Option<Tokenizer> {
-        let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-        let shared = std::env::var_os("PERK_SHARED_DIR").map_or(default, PathBuf::from);
-        let folder = shared.join("tokenizers/qwen2_5");
-        if !folder.exists() {
-            println!("skipped: {} is missing", folder.display());
-            return None;
-        }
-        Some(Tokenizer::from_folder(&folder, None).unwrap())
-    }
-
-    #[test]
-    fn pieces_and_rest_join_to_the_decoded_text() {
-        let Some(tokenizer) = qwen() else { return };
-        for text in ["Mary moved to the bathroom.", "  two  spaces\n\nand é, ü, 漢字, 🦀🧑‍🚀, ꙮ.\t", "", "🦀"]
-        {
-            let mut ids = tokenizer.encode(text).unwrap();
-            assert_joins(&tokenizer, &ids);
-            for cut in 0..ids.len() {
-                assert_joins(&tokenizer, &ids[..cut]);
-                assert_joins(&tokenizer, &ids[cut..]);
-            }
-            ids.insert(ids.len() / 2, tokenizer.end_id());
-            assert_joins(&tokenizer, &ids);
-        }
-        // Bytes that are no text, in any order.
-        let mut state = 1u32;
-        let mut next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // The first 256 tokens are the bytes.
-            if state >> 31 == 0 { (state >> 8) % 256 } else { (state >> 8) % 151_643 }
-        };
-        for _ in 0..200 {
-            let ids: Vec<u32> = (0..20).map(|_| next()).collect();
-            assert_joins(&tokenizer, &ids);
-        }
-    }
-
-    #[test]
-    fn a_character_of_several_tokens_comes_whole_with_the_last_of_them() {
-        let Some(tokenizer) = qwen() else { return };
-        let ids = tokenizer.encode("ꙮ").unwrap();
-        assert!(ids.len() > 1, "one token, so nothing is tested");
-        let (pieces, rest) = streamed(&tokenizer, &ids);
-        let (last, held) = pieces.split_last().unwrap();
-        assert!(held.iter().all(Option::is_none), "{held:?}");
-        assert_eq!((last.as_deref(), rest.as_str()), (Some("ꙮ"), ""));
-        let (pieces, rest) = streamed(&tokenizer, &ids[..1]);
-        assert_eq!((pieces, rest.as_str()), (vec![None], "\u{fffd}"));
+    fn qwen() -> Tokenizer {
+        Tokenizer::from_folder(&crate::shared_folder::shared("tokenizers/qwen2_5"), None).unwrap()
     }
 
     #[test]
@@ -144,6 +96,54 @@ mod tests {
             let ids: Vec<u32> =
                 (0..30).map(|i| (seed * 31 + i * i * 7 + i * seed) % tokenizer.vocab_size() as u32).collect();
             assert_joins(&tokenizer, &ids);
+        }
+    }
+
+    /// What holds of the real data that is not part of this repository.
+    mod shared_data {
+        use super::*;
+
+        #[test]
+        #[ignore = "needs the folder ../shared, or PERK_SHARED_DIR"]
+        fn pieces_and_rest_join_to_the_decoded_text() {
+            let tokenizer = qwen();
+            for text in
+                ["Mary moved to the bathroom.", "  two  spaces\n\nand é, ü, 漢字, 🦀🧑‍🚀, ꙮ.\t", "", "🦀"]
+            {
+                let mut ids = tokenizer.encode(text).unwrap();
+                assert_joins(&tokenizer, &ids);
+                for cut in 0..ids.len() {
+                    assert_joins(&tokenizer, &ids[..cut]);
+                    assert_joins(&tokenizer, &ids[cut..]);
+                }
+                ids.insert(ids.len() / 2, tokenizer.end_id());
+                assert_joins(&tokenizer, &ids);
+            }
+            // Bytes that are no text, in any order.
+            let mut state = 1u32;
+            let mut next = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                // The first 256 tokens are the bytes.
+                if state >> 31 == 0 { (state >> 8) % 256 } else { (state >> 8) % 151_643 }
+            };
+            for _ in 0..200 {
+                let ids: Vec<u32> = (0..20).map(|_| next()).collect();
+                assert_joins(&tokenizer, &ids);
+            }
+        }
+
+        #[test]
+        #[ignore = "needs the folder ../shared, or PERK_SHARED_DIR"]
+        fn a_character_of_several_tokens_comes_whole_with_the_last_of_them() {
+            let tokenizer = qwen();
+            let ids = tokenizer.encode("ꙮ").unwrap();
+            assert!(ids.len() > 1, "one token, so nothing is tested");
+            let (pieces, rest) = streamed(&tokenizer, &ids);
+            let (last, held) = pieces.split_last().unwrap();
+            assert!(held.iter().all(Option::is_none), "{held:?}");
+            assert_eq!((last.as_deref(), rest.as_str()), (Some("ꙮ"), ""));
+            let (pieces, rest) = streamed(&tokenizer, &ids[..1]);
+            assert_eq!((pieces, rest.as_str()), (vec![None], "\u{fffd}"));
         }
     }
 }

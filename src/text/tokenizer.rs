@@ -212,29 +212,6 @@ mod tests {
         folder
     }
 
-    fn shared() -> PathBuf {
-        let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-        std::env::var_os("PERK_SHARED_DIR").map_or(default, PathBuf::from)
-    }
-
-    #[test]
-    fn qwen_tokens_are_the_published_ones_and_the_base_stops_on_endoftext() {
-        let folder = shared().join("tokenizers/qwen2_5");
-        if !folder.exists() {
-            println!("skipped: {} is missing", folder.display());
-            return;
-        }
-        let tokenizer = Tokenizer::from_folder(&folder, None).unwrap();
-        let text = "Mary moved to the bathroom.";
-        assert_eq!(tokenizer.encode(text).unwrap(), [41484, 7726, 311, 279, 14852, 13]);
-        assert_eq!(tokenizer.decode(&[41484, 7726, 311, 279, 14852, 13]).unwrap(), text);
-        assert_eq!((tokenizer.end_id(), tokenizer.vocab_size()), (151_643, 151_665));
-        let chat = Tokenizer::from_folder(&folder, Some("<|im_end|>")).unwrap();
-        assert_eq!(chat.end_id(), 151_645);
-        let joined = tokenizer.encode_joined("Answer:", " bathroom").unwrap();
-        assert_eq!(joined, (vec![16_141, 25, 14_852], 2));
-    }
-
     #[test]
     fn an_end_token_comes_from_the_configuration_then_generation_then_tokenizer_config() {
         let folder = tiny(&["a b </s>"]);
@@ -288,5 +265,26 @@ mod tests {
         assert_eq!(tokens[..head], tokenizer.encode("Answer: kit").unwrap());
         let (tokens, head) = tokenizer.encode_joined("Answer:", " kitchen").unwrap();
         assert_eq!((tokens.len(), head), (3, 2));
+    }
+
+    /// What holds of the real data that is not part of this repository.
+    mod shared_data {
+        use super::*;
+        use crate::shared_folder::shared;
+
+        #[test]
+        #[ignore = "needs the folder ../shared, or PERK_SHARED_DIR"]
+        fn qwen_tokens_are_the_published_ones_and_the_base_stops_on_endoftext() {
+            let folder = shared("tokenizers/qwen2_5");
+            let tokenizer = Tokenizer::from_folder(&folder, None).unwrap();
+            let text = "Mary moved to the bathroom.";
+            assert_eq!(tokenizer.encode(text).unwrap(), [41484, 7726, 311, 279, 14852, 13]);
+            assert_eq!(tokenizer.decode(&[41484, 7726, 311, 279, 14852, 13]).unwrap(), text);
+            assert_eq!((tokenizer.end_id(), tokenizer.vocab_size()), (151_643, 151_665));
+            let chat = Tokenizer::from_folder(&folder, Some("<|im_end|>")).unwrap();
+            assert_eq!(chat.end_id(), 151_645);
+            let joined = tokenizer.encode_joined("Answer:", " bathroom").unwrap();
+            assert_eq!(joined, (vec![16_141, 25, 14_852], 2));
+        }
     }
 }

@@ -5,12 +5,15 @@
 mod answers;
 mod forms;
 mod samples;
+#[path = "../support/shared_folder.rs"]
+mod shared_folder;
 mod solver;
 
 use perk::tasks::babi::{self, BabiStory};
 use perk::tasks::babi_world::{BabiSample, BabiTask, tell};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+use shared_folder::shared;
 
 /// So many samples of the task.
 fn told(task: BabiTask, count: u64) -> impl Iterator<Item = BabiSample> {
@@ -22,31 +25,27 @@ fn told(task: BabiTask, count: u64) -> impl Iterator<Item = BabiSample> {
     (0..count).map(move |stream| tell(task, &mut rng(stream)))
 }
 
-/// The published training file of the task, if it lies where it is expected.
-fn published(task: BabiTask) -> Option<Vec<BabiStory>> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/babi/official_v1.2");
-    let Ok(files) = std::fs::read_dir(folder) else {
-        println!("{task} skipped: there is no {folder}");
-        return None;
-    };
+/// The published training file of the task.
+fn published(task: BabiTask) -> Vec<BabiStory> {
+    let files = std::fs::read_dir(shared("babi/official_v1.2")).unwrap();
     let prefix = format!("{task}_");
     let named = |path: &std::path::PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         name.starts_with(&prefix) && name.ends_with("_train.txt")
     };
     let path = files.map(|file| file.unwrap().path()).find(named).expect("a file of this task");
-    Some(babi::read(&path).unwrap())
+    babi::read(&path).unwrap()
 }
 
 /// The published questions, each with the facts before it.
-fn published_samples(task: BabiTask) -> Option<Vec<BabiSample>> {
+fn published_samples(task: BabiTask) -> Vec<BabiSample> {
     let mut samples = Vec::new();
-    for story in published(task)? {
+    for story in published(task) {
         for asked in story.questions {
             let facts = story.facts[..asked.facts_before].iter().map(|(_, fact)| fact.clone()).collect();
             let (question, answer, support) = (asked.question, asked.answer, asked.support);
             samples.push(BabiSample { facts, question, answer, support });
         }
     }
-    Some(samples)
+    samples
 }

@@ -8,7 +8,7 @@ use perk::tasks::benchmarks::ApiRetrieval;
 use perk::text::{Tokenizer, word_level};
 use serde_json::{Value, json};
 
-use crate::shared;
+use crate::shared_folder::shared;
 
 fn tokenizer() -> Tokenizer {
     let folder = tempfile::tempdir().unwrap();
@@ -189,26 +189,36 @@ fn files_and_cells_that_are_not_possible_say_why() {
     assert!(benchmark.count(&cell("x_eval", 4_000, random)).is_err());
 }
 
-#[test]
-fn all_of_the_real_apibench_is_asked() {
-    let Some(folder) = shared("qa/apibench") else { return };
-    let benchmark = open(&[folder]).unwrap();
-    assert_eq!(benchmark.subtasks(), ["tensorflow_eval", "torchhub_eval", "torchhub_train"]);
-    for (subtask, rows) in [("tensorflow_eval", 688), ("torchhub_eval", 186), ("torchhub_train", 837)] {
-        let cell = cell(subtask, 8_000, Position::Mid);
-        assert_eq!(benchmark.count(&cell).unwrap(), Some(rows));
-        for index in 0..rows {
-            let sample = benchmark.sample(&cell, index).unwrap();
-            assert!(!sample.question.contains("Output") && !sample.question.contains("###"), "{sample:?}");
-            assert!(sample.question.len() > 20, "{}", sample.question);
-            let line = format!("api_call: {}\n", sample.answers[0]);
-            let places: Vec<usize> =
-                (0..sample.documents.len()).filter(|&i| sample.documents[i].contains(&line)).collect();
-            assert_eq!(places, [(sample.documents.len() - 1) / 2], "{}", sample.name);
-            assert!(sample.documents.iter().all(|d| d.starts_with("domain: ")));
-            assert!(!sample.answers.contains(&"torch.hub.load".to_owned()));
+/// What holds of the real data that is not part of this repository.
+mod shared_data {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs the folder ../shared, or PERK_SHARED_DIR"]
+    fn all_of_the_real_apibench_is_asked() {
+        let folder = shared("qa/apibench");
+        let benchmark = open(&[folder]).unwrap();
+        assert_eq!(benchmark.subtasks(), ["tensorflow_eval", "torchhub_eval", "torchhub_train"]);
+        for (subtask, rows) in [("tensorflow_eval", 688), ("torchhub_eval", 186), ("torchhub_train", 837)] {
+            let cell = cell(subtask, 8_000, Position::Mid);
+            assert_eq!(benchmark.count(&cell).unwrap(), Some(rows));
+            for index in 0..rows {
+                let sample = benchmark.sample(&cell, index).unwrap();
+                assert!(
+                    !sample.question.contains("Output") && !sample.question.contains("###"),
+                    "{sample:?}"
+                );
+                assert!(sample.question.len() > 20, "{}", sample.question);
+                let line = format!("api_call: {}\n", sample.answers[0]);
+                let places: Vec<usize> =
+                    (0..sample.documents.len()).filter(|&i| sample.documents[i].contains(&line)).collect();
+                assert_eq!(places, [(sample.documents.len() - 1) / 2], "{}", sample.name);
+                assert!(sample.documents.iter().all(|d| d.starts_with("domain: ")));
+                assert!(!sample.answers.contains(&"torch.hub.load".to_owned()));
+            }
         }
+        let error =
+            benchmark.count(&cell("torchhub_eval", 1_000_000, Position::Mid)).unwrap_err().to_string();
+        assert!(error.contains("torchhub_api.jsonl: 94 documents") && error.contains("length 1M"), "{error}");
     }
-    let error = benchmark.count(&cell("torchhub_eval", 1_000_000, Position::Mid)).unwrap_err().to_string();
-    assert!(error.contains("torchhub_api.jsonl: 94 documents") && error.contains("length 1M"), "{error}");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use perk::config::{CorpusConfig, DataConfig, Target, TargetConfig, Task, WorldConfig};
+use perk::config::{CorpusConfig, DataConfig, Objective, Target, TargetConfig, Task, WorldConfig};
 use perk::tasks::corpus::Corpus;
 use perk::tasks::{Encoder, Split};
 
@@ -117,6 +117,14 @@ fn the_loss_of_a_reasoned_answer_covers_exactly_the_targets_tokens() {
         let encoder = Encoder::new(&config, tokenizer.clone(), 0).unwrap();
         for (index, episode) in (0..).zip(episodes(&config, Split::Train, 1, 0, 20)) {
             let encoded = encoder.encode(&episode, index, Split::Train).unwrap();
+            for (objective, sequences) in [
+                (Objective::Perk, encoded.queries.iter().map(|query| &query.training).collect::<Vec<_>>()),
+                (Objective::InContext, encoded.queries.iter().map(|query| &query.in_context).collect()),
+            ] {
+                let training = encoder.encode_training(&episode, index, objective).unwrap();
+                assert_eq!(training.queries.iter().collect::<Vec<_>>(), sequences);
+                assert_eq!(training.segments, encoded.segments);
+            }
             for (query, qa) in encoded.queries.iter().zip(&episode.qa) {
                 let target = format!("{} Answer: {}", qa.support.join(" "), qa.answer);
                 let expected = [tokenizer.encode(&target).unwrap(), vec![tokenizer.end_id()]].concat();

@@ -6,8 +6,9 @@ use perk::config::{BackgroundSource, DataConfig, Task};
 use perk::tasks::{Encoder, EpisodeSource, Split, babi, open};
 use perk::text::Tokenizer;
 
+use crate::shared_folder::shared;
 use crate::solver::Solver;
-use crate::{is_fact, lines, plain, shared, tokenizer};
+use crate::{is_fact, lines, plain, tokenizer};
 
 #[test]
 fn a_jsonl_file_is_parted_by_context_and_each_round_of_training_has_a_new_order() {
@@ -52,50 +53,59 @@ fn a_background_that_is_too_short_is_an_error_and_not_a_repetition() {
     assert!(lines(&source.episode(0).unwrap()).into_iter().all(is_fact));
 }
 
-#[test]
-fn all_real_babi_files_are_read() {
-    let Some(folder) = shared("babi/official_v1.2") else { return };
-    let mut files = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let stories = babi::read(&entry.unwrap().path()).unwrap();
-        assert_eq!(stories.iter().map(|s| s.questions.len()).sum::<usize>(), 1_000);
-        files += 1;
-    }
-    assert_eq!(files, 20);
-}
+/// What holds of the real data that is not part of this repository.
+mod shared_data {
+    use super::*;
 
-#[test]
-fn real_babi_questions_are_answered_by_their_facts_hidden_in_real_books() {
-    let (Some(babi), Some(books)) = (shared("babi/official_v1.2"), shared("books")) else { return };
-    let Some(qwen) = shared("tokenizers/qwen2_5") else { return };
-    let tokenizer = Tokenizer::from_folder(&qwen, None).unwrap();
-    for file in ["qa1_single-supporting-fact_train.txt", "qa2_two-supporting-facts_train.txt"] {
-        let config = DataConfig {
-            task: Task::Babi,
-            files: vec![babi.join(file)],
-            background: BackgroundSource::Path(books.clone()),
-            background_min_tokens: 6,
-            context_tokens: 1_024,
-            segment_tokens: 256,
-            ..DataConfig::default()
-        };
-        let source = open(&config, &tokenizer, Split::HeldOut, 1, 0).unwrap();
-        let encoder = Encoder::new(&config, tokenizer.clone(), 0).unwrap();
-        for index in 0..source.len().unwrap().min(40) {
-            let episode = source.episode(index).unwrap();
-            let support = &episode.qa[0].support;
-            assert!(!support.is_empty() && support.iter().all(|s| episode.documents[0].contains(s.as_str())));
-            let facts: Vec<&str> =
-                lines(&episode).into_iter().filter(|l| l.contains(" Event ")).map(plain).collect();
-            assert_eq!(Solver::read(facts).answer(&episode.qa[0].question), episode.qa[0].answer);
-            let encoded = encoder.encode(&episode, index, Split::HeldOut).unwrap();
-            assert!(encoded.segments.iter().all(|s| s.tokens.len() - s.loss_from <= 256));
-            let joined: Vec<u32> =
-                encoded.segments.iter().flat_map(|s| s.tokens[s.loss_from..].to_vec()).collect();
-            let whole = tokenizer.encode(&format!(" {}", episode.documents[0])).unwrap();
-            assert_eq!(joined, whole, "cutting changes the tokens");
-            let text: usize = encoded.segments.iter().map(|s| s.tokens.len() - s.loss_from).sum();
-            assert!((900..=1_100).contains(&text) || text > 1_100 && support.len() == 2, "{text}");
+    #[test]
+    #[ignore = "needs the folder ../shared, or PERK_SHARED_DIR"]
+    fn all_real_babi_files_are_read() {
+        let folder = shared("babi/official_v1.2");
+        let mut files = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let stories = babi::read(&entry.unwrap().path()).unwrap();
+            assert_eq!(stories.iter().map(|s| s.questions.len()).sum::<usize>(), 1_000);
+            files += 1;
+        }
+        assert_eq!(files, 20);
+    }
+
+    #[test]
+    #[ignore = "needs the folder ../shared, or PERK_SHARED_DIR"]
+    fn real_babi_questions_are_answered_by_their_facts_hidden_in_real_books() {
+        let (babi, books) = (shared("babi/official_v1.2"), shared("books"));
+        let qwen = shared("tokenizers/qwen2_5");
+        let tokenizer = Tokenizer::from_folder(&qwen, None).unwrap();
+        for file in ["qa1_single-supporting-fact_train.txt", "qa2_two-supporting-facts_train.txt"] {
+            let config = DataConfig {
+                task: Task::Babi,
+                files: vec![babi.join(file)],
+                background: BackgroundSource::Path(books.clone()),
+                background_min_tokens: 6,
+                context_tokens: 1_024,
+                segment_tokens: 256,
+                ..DataConfig::default()
+            };
+            let source = open(&config, &tokenizer, Split::HeldOut, 1, 0).unwrap();
+            let encoder = Encoder::new(&config, tokenizer.clone(), 0).unwrap();
+            for index in 0..source.len().unwrap().min(40) {
+                let episode = source.episode(index).unwrap();
+                let support = &episode.qa[0].support;
+                assert!(
+                    !support.is_empty() && support.iter().all(|s| episode.documents[0].contains(s.as_str()))
+                );
+                let facts: Vec<&str> =
+                    lines(&episode).into_iter().filter(|l| l.contains(" Event ")).map(plain).collect();
+                assert_eq!(Solver::read(facts).answer(&episode.qa[0].question), episode.qa[0].answer);
+                let encoded = encoder.encode(&episode, index, Split::HeldOut).unwrap();
+                assert!(encoded.segments.iter().all(|s| s.tokens.len() - s.loss_from <= 256));
+                let joined: Vec<u32> =
+                    encoded.segments.iter().flat_map(|s| s.tokens[s.loss_from..].to_vec()).collect();
+                let whole = tokenizer.encode(&format!(" {}", episode.documents[0])).unwrap();
+                assert_eq!(joined, whole, "cutting changes the tokens");
+                let text: usize = encoded.segments.iter().map(|s| s.tokens.len() - s.loss_from).sum();
+                assert!((900..=1_100).contains(&text) || text > 1_100 && support.len() == 2, "{text}");
+            }
         }
     }
 }

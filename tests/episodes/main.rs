@@ -8,10 +8,10 @@ mod encoded;
 mod files;
 mod generated;
 mod records_reader;
+#[path = "../support/shared_folder.rs"]
+mod shared_folder;
 mod solver;
 mod student_records;
-
-use std::path::{Path, PathBuf};
 
 use perk::config::{CorpusConfig, DataConfig, Task, WorldConfig};
 use perk::tasks::corpus::Corpus;
@@ -24,16 +24,6 @@ fn tokenizer() -> Tokenizer {
     word_level::save(folder.path(), Corpus::new(CorpusConfig::default(), 0).unwrap().lexicon_texts())
         .unwrap();
     Tokenizer::from_folder(folder.path(), None).unwrap()
-}
-
-fn shared(path: &str) -> Option<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let found = std::env::var_os("PERK_SHARED_DIR").map_or(default, PathBuf::from).join(path);
-    if !found.exists() {
-        println!("skipped: {} is missing", found.display());
-        return None;
-    }
-    Some(found)
 }
 
 fn generated(task: Task) -> DataConfig {

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use perk::meta::{
-    Head, InnerOptimizer, InnerOptions, LabelledBatch, Learner, MetaGradient, MetaParams, Reduction, Support,
+    Head, InnerOptimizer, InnerOptions, LabelledBatch, Learner, MetaGradient, MetaParams, Reduction,
+    SequenceLoss,
 };
 use perk::model::lora::{Layers, LoraLayout, LoraSpec};
 use perk::model::{Activations, Decoder, Projection};
-use perk::optim::AdamW;
+use perk::optim::{AdamW, Sgd};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -110,12 +111,12 @@ impl Golden {
             differentiated: variant.differentiated,
             optimizer: match variant.optimizer.as_str() {
                 "adamw" => InnerOptimizer::AdamW(AdamW { beta1, beta2, eps, eps_root: 0.0 }),
-                "sgd" => InnerOptimizer::Sgd,
+                "sgd" => InnerOptimizer::Sgd(Sgd),
                 other => panic!("unknown optimizer {other}"),
             },
             weight_decay: variant.weight_decay,
             clip_norm: None,
-            weighted: variant.weighted,
+            head: variant.weighted,
             normalize_weights: variant.weights_normalized,
             reduction: Reduction::Positions,
             micro_batch_segments: usize::MAX,
@@ -134,19 +135,20 @@ impl Golden {
                 tensor
             }
         };
-        let inner_lr = match &variant.learning_rates {
-            Value::Number(rate) => vec![vec![rate.as_f64().unwrap(); variant.n_inner]; names.len()],
+        let inner_lr: Vec<f64> = match &variant.learning_rates {
+            Value::Number(rate) => vec![rate.as_f64().unwrap(); variant.n_inner * names.len()],
             file => {
                 let rates = self.tensors(file.as_str().unwrap());
                 let of = |name: &String| numbers(&rates[&name.replace(".weight", ".default.weight")]);
-                names.iter().map(of).collect()
+                names.iter().flat_map(of).collect()
             }
         };
+        let inner_lr = Tensor::from_vec(inner_lr, (names.len(), variant.n_inner), &Device::Cpu).unwrap();
         let head = variant.head.as_ref().map(|file| {
             let tensors = self.tensors(file);
             Head::from_tensors(Head::NAMES.map(|name| tensors[name].to_dtype(variant.dtype()).unwrap()))
         });
-        MetaParams { phi0: names.iter().map(start).collect(), inner_lr, head }
+        MetaParams { adapter: names.iter().map(start).collect(), inner_lr, head }
     }
 
     /// The rows of `inner` or `outer` from `range`, as they stand: padded on whichever side.
@@ -185,8 +187,9 @@ impl Golden {
         let outer = self.batch("outer", 0..batch["outer.input_ids"].dim(0).unwrap(), &decoder);
         let learner = Learner::new(decoder, layout, options.clone()).unwrap();
         let (backbone, layout) = (&learner.backbone, &learner.layout);
-        let context = Support::new(backbone, layout, batches, size * (width - 1), &options).unwrap();
-        let queries = Support::queries(backbone, layout, outer, Activations::Keep).unwrap();
+        let positions = size * (width - 1);
+        let context = SequenceLoss::inner_of_batches(backbone, layout, batches, positions, &options).unwrap();
+        let queries = SequenceLoss::outer(backbone, layout, outer, Activations::Keep).unwrap();
         Case { learner, params, context, queries }
     }
 
@@ -234,28 +237,30 @@ impl Golden {
 struct Case {
     learner: Learner,
     params: MetaParams,
-    context: Support,
-    queries: Support,
+    context: SequenceLoss,
+    queries: SequenceLoss,
 }
 
 /// Results by the names of the golden files.
 type Found = HashMap<String, Vec<f64>>;
 
 impl Case {
-    fn meta_gradient(&self) -> Found {
+    fn meta_gradient(&mut self) -> Found {
         let gradient = self.learner.meta_gradient_of(&self.params, &self.context, &self.queries).unwrap();
+        let at_the_end = self.gradient_at_the_end();
         let layout = &self.learner.layout;
+        let rates: Vec<Vec<f64>> = gradient.tree.inner_lr.to_vec2().unwrap();
         let mut found = Found::from([
             ("inner_losses".into(), gradient.inner_losses.clone()),
             ("outer_loss".into(), vec![gradient.outer_loss]),
         ]);
         for index in 0..layout.num_tensors() {
             let name = layout.name(index);
-            found.insert(format!("meta.phi0.{name}"), numbers(&gradient.phi0[index]));
-            found.insert(format!("outer_grad_phiN.{name}"), numbers(&gradient.phi_n[index]));
-            found.insert(format!("meta.lr.{name}"), gradient.inner_lr[index].clone());
+            found.insert(format!("meta.phi0.{name}"), numbers(&gradient.tree.adapter[index]));
+            found.insert(format!("outer_grad_phiN.{name}"), numbers(&at_the_end[index]));
+            found.insert(format!("meta.lr.{name}"), rates[index].clone());
         }
-        if let Some(head) = &gradient.head {
+        if let Some(head) = &gradient.tree.head {
             for (name, tensor) in Head::NAMES.iter().zip(head.tensors()) {
                 found.insert(format!("meta.head.{name}"), numbers(tensor));
             }
@@ -288,6 +293,17 @@ impl Case {
         found
     }
 
+    /// ∂L_out/∂φ_N: the meta-gradient of no steps, from φ_N.
+    fn gradient_at_the_end(&mut self) -> Vec<Tensor> {
+        let adapter = self.adapter_after(self.learner.options.steps);
+        let params = MetaParams { adapter, ..self.params.clone() };
+        let own = self.learner.options.clone();
+        self.learner.options = InnerOptions { steps: 0, differentiated: 0, ..own.clone() };
+        let gradient = self.learner.meta_gradient_of(&params, &self.context, &self.queries).unwrap();
+        self.learner.options = own;
+        gradient.tree.adapter
+    }
+
     fn adapter_after(&mut self, steps: usize) -> Vec<Tensor> {
         let all = std::mem::replace(&mut self.learner.options.steps, steps);
         let adapted = self.learner.adapt_to(&self.params, &self.context, &mut |_| {}).unwrap();
@@ -299,11 +315,12 @@ impl Case {
     fn inner_gradient(&mut self, phi: &[Tensor]) -> Vec<Tensor> {
         let (steps, weight_decay, clip_norm) = (1, 0.0, None);
         let plain = self.learner.options.clone();
-        let plain = InnerOptions { steps, weight_decay, clip_norm, optimizer: InnerOptimizer::Sgd, ..plain };
+        let plain =
+            InnerOptions { steps, weight_decay, clip_norm, optimizer: InnerOptimizer::Sgd(Sgd), ..plain };
         let own = std::mem::replace(&mut self.learner.options, plain);
         let params = MetaParams {
-            phi0: phi.to_vec(),
-            inner_lr: vec![vec![1.0]; phi.len()],
+            adapter: phi.to_vec(),
+            inner_lr: Tensor::ones((phi.len(), 1), DType::F64, &Device::Cpu).unwrap(),
             head: self.params.head.clone(),
         };
         let after = self.learner.adapt_to(&params, &self.context, &mut |_| {}).unwrap().phi;

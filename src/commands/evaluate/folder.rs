@@ -36,7 +36,7 @@ impl EvalFolder {
     /// number. What was asked there before with the same settings is kept.
     ///
     /// # Errors
-    /// A folder of an evaluation with other settings, or of something else; one in use; a disk that refuses.
+    /// A folder of an evaluation with other settings, or of something else; one in use; a file that cannot be written.
     pub fn open(dir: &Path, settings: &Value) -> Result<Self> {
         fs::create_dir_all(dir).map_err(|fault| Error::io(dir, fault))?;
         let path = dir.join("settings.json");

@@ -8,12 +8,12 @@ use crate::{
 
 /// Which questions are asked, and how.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Grid {
+pub struct EvalGrid {
     /// Methods, in the order of the table.
     pub methods: Vec<Method>,
     /// Subtasks; empty for all of the benchmark.
     pub subtasks: Vec<String>,
-    /// Lengths; empty where contexts have the length that they have.
+    /// Lengths; empty where the benchmark does not vary them.
     pub lengths: Vec<Length>,
     /// Positions.
     pub positions: Vec<Position>,
@@ -23,21 +23,21 @@ pub struct Grid {
 
 /// A grid on a benchmark that has all of it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
+pub struct EvalPlan {
     /// Methods, in the order of the table.
     pub methods: Vec<Method>,
     /// Cells with their numbers of samples, subtask by subtask.
     pub cells: Vec<(Cell, usize)>,
 }
 
-impl Grid {
+impl EvalGrid {
     /// Looks at every cell, and at its first sample, so that everything that can be wrong with the data shows
     /// before the first question.
     ///
     /// # Errors
     /// Something named twice; lengths where the benchmark has none, or none where it needs them; a cell that it
     /// does not have; a sample that cannot be made.
-    pub fn plan(&self, benchmark: &dyn Benchmark) -> Result<Plan> {
+    pub fn plan(&self, benchmark: &dyn Benchmark) -> Result<EvalPlan> {
         once("method", &self.methods, |method| method.name().to_owned())?;
         once("subtask", &self.subtasks, Clone::clone)?;
         once("length", &self.lengths, Length::to_string)?;
@@ -50,7 +50,7 @@ impl Grid {
             Ok((cell, count))
         };
         let cells = self.cells(benchmark)?.into_iter().map(count).collect::<Result<_>>()?;
-        Ok(Plan { methods: self.methods.clone(), cells })
+        Ok(EvalPlan { methods: self.methods.clone(), cells })
     }
 
     fn cells(&self, benchmark: &dyn Benchmark) -> Result<Vec<Cell>> {
@@ -80,7 +80,7 @@ impl Grid {
     }
 }
 
-impl Plan {
+impl EvalPlan {
     /// Questions in all.
     pub fn questions(&self) -> usize {
         self.methods.len() * self.cells.iter().map(|(_, count)| count).sum::<usize>()

@@ -7,8 +7,8 @@ mod source;
 mod written;
 
 pub use folder::EvalFolder;
-pub use grid::{Grid, Plan};
-pub use models::{Contestants, Models};
+pub use grid::{EvalGrid, EvalPlan};
+pub use models::{ModelSources, Models};
 pub use source::{Name, Source};
 pub use written::{notes, write};
 
@@ -19,7 +19,7 @@ use std::{
 
 use crate::{
     error::{Error, Result},
-    eval::{CellScore, Method, Reply, SampleRecord, cell_score, scores},
+    eval::{CellScore, EpisodeReply, Method, SampleRecord, cell_score, scores},
     report::peak_bytes,
     tasks::{
         Episode, Qa,
@@ -34,7 +34,7 @@ const MOST_CHOICES: usize = 20;
 
 /// What an evaluation found.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found {
+pub struct Evaluated {
     /// A score for each cell and method, in the order of the grid.
     pub rows: Vec<CellScore>,
     /// What guessing evenly among the answers that occurred would score, 0 to 1; `None` where answers are open.
@@ -46,14 +46,14 @@ pub struct Found {
 /// Asks what has not been asked yet; `None` if a stop was requested before the end.
 ///
 /// # Errors
-/// A sample that cannot be made or asked, a disk that refuses.
+/// A sample that cannot be made or asked, a file that cannot be written.
 pub fn evaluate(
     models: &Models,
     benchmark: &dyn Benchmark,
-    plan: &Plan,
+    plan: &EvalPlan,
     folder: &mut EvalFolder,
     observer: &dyn Observer,
-) -> Result<Option<Found>> {
+) -> Result<Option<Evaluated>> {
     let mut run =
         Run { models, benchmark, folder, observer, total: plan.questions(), done: AtomicUsize::new(0) };
     let (mut rows, mut records) = (Vec::new(), Vec::new());
@@ -64,7 +64,7 @@ pub fn evaluate(
             records.extend(asked);
         }
     }
-    Ok(Some(Found { rows, chance: chance(&records), records }))
+    Ok(Some(Evaluated { rows, chance: chance(&records), records }))
 }
 
 /// One over the number of different answers, mean over the subtasks; `None` where they are too many to guess.
@@ -103,7 +103,7 @@ impl Run<'_> {
             self.observer.notice(&Event::Scoring { what: &what, done, total: self.total });
             !self.observer.stop_requested()
         };
-        let workers = &self.models.session().workers;
+        let workers = &self.models.setup().workers;
         records.extend(workers.map_while(&missing, &done, |&index| self.ask(method, cell, index))?);
         records.sort_by_key(|record| record.index);
         Ok((records.len() == count).then_some(records))
@@ -149,7 +149,7 @@ fn episode(sample: &Sample) -> Result<Episode> {
     Ok(Episode { name: sample.name.clone(), documents: sample.documents.clone(), qa: vec![qa] })
 }
 
-fn first(replies: Vec<Reply>, sample: &Sample) -> Result<Reply> {
+fn first(replies: Vec<EpisodeReply>, sample: &Sample) -> Result<EpisodeReply> {
     replies.into_iter().next().ok_or_else(|| no_answer(sample))
 }
 

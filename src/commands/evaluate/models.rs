@@ -12,15 +12,15 @@ use crate::{
     tasks::Encoder,
 };
 
-use super::super::{Session, Trained, trained::require_base};
+use super::super::{InnerStart, Setup, inner_start::require_base};
 
 /// What to compare.
 #[derive(Debug, Clone, Default)]
-pub struct Contestants {
+pub struct ModelSources {
     /// A meta-trained checkpoint.
-    pub meta_trained: Option<Trained>,
+    pub meta_trained: Option<InnerStart>,
     /// A checkpoint of perk finetune.
-    pub fine_tuned: Option<Trained>,
+    pub fine_tuned: Option<InnerStart>,
     /// Base, segments and prompt where there is no checkpoint.
     pub plain: Option<Config>,
     /// Where the base is, if not where it was.
@@ -34,7 +34,7 @@ pub struct Contestants {
 /// A model with its trained numbers.
 #[derive(Debug)]
 struct Model {
-    session: Session,
+    setup: Setup,
     /// `None` for the base alone.
     params: Option<MetaParams>,
     checkpoint: Option<Digest>,
@@ -49,7 +49,7 @@ pub struct Models {
     pub base: Digest,
 }
 
-impl Contestants {
+impl ModelSources {
     /// Loads what `methods` need.
     ///
     /// # Errors
@@ -67,10 +67,10 @@ impl Contestants {
                 return Err(Error::Invalid(reason.to_owned()));
             }
         };
-        let base = base_digest(&main.session.base)?;
+        let base = base_digest(&main.setup.base)?;
         for trained in self.meta_trained.iter().chain(fine_tuned) {
             let path = trained.identity.path.clone().unwrap_or_default();
-            require_base(&path, trained.base.as_ref(), &base, &main.session.base)?;
+            require_base(&path, trained.base.as_ref(), &base, &main.setup.base)?;
         }
         let fine_tuned = fine_tuned.map(|trained| self.beside(&main, trained)).transpose()?;
         Ok(Models { main, fine_tuned, base })
@@ -90,24 +90,24 @@ impl Contestants {
         }
     }
 
-    fn trained(&self, trained: &Trained, objective: Objective, hub: &HubSettings) -> Result<Model> {
+    fn trained(&self, trained: &InnerStart, objective: Objective, hub: &HubSettings) -> Result<Model> {
         trained.require(objective)?;
         let mut model = self.model(&trained.config, hub)?;
-        model.params = Some(trained.params(&model.session)?);
+        model.params = Some(trained.params(&model.setup)?);
         model.checkpoint = Some(trained.identity.digest.clone());
         Ok(model)
     }
 
     fn model(&self, config: &Config, hub: &HubSettings) -> Result<Model> {
-        Ok(Model { session: Session::open(&self.changed(config), hub)?, params: None, checkpoint: None })
+        Ok(Model { setup: Setup::open(&self.changed(config), hub)?, params: None, checkpoint: None })
     }
 
     /// The fine-tuned adapter on the base that is loaded already.
-    fn beside(&self, main: &Model, trained: &Trained) -> Result<Model> {
+    fn beside(&self, main: &Model, trained: &InnerStart) -> Result<Model> {
         trained.require(Objective::InContext)?;
-        let session = main.session.beside(&self.changed(&trained.config))?;
-        let params = Some(trained.params(&session)?);
-        Ok(Model { session, params, checkpoint: Some(trained.identity.digest.clone()) })
+        let setup = main.setup.beside(&self.changed(&trained.config))?;
+        let params = Some(trained.params(&setup)?);
+        Ok(Model { setup, params, checkpoint: Some(trained.identity.digest.clone()) })
     }
 
     fn changed(&self, config: &Config) -> Config {
@@ -120,9 +120,9 @@ impl Contestants {
 }
 
 impl Models {
-    /// The session of the meta-trained model, or of what stands for it.
-    pub fn session(&self) -> &Session {
-        &self.main.session
+    /// The setup of the meta-trained model, or of what stands for it.
+    pub fn setup(&self) -> &Setup {
+        &self.main.setup
     }
 
     /// Digests of the checkpoints that answer, by name.
@@ -140,6 +140,6 @@ impl Models {
             (Method::FtIcr, Some(model)) => model,
             _ => &self.main,
         };
-        (model.session.asker(), model.params.as_ref(), &model.session.encoder)
+        (model.setup.asker(), model.params.as_ref(), &model.setup.encoder)
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-use super::super::Session;
+use super::super::Setup;
 
 /// Benchmarks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,17 +90,17 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens the benchmark; lengths are counted with the session's tokenizer, and facts begin with
+    /// Opens the benchmark; lengths are counted with the setup's tokenizer, and facts begin with
     /// `Mary Event 2:` where its configuration says so.
     ///
     /// # Errors
     /// Data that is missing, not wanted, or cannot be read.
-    pub fn open(&self, session: &Session, hub: &HubSettings) -> Result<Box<dyn Benchmark>> {
-        let (tokenizer, seed) = (&session.tokenizer, self.seed);
-        let data = &session.config.data;
+    pub fn open(&self, setup: &Setup, hub: &HubSettings) -> Result<Box<dyn Benchmark>> {
+        let (tokenizer, seed) = (&setup.tokenizer, self.seed);
+        let data = &setup.config.data;
         Ok(match self.name {
             Name::Babilong => {
-                let source = self.babilong(session, hub)?;
+                let source = self.babilong(setup, hub)?;
                 Box::new(Babilong::open(source, tokenizer, &self.background, seed, data.event_prefix)?)
             }
             Name::StudentRecords => {
@@ -129,7 +129,7 @@ impl Source {
         })
     }
 
-    fn babilong(&self, session: &Session, hub: &HubSettings) -> Result<BabilongSource> {
+    fn babilong(&self, setup: &Setup, hub: &HubSettings) -> Result<BabilongSource> {
         let place = match self.data.as_slice() {
             [] => return Ok(BabilongSource::Stories(Box::new(Simulated { seed: self.seed }))),
             [place] => place,
@@ -142,7 +142,7 @@ impl Source {
             return Ok(BabilongSource::Babi(place.clone()));
         }
         let mut hub = hub.clone();
-        hub.offline |= session.config.model.offline;
+        hub.offline |= setup.config.model.offline;
         Ok(BabilongSource::Rows { place: place.to_string_lossy().into_owned(), hub })
     }
 

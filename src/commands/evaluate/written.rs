@@ -17,7 +17,7 @@ use crate::{
 /// pictures.
 ///
 /// # Errors
-/// A disk that refuses.
+/// A file that cannot be written.
 pub fn write(evaluation: &Evaluation, records: &[SampleRecord], dir: &Path) -> Result<Vec<PathBuf>> {
     evaluation.write(dir)?;
     if evaluation.metric == Metric::Babilong {

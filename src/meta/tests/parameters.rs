@@ -5,16 +5,16 @@ use super::*;
 #[test]
 fn adapting_tells_every_micro_batch_and_the_loss_before_every_step() {
     let case = case(options());
-    let support = case.learner.support(&case.segments).unwrap();
+    let context = case.learner.inner_loss(&case.segments).unwrap();
     let (mut batches, mut losses) = (vec![], vec![]);
     let mut watch = |event| match event {
         Adapting::MicroBatch { step, micro_batches } => batches.push((step, micro_batches)),
         Adapting::Step { before, .. } => losses.push(before.loss),
     };
-    let adapted = case.learner.adapt_to(&case.params, &support, &mut watch).unwrap();
+    let adapted = case.learner.adapt_to(&case.params, &context, &mut watch).unwrap();
     assert_eq!(batches, [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]);
     assert_eq!(losses, adapted.inner_losses);
-    let after = case.learner.support_loss(&case.params, &support, &adapted.phi, &mut |_| {}).unwrap();
+    let after = case.learner.inner_loss_at(&case.params, &context, &adapted.phi, &mut |_| {}).unwrap();
     assert!(after.loss < losses[0], "{losses:?}, then {after:?}");
 }
 
@@ -23,7 +23,7 @@ fn parameters_are_read_back_from_a_checkpoint_without_its_optimiser() {
     let case = case(options());
     let outer = OuterOptions {
         steps: 1,
-        lr_adapter: 0.0,
+        lr: 0.0,
         lr_inner_lr: 0.0,
         lr_head: 0.0,
         adamw: AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, eps_root: 0.0 },
@@ -50,11 +50,12 @@ fn parameters_are_read_back_from_a_checkpoint_without_its_optimiser() {
         MetaParams::from_named(path, named, &learner, LrParameterization::Log)
     };
     let (expected, found) = (state.params().unwrap(), read(3, &|_| {}).unwrap());
-    assert_eq!(expected.inner_lr, found.inner_lr);
-    let phi = |params: &MetaParams| params.phi0.iter().map(squared).collect::<Vec<_>>();
+    let rates = |params: &MetaParams| params.inner_lr.to_vec2::<f64>().unwrap();
+    assert_eq!(rates(&expected), rates(&found));
+    let phi = |params: &MetaParams| params.adapter.iter().map(squared).collect::<Vec<_>>();
     assert_eq!(phi(&expected), phi(&found));
     assert_eq!(squared(&expected.head.unwrap().fc1.weight), squared(&found.head.unwrap().fc1.weight));
-    let longer = read(5, &|_| {}).unwrap().inner_lr;
+    let longer = rates(&read(5, &|_| {}).unwrap());
     assert!(longer.iter().all(|rates| rates.len() == 5 && rates[4] == rates[2]));
     let refused = |change: &dyn Fn(&mut Named)| read(3, change).unwrap_err().to_string();
     let missing = refused(&|named| drop(named.remove("inner_lr")));
@@ -68,13 +69,13 @@ fn parameters_are_read_back_from_a_checkpoint_without_its_optimiser() {
 #[test]
 fn parameters_that_do_not_fit_are_refused_by_name() {
     let mut case = case(options());
-    case.params.phi0[1] = random(&[3, 3], 1.0, 1);
+    case.params.adapter[1] = random(&[3, 3], 1.0, 1);
     let error = case.learner.adapt(&case.params, &case.segments).unwrap_err().to_string();
     assert!(error.contains("q_proj.lora_B") && error.contains("[3, 3]"), "{error}");
     let token = Sequence::new(vec![1, 23, 4], 1);
-    let error = case.learner.support(&[token]).err().unwrap().to_string();
+    let error = case.learner.inner_loss(&[token]).err().unwrap().to_string();
     assert!(error.contains("23"), "{error}");
     let masked = Sequence::new(vec![1, 2, 4], 3);
-    assert!(case.learner.support(&[masked]).is_err());
-    assert!(case.learner.support(&[]).is_err());
+    assert!(case.learner.inner_loss(&[masked]).is_err());
+    assert!(case.learner.inner_loss(&[]).is_err());
 }

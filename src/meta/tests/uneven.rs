@@ -12,12 +12,13 @@ fn uneven(options: InnerOptions) -> Case {
 
 #[test]
 fn the_meta_gradient_equals_differences_where_tokens_count_differently() {
-    for (weighted, normalize_weights) in [(false, false), (true, false), (true, true)] {
+    for (head, normalize_weights) in [(false, false), (true, false), (true, true)] {
         // The smaller divisor bends AdamW's unroll too much for differences.
-        for (optimizer, reduction) in
-            [(options().optimizer, Reduction::Positions), (InnerOptimizer::Sgd, Reduction::LabelledTokens)]
-        {
-            let options = InnerOptions { optimizer, weighted, normalize_weights, reduction, ..options() };
+        for (optimizer, reduction) in [
+            (options().optimizer, Reduction::Positions),
+            (InnerOptimizer::Sgd(Sgd), Reduction::LabelledTokens),
+        ] {
+            let options = InnerOptions { optimizer, head, normalize_weights, reduction, ..options() };
             check_meta_gradient(&format!("{options:?}"), &uneven(options));
         }
     }
@@ -27,9 +28,9 @@ fn the_meta_gradient_equals_differences_where_tokens_count_differently() {
 fn a_token_that_counts_twice_is_as_two_and_one_that_counts_nothing_as_none() {
     let case = case(options());
     let loss = |queries: &[Sequence]| {
-        let queries = case.learner.queries(queries).unwrap();
+        let questions = case.learner.outer_loss(queries).unwrap();
         let (backbone, layout) = (&case.learner.backbone, &case.learner.layout);
-        queries.loss(backbone, layout, &case.params.phi0, None, &mut |_| {}).unwrap().loss
+        questions.loss(backbone, layout, &case.params.adapter, None, &mut |_| {}).unwrap().loss
     };
     let weighted = |weights: &[f64]| Sequence { weights: Some(weights.to_vec()), ..case.queries[0].clone() };
     // Of the two predicted tokens, each for itself.

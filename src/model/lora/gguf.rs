@@ -28,7 +28,7 @@ impl Adapter {
     /// title that llama.cpp shows.
     ///
     /// # Errors
-    /// An adapter that does not fit `base`, a scale beyond f32, or a folder or disk that refuses.
+    /// An adapter that does not fit `base`, a scale beyond f32, or a file or folder that cannot be written.
     pub fn save_gguf(&self, path: &Path, base: &DecoderConfig, name: &str) -> Result<()> {
         check(base, &self.layout, &self.tensors)?;
         let metadata = metadata(&self.layout.spec, base.family, name)?;

@@ -22,7 +22,7 @@ impl Adapter {
     /// `base` is what PEFT will take for the base model: a folder or a hub id, or empty.
     ///
     /// # Errors
-    /// A folder or disk that refuses.
+    /// A file or folder that cannot be written.
     pub fn save(&self, folder: &Path, base: &str) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let named = self.tensors.iter().enumerate();

@@ -32,7 +32,7 @@ impl Evaluation {
     /// too, and `over_position` where there are several positions that compare.
     ///
     /// # Errors
-    /// A disk that refuses.
+    /// A file that cannot be written.
     pub fn write_pictures(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         let mut paths = Vec::new();
         let mut write = |picture: Picture, name: &str| {

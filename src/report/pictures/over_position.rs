@@ -52,7 +52,7 @@ pub fn over_position(rows: &[CellScore], title: &str, chance: Option<f64>) -> Re
     Ok(Picture::of(frame.canvas))
 }
 
-/// `, 1k to 32k`; nothing where contexts have the length that they have.
+/// `, 1k to 32k`; nothing where lengths are not varied.
 fn length_range(rows: &[&CellScore]) -> String {
     match lengths(rows.iter().copied()).as_slice() {
         [] | [None] => String::new(),

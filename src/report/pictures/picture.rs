@@ -58,7 +58,7 @@ impl Picture {
     /// Writes `NAME.svg` and `NAME.png` to a folder that is there, and returns their paths.
     ///
     /// # Errors
-    /// As [`png`](Self::png), or a disk that refuses.
+    /// As [`png`](Self::png), or a file that cannot be written.
     pub fn write(&self, folder: &Path, name: &str) -> Result<[PathBuf; 2]> {
         let paths = ["svg", "png"].map(|kind| folder.join(format!("{name}.{kind}")));
         let contents = [self.svg.as_bytes(), &self.png()?];

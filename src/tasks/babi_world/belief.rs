@@ -6,7 +6,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::BabiSample;
-use super::story::{Story, Teller, listen};
+use super::story_builder::{StoryBuilder, Teller, listen};
 use super::words::{PEOPLE, ROOMS, TOWN_PEOPLE, TOWN_PLACES, distinct, other, pick_early, went, yes_no};
 
 /// Task 9: facts like `Mary is no longer in the kitchen.`
@@ -54,7 +54,7 @@ impl Rumours {
     }
 
     /// Half of the facts are moves, a quarter says `is in`, a quarter speaks by halves.
-    fn tell(&mut self, story: &mut Story, rng: &mut ChaCha8Rng) {
+    fn tell(&mut self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) {
         let person = &mut self.people[rng.random_range(0..4)];
         let (what, said) = if rng.random_bool(0.25) {
             (self.half_fact)(person, &self.places, rng)
@@ -70,13 +70,13 @@ impl Rumours {
 }
 
 impl Teller for Rumours {
-    fn tell_on(&mut self, story: &mut Story, rng: &mut ChaCha8Rng) -> bool {
+    fn tell_on(&mut self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) -> bool {
         self.tell(story, rng);
         self.tell(story, rng);
         true
     }
 
-    fn ask(&self, story: &mut Story, rng: &mut ChaCha8Rng) {
+    fn ask(&self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) {
         let known = self.people.iter().filter_map(|person| person.said.map(|said| (person.name, said)));
         let mut known: Vec<_> = known.collect();
         known.sort_unstable_by_key(|&(_, (_, fact))| Reverse(fact));

@@ -4,7 +4,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::BabiSample;
-use super::story::{Story, Teller, listen};
+use super::story_builder::{StoryBuilder, Teller, listen};
 use super::words::{PEOPLE, ROOMS, distinct, other, pick_some, went};
 
 /// Ways to begin the second sentence about the same people.
@@ -46,7 +46,7 @@ impl Walks {
         &mut self,
         subject: &str,
         context: Option<usize>,
-        story: &mut Story,
+        story: &mut StoryBuilder,
         rng: &mut ChaCha8Rng,
     ) -> usize {
         let places = self.last.iter().filter_map(|&who| self.known[who].as_ref().map(|known| known.0));
@@ -59,7 +59,7 @@ impl Walks {
     }
 
     /// A new group goes somewhere.
-    fn set_out(&mut self, story: &mut Story, rng: &mut ChaCha8Rng) -> usize {
+    fn set_out(&mut self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) -> usize {
         self.last = distinct::<2>(4, rng)[..self.group].to_vec();
         let names: Vec<&str> = self.last.iter().map(|&who| PEOPLE[who]).collect();
         self.go(&names.join(" and "), None, story, rng)
@@ -76,7 +76,7 @@ impl Walks {
 }
 
 impl Teller for Walks {
-    fn tell_on(&mut self, story: &mut Story, rng: &mut ChaCha8Rng) -> bool {
+    fn tell_on(&mut self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) -> bool {
         let first = self.set_out(story, rng);
         if self.pronouns {
             let then = THEN[rng.random_range(0..THEN.len())];
@@ -87,7 +87,7 @@ impl Teller for Walks {
         true
     }
 
-    fn ask(&self, story: &mut Story, rng: &mut ChaCha8Rng) {
+    fn ask(&self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) {
         let about_last = rng.random_bool(self.about_last);
         let asked = |who: &usize| self.known[*who].is_some() && (!about_last || self.last.contains(who));
         let people: Vec<usize> = (0..PEOPLE.len()).filter(asked).collect();

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::BabiSample;
 use super::rooms::{Gift, Habits, World, live};
-use super::story::Story;
+use super::story_builder::StoryBuilder;
 use super::words::{PEOPLE, pick_some};
 
 /// People of task 5.
@@ -35,7 +35,7 @@ fn some_gift(world: &World, rng: &mut ChaCha8Rng) -> Option<Gift> {
     world.gifts.iter().rev().find(|gift| any || gift.thing == what).copied()
 }
 
-fn ask_gift(world: &World, story: &mut Story, rng: &mut ChaCha8Rng) {
+fn ask_gift(world: &World, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) {
     let Some(gift) = some_gift(world, rng) else { return };
     let thing = world.things[gift.thing].name;
     let [giver, receiver] = [gift.giver, gift.receiver].map(|who| world.people[who].name);
@@ -71,13 +71,13 @@ fn carried(world: &World, rng: &mut ChaCha8Rng) -> Option<(&'static str, Vec<&'s
     Some((person.name, names, person.handled.iter().map(|&(_, fact)| fact).collect()))
 }
 
-fn ask_count(world: &World, story: &mut Story, rng: &mut ChaCha8Rng) {
+fn ask_count(world: &World, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) {
     if let Some((name, things, support)) = carried(world, rng) {
         story.ask(format!("How many objects is {name} carrying?"), NUMBERS[things.len()], &support);
     }
 }
 
-fn ask_list(world: &World, story: &mut Story, rng: &mut ChaCha8Rng) {
+fn ask_list(world: &World, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) {
     if let Some((name, things, support)) = carried(world, rng) {
         let answer = if things.is_empty() { "nothing".to_owned() } else { things.join(",") };
         story.ask(format!("What is {name} carrying?"), answer, &support);

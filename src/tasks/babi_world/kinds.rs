@@ -5,7 +5,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::BabiSample;
-use super::story::Story;
+use super::story_builder::StoryBuilder;
 use super::words::{capital, other, pick, pick_some};
 
 /// Kinds of task 15, and many of them.
@@ -22,7 +22,7 @@ pub(super) fn fear(rng: &mut ChaCha8Rng) -> BabiSample {
     let feared: [usize; 4] = std::array::from_fn(|kind| other(4, &[kind], rng));
     let kinds: [usize; 4] = std::array::from_fn(|_| rng.random_range(0..4));
     let order = after_each(kinds.map(Some), rng);
-    let mut story = Story::default();
+    let mut story = StoryBuilder::default();
     let (mut kind_fact, mut name_fact) = ([0; 4], [0; 4]);
     for item in order {
         match item {
@@ -46,7 +46,7 @@ pub(super) fn fear(rng: &mut ChaCha8Rng) -> BabiSample {
 /// Task 16, `What color is Greg?`: his kind, and the colour of another of this kind.
 pub(super) fn colour(rng: &mut ChaCha8Rng) -> BabiSample {
     let Herd { kinds, colours, asked, mate } = Herd::new(rng);
-    let mut story = Story::default();
+    let mut story = StoryBuilder::default();
     let (mut kind_fact, mut colour_fact) = ([0; 5], [0; 5]);
     let coloured: [_; 5] = std::array::from_fn(|who| (who != asked).then_some(who));
     for item in after_each(coloured, rng) {

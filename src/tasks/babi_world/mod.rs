@@ -16,7 +16,7 @@ mod positions;
 mod relations;
 mod rooms;
 mod sizes;
-mod story;
+mod story_builder;
 mod time;
 mod whereabouts;
 mod words;

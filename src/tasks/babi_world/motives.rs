@@ -4,7 +4,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::BabiSample;
-use super::story::Story;
+use super::story_builder::StoryBuilder;
 use super::words::{TAKES, pick, pick_some, went};
 
 const NAMES: [&str; 4] = ["Sumit", "Yann", "Jason", "Antoine"];
@@ -32,7 +32,7 @@ pub(super) fn why(rng: &mut ChaCha8Rng) -> BabiSample {
     let mut doers =
         NAMES.map(|name| Doer { name, motive: rng.random_range(0..MOTIVES.len()), feels: 0, steps: 0 });
     let mut taken = [false; 4];
-    let mut story = Story::default();
+    let mut story = StoryBuilder::default();
     loop {
         // There is one of each thing: who comes later leaves it at going there.
         let can = |doer: &Doer| doer.steps < 2 || (doer.steps == 2 && !taken[doer.motive]);
@@ -46,7 +46,7 @@ pub(super) fn why(rng: &mut ChaCha8Rng) -> BabiSample {
 
 impl Doer {
     /// Tells the next step and asks about it.
-    fn act(&mut self, story: &mut Story, rng: &mut ChaCha8Rng) {
+    fn act(&mut self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) {
         let (feeling, place, thing) = MOTIVES[self.motive];
         let (name, asked) = (self.name, self.name.to_lowercase());
         let (question, answer) = match self.steps {

@@ -4,7 +4,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::BabiSample;
-use super::story::Story;
+use super::story_builder::StoryBuilder;
 use super::words::{distinct, pick, yes_no};
 
 const SHAPES: [&str; 6] =
@@ -19,7 +19,7 @@ pub(super) fn shapes(rng: &mut ChaCha8Rng) -> BabiSample {
     let [one, middle, two] = distinct::<3>(SHAPES.len(), rng);
     // Steps from the middle to both; they must not lead to the same spot.
     let [first, second] = distinct::<2>(SIDES.len(), rng).map(|side| SIDES[side].1);
-    let mut story = Story::default();
+    let mut story = StoryBuilder::default();
     let facts = [(one, first), (two, second)].map(|(outer, step)| {
         let (subject, step, object) =
             if rng.random_bool(0.5) { (outer, step, middle) } else { (middle, (-step.0, -step.1), outer) };

@@ -5,7 +5,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::BabiSample;
-use super::story::Story;
+use super::story_builder::StoryBuilder;
 use super::words::{ROOMS, distinct, pick};
 
 /// The points of the compass; each with its opposite at a distance of two.
@@ -22,7 +22,7 @@ fn fact(room: usize, wind: usize, of: usize, rng: &mut ChaCha8Rng) -> String {
 pub(super) fn neighbour(rng: &mut ChaCha8Rng) -> BabiSample {
     let line = distinct::<3>(ROOMS.len(), rng);
     let wind = rng.random_range(0..4);
-    let mut story = Story::default();
+    let mut story = StoryBuilder::default();
     // Each room lies to the wind of the one after it.
     let mut steps = [0, 1];
     steps.shuffle(rng);
@@ -53,7 +53,7 @@ struct Door {
 pub(super) fn path(rng: &mut ChaCha8Rng) -> BabiSample {
     let mut doors = map(rng);
     doors.shuffle(rng);
-    let mut story = Story::default();
+    let mut story = StoryBuilder::default();
     let facts = doors.map(|Door { from, wind, to }| story.tell(fact(to, wind, from, rng)));
     // Both ways through each door, then all ways through two doors.
     let back = |door: &Door| Door { from: door.to, wind: (door.wind + 2) % 4, to: door.from };

@@ -7,7 +7,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::BabiSample;
-use super::story::{Story, Teller, listen};
+use super::story_builder::{StoryBuilder, Teller, listen};
 use super::words::{ROOMS, TAKES, other, pick, pick_some, went};
 
 /// Objects.
@@ -80,7 +80,7 @@ impl Thing {
 }
 
 /// What an asker asks after two facts.
-pub(super) type Ask = fn(&World, &mut Story, &mut ChaCha8Rng);
+pub(super) type Ask = fn(&World, &mut StoryBuilder, &mut ChaCha8Rng);
 
 /// The world and what was told of it.
 pub(super) struct World {
@@ -97,13 +97,13 @@ pub(super) fn live(people: [&'static str; 4], habits: Habits, ask: Ask, rng: &mu
 }
 
 impl Teller for World {
-    fn tell_on(&mut self, story: &mut Story, rng: &mut ChaCha8Rng) -> bool {
+    fn tell_on(&mut self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) -> bool {
         self.happen(story, rng);
         self.happen(story, rng);
         true
     }
 
-    fn ask(&self, story: &mut Story, rng: &mut ChaCha8Rng) {
+    fn ask(&self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) {
         (self.ask)(self, story, rng);
     }
 }
@@ -117,7 +117,7 @@ impl World {
     }
 
     /// One event.
-    fn happen(&mut self, story: &mut Story, rng: &mut ChaCha8Rng) {
+    fn happen(&mut self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) {
         let Habits { take, drop, give, .. } = self.habits;
         let wish: f64 = rng.random();
         let done = if wish < take {
@@ -134,7 +134,7 @@ impl World {
         }
     }
 
-    fn walk(&mut self, story: &mut Story, rng: &mut ChaCha8Rng) {
+    fn walk(&mut self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) {
         let who = rng.random_range(0..self.people.len());
         let person = &mut self.people[who];
         let place = other(ROOMS.len(), &[person.place], rng);
@@ -157,7 +157,7 @@ impl World {
         (0..self.people.len()).flat_map(pairs).collect()
     }
 
-    fn take(&mut self, story: &mut Story, rng: &mut ChaCha8Rng) -> bool {
+    fn take(&mut self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) -> bool {
         let choices = self.together(|_, thing| thing.holder().is_none());
         let Some((who, what)) = pick_some(&choices, rng) else { return false };
         let there = there(self.habits.take_there, rng);
@@ -167,7 +167,7 @@ impl World {
         true
     }
 
-    fn drop(&mut self, story: &mut Story, rng: &mut ChaCha8Rng) -> bool {
+    fn drop(&mut self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) -> bool {
         let choices = self.together(|who, thing| thing.holder() == Some(who));
         let Some((who, what)) = pick_some(&choices, rng) else { return false };
         let there = there(Habits::DROP_THERE, rng);
@@ -180,7 +180,7 @@ impl World {
         true
     }
 
-    fn give(&mut self, story: &mut Story, rng: &mut ChaCha8Rng) -> bool {
+    fn give(&mut self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) -> bool {
         let choices = self.together(|who, thing| thing.holder().is_some_and(|holder| holder != who));
         let Some((receiver, thing)) = pick_some(&choices, rng) else { return false };
         let Some(giver) = self.things[thing].holder() else { return false };

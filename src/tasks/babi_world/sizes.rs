@@ -5,7 +5,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::BabiSample;
-use super::story::Story;
+use super::story_builder::StoryBuilder;
 use super::words::{distinct, pick_some, yes_no};
 
 /// From small to large; the last four in any order.
@@ -21,7 +21,7 @@ type Told = (usize, usize, usize);
 pub(super) fn fit(rng: &mut ChaCha8Rng) -> BabiSample {
     let mut things = THINGS;
     things[2..].shuffle(rng);
-    let mut story = Story::default();
+    let mut story = StoryBuilder::default();
     let mut told: Vec<Told> = Vec::new();
     let chain = loop {
         (0..FACTS).for_each(|_| compare(&things, &mut told, &mut story, rng));
@@ -42,7 +42,7 @@ pub(super) fn fit(rng: &mut ChaCha8Rng) -> BabiSample {
     story.one_question(rng)
 }
 
-fn compare(things: &[&str; 6], told: &mut Vec<Told>, story: &mut Story, rng: &mut ChaCha8Rng) {
+fn compare(things: &[&str; 6], told: &mut Vec<Told>, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) {
     let [one, two] = distinct::<2>(things.len(), rng);
     let (small, large) = (one.min(two), one.max(two));
     let fact = if rng.random_bool(0.5) {

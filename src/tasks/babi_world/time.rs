@@ -5,7 +5,7 @@ use rand::distr::{Distribution, weighted::WeightedIndex};
 use rand_chacha::ChaCha8Rng;
 
 use super::BabiSample;
-use super::story::{Story, Teller, listen};
+use super::story_builder::{StoryBuilder, Teller, listen};
 use super::words::{TOWN_PEOPLE, TOWN_PLACES, capital, other, pick_some, went};
 
 /// In their order.
@@ -58,7 +58,7 @@ impl Diary {
     }
 
     /// Tells the next of somebody's times; false if all are told.
-    fn tell(&mut self, story: &mut Story, rng: &mut ChaCha8Rng) -> bool {
+    fn tell(&mut self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) -> bool {
         let open: Vec<usize> = (0..4).filter(|&who| !self.people[who].left.is_empty()).collect();
         let Some(who) = pick_some(&open, rng) else { return false };
         let days = &mut self.people[who];
@@ -73,12 +73,12 @@ impl Diary {
 }
 
 impl Teller for Diary {
-    fn tell_on(&mut self, story: &mut Story, rng: &mut ChaCha8Rng) -> bool {
+    fn tell_on(&mut self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) -> bool {
         self.tell(story, rng) && self.tell(story, rng)
     }
 
     /// About two successive times; of a place that was told twice, its last time counts.
-    fn ask(&self, story: &mut Story, rng: &mut ChaCha8Rng) {
+    fn ask(&self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) {
         let mut choices = Vec::new();
         for (name, days) in TOWN_PEOPLE.iter().zip(&self.people) {
             for time in 1..TIMES.len() {

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::BabiSample;
 use super::rooms::{Carry, Habits, Person, Thing, World, live};
-use super::story::Story;
+use super::story_builder::StoryBuilder;
 use super::words::{PEOPLE, ROOMS, other, pick_early, pick_some, yes_no as yes_or_no};
 
 const HABITS: Habits = Habits { take: 0.28, drop: 0.35, give: 0.0, take_there: 1.0 };
@@ -45,13 +45,13 @@ fn known(world: &World, rng: &mut ChaCha8Rng) -> Option<(&'static str, usize, us
     pick_early(&known, rng)
 }
 
-fn ask_person(world: &World, story: &mut Story, rng: &mut ChaCha8Rng) {
+fn ask_person(world: &World, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) {
     if let Some((name, place, fact)) = known(world, rng) {
         story.ask(format!("Where is {name}?"), ROOMS[place], &[fact]);
     }
 }
 
-fn ask_yes_no(world: &World, story: &mut Story, rng: &mut ChaCha8Rng) {
+fn ask_yes_no(world: &World, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) {
     let Some((name, place, fact)) = known(world, rng) else { return };
     let yes = rng.random_bool(0.5);
     let asked = if yes { place } else { other(ROOMS.len(), &[place], rng) };
@@ -59,7 +59,7 @@ fn ask_yes_no(world: &World, story: &mut Story, rng: &mut ChaCha8Rng) {
 }
 
 /// About any object, more often the one handled last; nothing if the facts don't tell its place.
-fn ask_object(world: &World, story: &mut Story, rng: &mut ChaCha8Rng) {
+fn ask_object(world: &World, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) {
     let handled = |carry: &Carry| carry.dropped.unwrap_or(carry.taken);
     let mut things: Vec<&Thing> = world.things.iter().collect();
     things.sort_by_key(|thing| Reverse(thing.carry.as_ref().map(handled)));
@@ -70,7 +70,7 @@ fn ask_object(world: &World, story: &mut Story, rng: &mut ChaCha8Rng) {
 }
 
 /// About an object that was carried between two known places not long ago.
-fn ask_before(world: &World, story: &mut Story, rng: &mut ChaCha8Rng) {
+fn ask_before(world: &World, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) {
     let ways = world.things.iter().flat_map(|thing| thing.carry.iter().flat_map(|carry| steps(thing, carry)));
     let recent: Vec<Step> = ways.filter(|step| story.told() - step.support[1] <= RECENT_FACTS).collect();
     if rng.random_bool(ASKED_BEFORE)

@@ -21,7 +21,7 @@ use crate::{Error, Result};
 use rows::Rows;
 pub use simulated::Simulated;
 use stories::BabiFolder;
-pub use stories::{Stories, Story};
+pub use stories::{Stories, StoryQuestion};
 
 const NAME: &str = "babilong";
 

@@ -1,6 +1,6 @@
 //! Stories of the built-in simulations, for all twenty subtasks.
 
-use super::stories::{Stories, Story};
+use super::stories::{Stories, StoryQuestion};
 use crate::Result;
 use crate::tasks::Split;
 use crate::tasks::babi_world::{BabiTask, tell};
@@ -22,11 +22,16 @@ impl Stories for Simulated {
         subtask.parse::<BabiTask>().map(|_| None)
     }
 
-    fn story(&self, subtask: &str, index: usize) -> Result<Story> {
+    fn story(&self, subtask: &str, index: usize) -> Result<StoryQuestion> {
         let seed = self.seed ^ hash(subtask);
         let mut rng = stream(seed, Split::HeldOut, Purpose::Facts, index as u64);
         let told = tell(subtask.parse()?, &mut rng);
-        Ok(Story { facts: told.facts, question: told.question, answer: told.answer, support: told.support })
+        Ok(StoryQuestion {
+            facts: told.facts,
+            question: told.question,
+            answer: told.answer,
+            support: told.support,
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 
 /// Facts and a question about them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Story {
+pub struct StoryQuestion {
     /// The facts, in their order.
     pub facts: Vec<String>,
     /// The question.
@@ -35,7 +35,7 @@ pub trait Stories: Send + Sync {
     ///
     /// # Errors
     /// If it cannot be read or told.
-    fn story(&self, subtask: &str, index: usize) -> Result<Story>;
+    fn story(&self, subtask: &str, index: usize) -> Result<StoryQuestion>;
 }
 
 /// The stories of a file, and of each of its questions which story it is about and which of its questions it is.
@@ -126,7 +126,7 @@ impl Stories for BabiFolder {
         self.read(subtask).map(|read| Some(read.questions.len()))
     }
 
-    fn story(&self, subtask: &str, index: usize) -> Result<Story> {
+    fn story(&self, subtask: &str, index: usize) -> Result<StoryQuestion> {
         let read = self.read(subtask)?;
         let question = read.questions.get(index).map(|&(story, question)| {
             let story = &read.stories[story];
@@ -137,7 +137,7 @@ impl Stories for BabiFolder {
         let (story, question) = question.ok_or_else(beyond)?;
         let facts = story.facts[..question.facts_before].iter().map(|(_, fact)| fact.clone()).collect();
         let (support, answer) = (question.support.clone(), question.answer.clone());
-        Ok(Story { facts, question: question.question.clone(), answer, support })
+        Ok(StoryQuestion { facts, question: question.question.clone(), answer, support })
     }
 }
 

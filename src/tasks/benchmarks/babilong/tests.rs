@@ -133,9 +133,9 @@ impl Stories for Endless {
         Ok(None)
     }
 
-    fn story(&self, subtask: &str, index: usize) -> Result<Story> {
+    fn story(&self, subtask: &str, index: usize) -> Result<StoryQuestion> {
         let facts = vec![format!("{subtask} fact {index}.")];
-        Ok(Story { facts, question: "Which?".into(), answer: index.to_string(), support: vec![0] })
+        Ok(StoryQuestion { facts, question: "Which?".into(), answer: index.to_string(), support: vec![0] })
     }
 }
 

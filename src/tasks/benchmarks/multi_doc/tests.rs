@@ -224,20 +224,23 @@ fn malformed_rows_of_triviaqa_are_named_with_row_and_field() {
     }
 }
 
-#[test]
-fn a_hundred_real_questions_of_hotpotqa_are_read_and_lengthened() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/qa/hotpotqa/train_100.json");
-    if !path.is_file() {
-        println!("skipped: {} is missing", path.display());
-        return;
+/// What holds of the real data that is not part of this repository.
+mod shared_data {
+    use super::*;
+    use crate::shared_folder::shared;
+
+    #[test]
+    #[ignore = "needs the folder ../shared, or PERK_SHARED_DIR"]
+    fn a_hundred_real_questions_of_hotpotqa_are_read_and_lengthened() {
+        let path = shared("qa/hotpotqa/train_100.json");
+        let benchmark = MultiDoc::hotpotqa(&path, &tokenizer(), 1).unwrap();
+        let cell = |tokens| cell("hotpotqa", tokens, Position::Mid);
+        assert_eq!(benchmark.count(&cell(None)).unwrap(), Some(100));
+        let own = benchmark.sample(&cell(None), 0).unwrap();
+        assert_eq!((own.question.as_str(), own.documents.len()), ("If Gallu is a demon Lilu is what?", 10));
+        let long = benchmark.sample(&cell(Some(8_000)), 0).unwrap();
+        let tokens = tokenizer().encode(&long.documents.join("\n")).unwrap().len();
+        assert!((7_900..=8_000).contains(&tokens), "{tokens}");
+        assert!(own.documents.iter().all(|document| long.documents.contains(document)));
     }
-    let benchmark = MultiDoc::hotpotqa(&path, &tokenizer(), 1).unwrap();
-    let cell = |tokens| cell("hotpotqa", tokens, Position::Mid);
-    assert_eq!(benchmark.count(&cell(None)).unwrap(), Some(100));
-    let own = benchmark.sample(&cell(None), 0).unwrap();
-    assert_eq!((own.question.as_str(), own.documents.len()), ("If Gallu is a demon Lilu is what?", 10));
-    let long = benchmark.sample(&cell(Some(8_000)), 0).unwrap();
-    let tokens = tokenizer().encode(&long.documents.join("\n")).unwrap().len();
-    assert!((7_900..=8_000).contains(&tokens), "{tokens}");
-    assert!(own.documents.iter().all(|document| long.documents.contains(document)));
 }

@@ -15,11 +15,16 @@ use super::head::{self, Head};
 /// Most numbers of one chunk of logits: 32 Mi of f32 are 128 MB, and 256 MB with their tangents.
 const LOGITS_PER_CHUNK: usize = 1 << 25;
 
+/// How many of `rows` have their logits computed at once, in chunks of about one size.
+pub(super) fn rows_per_chunk(rows: usize, vocab_size: usize) -> usize {
+    rows.div_ceil((rows * vocab_size).div_ceil(LOGITS_PER_CHUNK).max(1)).max(1)
+}
+
 /// Added to a row's sum of weights before it divides.
 const LEAST_SUM: f64 = 1e-30;
 
 /// What a loss is taken of and how it is computed.
-pub(super) struct Objective<'a> {
+pub(super) struct BatchLoss<'a> {
     pub backbone: &'a Backbone,
     pub layout: &'a LoraLayout,
     pub batch: &'a LabelledBatch,
@@ -49,7 +54,7 @@ pub(super) struct LossGrad<V> {
     pub head: Option<Head<V>>,
 }
 
-impl Objective<'_> {
+impl BatchLoss<'_> {
     /// `factor · Σ c_t ω_t CE_t` and its gradients: c is what a token of the batch counts; ω = 1 without a head.
     pub fn gradient<V: Ops>(&self, phi: &[V], head: Option<&Head<V>>) -> Result<(PartLoss, LossGrad<V>)> {
         let adapters = self.layout.by_layer(phi)?;
@@ -72,10 +77,10 @@ impl Objective<'_> {
             &adapters,
             Activations::Recompute,
         )?;
-        let rows = select(&h, &self.batch.predicting)?;
+        let rows = gather_rows(&h, &self.batch.predicting)?;
         let factors = match head {
             None => self.factors(&rows)?,
-            Some(head) => self.times_factors(&Weighting { objective: self, head }.forward(&h)?.0)?,
+            Some(head) => self.times_factors(&Weighting { batch_loss: self, head }.forward(&h)?.0)?,
         };
         let mut losses = vec![];
         for (start, length) in self.chunks()? {
@@ -108,26 +113,25 @@ impl Objective<'_> {
     /// Start and length of each chunk of rows whose logits exist at the same time.
     fn chunks(&self) -> Result<impl Iterator<Item = (usize, usize)> + use<>> {
         let count = self.batch.targets.len();
-        let chunks = (count * self.backbone.decoder.lm_head.dim(0)?).div_ceil(LOGITS_PER_CHUNK);
-        let chunk = count.div_ceil(chunks);
+        let chunk = rows_per_chunk(count, self.backbone.decoder.lm_head.dim(0)?);
         Ok((0..count).step_by(chunk).map(move |start| (start, chunk.min(count - start))))
     }
 
     /// Loss, cotangent of the last hidden states `h: (B · S, D)`, gradient of the head.
     fn output<V: Ops>(&self, h: &V, head: Option<&Head<V>>) -> Result<(PartLoss, V, Option<Head<V>>)> {
-        let rows = select(h, &self.batch.predicting)?;
+        let rows = gather_rows(h, &self.batch.predicting)?;
         let Some(head) = head else {
             let factors = self.factors(&rows)?;
             let (ce, drows) = self.cross_entropy(&rows, &factors)?;
             let loss = PartLoss::new(ce.primal(), factors.primal())?;
-            return Ok((loss, spread(h, &self.batch.predicting, &drows)?, None));
+            return Ok((loss, scatter_add_rows(h, &self.batch.predicting, &drows)?, None));
         };
-        let weighting = Weighting { objective: self, head };
-        let (weights, kept) = weighting.forward(h)?;
+        let weighting = Weighting { batch_loss: self, head };
+        let (weights, residuals) = weighting.forward(h)?;
         let factors = self.times_factors(&weights)?;
         let (ce, drows) = self.cross_entropy(&rows, &factors)?;
-        let (dh, grad) = weighting.backward(h, &kept, &self.times_factors(&ce)?)?;
-        let dh = dh.add(&spread(h, &self.batch.predicting, &drows)?)?;
+        let (dh, grad) = weighting.backward(h, &residuals, &self.times_factors(&ce)?)?;
+        let dh = dh.add(&scatter_add_rows(h, &self.batch.predicting, &drows)?)?;
         Ok((PartLoss::new(ce.primal(), factors.primal())?, dh, Some(grad)))
     }
 
@@ -151,13 +155,13 @@ impl Objective<'_> {
 
 /// The head applied to a batch.
 struct Weighting<'a, V> {
-    objective: &'a Objective<'a>,
+    batch_loss: &'a BatchLoss<'a>,
     head: &'a Head<V>,
 }
 
 /// What its backward pass needs.
 struct Weighted<V> {
-    kept: head::Kept<V>,
+    residuals: head::Residuals<V>,
     normalized: Option<Normalized<V>>,
 }
 
@@ -174,37 +178,37 @@ struct Normalized<V> {
 
 impl<V: Ops> Weighting<'_, V> {
     fn rows(&self) -> &Tensor {
-        let batch = self.objective.batch;
-        if self.objective.normalize_weights { &batch.present } else { &batch.predicted }
+        let batch = self.batch_loss.batch;
+        if self.batch_loss.normalize_weights { &batch.present } else { &batch.predicted }
     }
 
     /// Weights of the predicted tokens, `(R)`.
     fn forward(&self, h: &V) -> Result<(V, Weighted<V>)> {
-        let (weights, kept) = self.head.forward(&select(h, self.rows())?)?;
-        if !self.objective.normalize_weights {
-            return Ok((weights, Weighted { kept, normalized: None }));
+        let (weights, residuals) = self.head.forward(&gather_rows(h, self.rows())?)?;
+        if !self.batch_loss.normalize_weights {
+            return Ok((weights, Weighted { residuals, normalized: None }));
         }
         let normalized = self.normalize(weights)?;
         let all = product(&normalized.weights, &normalized.ratio)?;
-        let picked = select(&all, &self.objective.batch.predicted_in_present)?;
-        Ok((picked, Weighted { kept, normalized: Some(normalized) }))
+        let picked = gather_rows(&all, &self.batch_loss.batch.predicted_in_present)?;
+        Ok((picked, Weighted { residuals, normalized: Some(normalized) }))
     }
 
     /// Cotangent of `h` and the head's gradient from the cotangent `(R)` of the weights.
-    fn backward(&self, h: &V, kept: &Weighted<V>, dweights: &V) -> Result<(V, Head<V>)> {
-        let (dh, grad) = match &kept.normalized {
-            None => self.head.backward(&kept.kept, dweights)?,
+    fn backward(&self, h: &V, residuals: &Weighted<V>, dweights: &V) -> Result<(V, Head<V>)> {
+        let (dh, grad) = match &residuals.normalized {
+            None => self.head.backward(&residuals.residuals, dweights)?,
             Some(normalized) => {
-                let picked = &self.objective.batch.predicted_in_present;
-                let dall = spread(&normalized.weights, picked, dweights)?;
-                self.head.backward(&kept.kept, &normalized.backward(&dall)?)?
+                let picked = &self.batch_loss.batch.predicted_in_present;
+                let dall = scatter_add_rows(&normalized.weights, picked, dweights)?;
+                self.head.backward(&residuals.residuals, &normalized.backward(&dall)?)?
             }
         };
-        Ok((spread(h, self.rows(), &dh)?, grad))
+        Ok((scatter_add_rows(h, self.rows(), &dh)?, grad))
     }
 
     fn normalize(&self, weights: V) -> Result<Normalized<V>> {
-        let batch = self.objective.batch;
+        let batch = self.batch_loss.batch;
         let row_tokens = batch.row_tokens(weights.primal())?;
         let (dtype, device) = (weights.primal().dtype(), weights.primal().device());
         let ones = Tensor::ones(batch.row_of_present.len(), dtype, device)?;
@@ -230,12 +234,12 @@ fn row_sums<V: Ops>(row_tokens: &Tensor, x: &V) -> Result<V> {
 }
 
 /// Rows `index` of `x`.
-fn select<V: Ops>(x: &V, index: &Tensor) -> Result<V> {
+fn gather_rows<V: Ops>(x: &V, index: &Tensor) -> Result<V> {
     x.linear(|x| x.index_select(index, 0))
 }
 
-/// The transpose of [`select`]: adds rows to zeros of the shape of `like`.
-fn spread<V: Ops>(like: &V, index: &Tensor, rows: &V) -> Result<V> {
+/// The transpose of [`gather_rows`]: adds rows to zeros of the shape of `like`.
+fn scatter_add_rows<V: Ops>(like: &V, index: &Tensor, rows: &V) -> Result<V> {
     let zeros = like.primal().zeros_like()?;
     rows.linear(|rows| zeros.index_add(index, rows, 0))
 }

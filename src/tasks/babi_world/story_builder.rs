@@ -10,7 +10,7 @@ const QUESTIONS: usize = 5;
 
 /// Facts and the questions asked between them.
 #[derive(Default)]
-pub(super) struct Story {
+pub(super) struct StoryBuilder {
     facts: Vec<String>,
     asked: Vec<Asked>,
 }
@@ -23,7 +23,7 @@ struct Asked {
     support: Vec<usize>,
 }
 
-impl Story {
+impl StoryBuilder {
     /// Adds a sentence and returns its index.
     pub(super) fn tell(&mut self, fact: String) -> usize {
         self.facts.push(fact);
@@ -60,15 +60,15 @@ impl Story {
 /// Who knows how a story goes on.
 pub(super) trait Teller {
     /// Tells two more facts; false when there is nothing left to tell.
-    fn tell_on(&mut self, story: &mut Story, rng: &mut ChaCha8Rng) -> bool;
+    fn tell_on(&mut self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng) -> bool;
 
     /// Asks something that the facts decide, if the draw finds it.
-    fn ask(&self, story: &mut Story, rng: &mut ChaCha8Rng);
+    fn ask(&self, story: &mut StoryBuilder, rng: &mut ChaCha8Rng);
 }
 
 /// Lets the teller tell, two facts and then perhaps a question, until all questions are asked; one of them.
 pub(super) fn listen(mut teller: impl Teller, rng: &mut ChaCha8Rng) -> BabiSample {
-    let mut story = Story::default();
+    let mut story = StoryBuilder::default();
     while story.asked.len() < QUESTIONS && teller.tell_on(&mut story, rng) {
         teller.ask(&mut story, rng);
     }

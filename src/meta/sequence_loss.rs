@@ -1,4 +1,5 @@
-//! The context as the inner loop sees it: micro-batches of segments, and the loss over all of them.
+//! The loss of many sequences, micro-batch by micro-batch: of a context's segments it is the inner loss, of the
+//! questions with their answers the outer loss.
 
 use std::borrow::Cow;
 
@@ -11,8 +12,8 @@ use crate::text::Sequence;
 use crate::{Error, Result};
 
 use super::batch::LabelledBatch;
+use super::batch_loss::{BatchLoss, LossGrad, PartLoss};
 use super::head::Head;
-use super::objective::{LossGrad, Objective, PartLoss};
 use super::options::{InnerOptions, Reduction};
 
 /// Most bytes of hidden states that are kept of the layers below the first adapted one. Beyond it they are
@@ -20,7 +21,7 @@ use super::options::{InnerOptions, Reduction};
 const PREFIX_BYTES: usize = 256 << 20;
 
 /// The micro-batches of one loss. Every position weighs alike, so that their number does not change it.
-pub struct Support {
+pub struct SequenceLoss {
     parts: Parts,
     /// Hidden states of each batch below the first adapted layer, if there are such layers and room.
     prefixes: Option<Vec<Tensor>>,
@@ -42,21 +43,21 @@ enum Parts {
     },
 }
 
-/// The loss of a context under one adapter.
+/// A loss under one adapter.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SupportLoss {
-    /// The inner loss, weighted and divided as the settings say.
+pub struct LossValue {
+    /// The loss, weighted and divided as the settings say.
     pub loss: f64,
     /// The plain mean next-token loss of the predicted tokens, in nats.
     pub cross_entropy: f64,
 }
 
-impl Support {
+impl SequenceLoss {
     /// The inner loss of a context cut into segments.
     ///
     /// # Errors
     /// No segment, no token to predict in a micro-batch, or a token outside the vocabulary.
-    pub fn from_segments(
+    pub fn inner(
         backbone: &Backbone,
         layout: &LoraLayout,
         segments: &[Sequence],
@@ -80,7 +81,7 @@ impl Support {
     ///
     /// # Errors
     /// What tensor operations refuse.
-    pub fn new(
+    pub fn inner_of_batches(
         backbone: &Backbone,
         layout: &LoraLayout,
         batches: Vec<LabelledBatch>,
@@ -99,7 +100,7 @@ impl Support {
     ) -> Result<Self> {
         let divisor = match options.reduction {
             // Without weights the authors' code falls back to the ordinary mean over labelled tokens.
-            Reduction::Positions if options.weighted => positions as f64,
+            Reduction::Positions if options.head => positions as f64,
             Reduction::Positions | Reduction::LabelledTokens => parts.total_weight(),
             Reduction::Constant(divisor) => divisor,
         };
@@ -114,7 +115,7 @@ impl Support {
         normalize_weights: bool,
         activations: Activations,
     ) -> Result<Self> {
-        let mut support = Self {
+        let mut whole = Self {
             prefixes: None,
             first_layer: layout.first_layer().unwrap_or(0),
             factor: 1.0 / divisor,
@@ -123,8 +124,8 @@ impl Support {
             normalize_weights,
             activations,
         };
-        support.keep_prefixes(backbone)?;
-        Ok(support)
+        whole.keep_prefixes(backbone)?;
+        Ok(whole)
     }
 
     /// The outer loss: the mean over the labelled tokens of the questions' answers, each counted as its sequence
@@ -132,7 +133,7 @@ impl Support {
     ///
     /// # Errors
     /// What tensor operations refuse.
-    pub fn queries(
+    pub fn outer(
         backbone: &Backbone,
         layout: &LoraLayout,
         batch: LabelledBatch,
@@ -175,13 +176,13 @@ impl Support {
         phi: &[V],
         head: Option<&Head<V>>,
         done: &mut dyn FnMut(usize),
-    ) -> Result<(SupportLoss, LossGrad<V>)> {
-        let (mut loss, mut sum) = (SupportLoss { loss: 0.0, cross_entropy: 0.0 }, None);
+    ) -> Result<(LossValue, LossGrad<V>)> {
+        let (mut loss, mut sum) = (LossValue { loss: 0.0, cross_entropy: 0.0 }, None);
         self.each(
             backbone,
             layout,
-            |objective| {
-                let (part, grad) = objective.gradient(phi, head)?;
+            |batch_loss| {
+                let (part, grad) = batch_loss.gradient(phi, head)?;
                 loss.add(part, self.per_token);
                 sum = Some(match sum.take() {
                     Some(sum) => LossGrad::add(sum, grad)?,
@@ -203,13 +204,13 @@ impl Support {
         phi: &[Tensor],
         head: Option<&Head<Tensor>>,
         done: &mut dyn FnMut(usize),
-    ) -> Result<SupportLoss> {
-        let mut loss = SupportLoss { loss: 0.0, cross_entropy: 0.0 };
+    ) -> Result<LossValue> {
+        let mut loss = LossValue { loss: 0.0, cross_entropy: 0.0 };
         self.each(
             backbone,
             layout,
-            |objective| {
-                loss.add(objective.loss(phi, head)?, self.per_token);
+            |batch_loss| {
+                loss.add(batch_loss.loss(phi, head)?, self.per_token);
                 Ok(())
             },
             done,
@@ -217,12 +218,12 @@ impl Support {
         Ok(loss)
     }
 
-    /// Calls `work` on the objective of one micro-batch after another.
+    /// Calls `work` on the loss of one micro-batch after another.
     fn each(
         &self,
         backbone: &Backbone,
         layout: &LoraLayout,
-        mut work: impl FnMut(&Objective<'_>) -> Result<()>,
+        mut work: impl FnMut(&BatchLoss<'_>) -> Result<()>,
         done: &mut dyn FnMut(usize),
     ) -> Result<()> {
         for index in 0..self.parts.len() {
@@ -231,7 +232,7 @@ impl Support {
                 Some(prefixes) => prefixes[index].clone(),
                 None => backbone.prefix(&batch.tokens, self.first_layer)?,
             };
-            work(&Objective {
+            work(&BatchLoss {
                 backbone,
                 layout,
                 batch: &batch,
@@ -246,7 +247,7 @@ impl Support {
     }
 }
 
-impl SupportLoss {
+impl LossValue {
     fn add(&mut self, part: PartLoss, per_token: f64) {
         self.loss += part.loss;
         self.cross_entropy += part.cross_entropy_sum * per_token;

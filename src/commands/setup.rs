@@ -11,7 +11,7 @@ use crate::{
     meta::{InnerOptimizer, InnerOptions, Learner, OuterOptions, Reduction, Workers, base_parameters},
     model::lora::{Layers, LoraInit, LoraLayout, LoraSpec},
     model::{Decoder, DecoderConfig, HubSettings, Projection, resolve},
-    optim::AdamW,
+    optim::{AdamW, Momentum, Sgd},
     tasks::Encoder,
     text::Tokenizer,
 };
@@ -22,7 +22,7 @@ const SMALL_BASE: usize = 20_000_000;
 
 /// Everything that stays the same while a run goes on.
 #[derive(Debug)]
-pub struct Session {
+pub struct Setup {
     /// The resolved configuration.
     pub config: Config,
     /// Where the base's files are.
@@ -43,7 +43,7 @@ pub struct Session {
     pub device_note: Option<String>,
 }
 
-impl Session {
+impl Setup {
     /// Loads what `config` names.
     ///
     /// # Errors
@@ -54,11 +54,11 @@ impl Session {
         let (storage, compute) = dtypes(config.model.storage);
         let opened = config.run.device.open()?;
         let decoder = Decoder::load(&folder, storage, compute, &opened.device)?;
-        let session = Self::on(config, folder, decoder, tokenizer)?;
-        Ok(Self { device_note: opened.note(), ..session })
+        let setup = Self::on(config, folder, decoder, tokenizer)?;
+        Ok(Self { device_note: opened.note(), ..setup })
     }
 
-    /// Another configuration on the base that this session has loaded.
+    /// Another configuration on the base that this setup has loaded.
     ///
     /// # Errors
     /// A configuration that does not fit the base.
@@ -90,7 +90,7 @@ impl Session {
         outer.schedule.factor(step, outer.steps, outer.warmup_steps, outer.final_lr_fraction)
     }
 
-    /// Somebody who asks the model of this session.
+    /// Somebody who asks the model of this setup.
     pub fn asker(&self) -> Asker<'_> {
         Asker {
             learner: &self.learner,
@@ -186,11 +186,12 @@ fn inner_options(inner: &InnerConfig) -> InnerOptions {
         differentiated: inner.differentiated,
         optimizer: match inner.optimizer {
             config::Optimizer::Adamw => InnerOptimizer::AdamW(AdamW { beta1, beta2, eps, eps_root }),
-            config::Optimizer::Sgd => InnerOptimizer::Sgd,
+            config::Optimizer::Sgd if inner.momentum == 0.0 => InnerOptimizer::Sgd(Sgd),
+            config::Optimizer::Sgd => InnerOptimizer::Momentum(Momentum { momentum: inner.momentum }),
         },
         weight_decay: inner.weight_decay,
         clip_norm: limit(inner.clip_norm),
-        weighted: inner.head,
+        head: inner.head,
         normalize_weights: inner.normalize_weights,
         reduction: match inner.reduction {
             config::Reduction::Positions => Reduction::Positions,
@@ -205,7 +206,7 @@ fn inner_options(inner: &InnerConfig) -> InnerOptions {
 fn outer_options(outer: &OuterConfig, inner: &InnerConfig, lora: &LoraConfig) -> OuterOptions {
     OuterOptions {
         steps: outer.steps,
-        lr_adapter: outer.lr,
+        lr: outer.lr,
         lr_inner_lr: outer.lr_inner_lr,
         lr_head: outer.lr_head,
         adamw: AdamW { beta1: outer.beta1, beta2: outer.beta2, eps: outer.eps, eps_root: 0.0 },

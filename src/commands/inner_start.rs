@@ -15,14 +15,14 @@ use crate::{
     store::CheckpointIdentity,
 };
 
-use super::Session;
+use super::Setup;
 
 const HOW_TO_GET_ONE: &str =
     "make one in a minute or two with `perk meta-train --config configs/quickstart.toml`";
 
 /// What the inner loop starts from.
 #[derive(Debug, Clone)]
-pub struct Trained {
+pub struct InnerStart {
     /// The run's resolved configuration.
     pub config: Config,
     /// Where the numbers are, and which they are.
@@ -31,7 +31,7 @@ pub struct Trained {
     pub base: Option<Digest>,
 }
 
-impl Trained {
+impl InnerStart {
     /// The checkpoint in `path`, a run folder or one of its checkpoints.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl Trained {
     /// The checkpoint of the run in `runs` that was saved last.
     ///
     /// # Errors
-    /// No run with a checkpoint there, or as [`Trained::open`].
+    /// No run with a checkpoint there, or as [`InnerStart::open`].
     pub fn open_newest(runs: &Path) -> Result<Self> {
         let saved_at = |run: &Path| -> Option<SystemTime> {
             let last = RunFolder::open(run).ok()?.last();
@@ -100,17 +100,17 @@ impl Trained {
         Ok(Self { config, identity, base: None })
     }
 
-    /// The parameters, for the base that `session` has loaded.
+    /// The parameters, for the base that `setup` has loaded.
     ///
     /// # Errors
     /// A checkpoint that does not fit the base or the configuration.
-    pub fn params(&self, session: &Session) -> Result<MetaParams> {
+    pub fn params(&self, setup: &Setup) -> Result<MetaParams> {
         let Some(folder) = &self.identity.path else {
-            return OuterState::new(&session.learner, &session.outer, self.config.run.seed)?.params();
+            return OuterState::new(&setup.learner, &setup.outer, self.config.run.seed)?.params();
         };
-        let tensors = load_parameters(folder, &session.decoder().device)?;
-        let parameterization = session.outer.lr_parameterization;
-        MetaParams::from_named(&folder.join(TENSORS_FILE), tensors, &session.learner, parameterization)
+        let tensors = load_parameters(folder, &setup.decoder().device)?;
+        let parameterization = setup.outer.lr_parameterization;
+        MetaParams::from_named(&folder.join(TENSORS_FILE), tensors, &setup.learner, parameterization)
     }
 }
 

@@ -1,0 +1,97 @@
+//! The way back through the inner steps: reverse over the steps, forward over the gradient.
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::Result;
+use crate::autodiff::{Dual, Ops};
+use crate::optim::{Iterate, Rule};
+
+use super::inner::{self, InnerSteps, Iterates};
+use super::{Head, Learner, MetaParams, MetaTree, SequenceLoss};
+
+/// Cotangents on their way back from φ_N to what is meta-learned.
+pub(super) struct Sweep<'a, R: Rule> {
+    learner: &'a Learner,
+    steps: InnerSteps<'a, R>,
+    params: &'a MetaParams,
+    context: &'a SequenceLoss,
+    /// The gradient of each step. With φ₀ they are all that is kept of the way there: the adapter and its
+    /// rule's state before a step are had again by taking the steps before it, which costs no model pass.
+    grads: Vec<Vec<Tensor>>,
+    /// Of the adapter and its rule's state after the step to go through next.
+    cotangents: Iterates<R>,
+    /// Of the learning rates, one a step for each tensor.
+    inner_lr: Vec<Vec<f64>>,
+    head: Option<Head>,
+}
+
+impl<'a, R: Rule> Sweep<'a, R> {
+    /// At the end of the unroll: `outer` is the gradient of the outer loss with respect to φ_N.
+    pub fn new(
+        learner: &'a Learner,
+        steps: InnerSteps<'a, R>,
+        params: &'a MetaParams,
+        context: &'a SequenceLoss,
+        grads: Vec<Vec<Tensor>>,
+        outer: &[Tensor],
+    ) -> Result<Self> {
+        let (tensors, rates) = params.inner_lr.dims2()?;
+        let head = params.head.as_ref().map(|head| head.map(|t| Ok(t.zeros_like()?))).transpose()?;
+        let (cotangents, inner_lr) = (steps.start(outer)?, vec![vec![0.0; rates]; tensors]);
+        Ok(Self { learner, steps, params, context, grads, cotangents, inner_lr, head })
+    }
+
+    fn before(&self, step: usize) -> Result<Iterates<R>> {
+        let mut at = self.steps.start(&self.params.adapter)?;
+        for (n, grads) in self.grads[..step].iter().enumerate() {
+            at = self.steps.step(&at, grads, n)?;
+        }
+        Ok(at)
+    }
+
+    /// Through inner step `step`, from 0; the last step first.
+    pub fn back_through(&mut self, step: usize) -> Result<()> {
+        let options = self.steps.options;
+        let at = self.before(step)?;
+        let grads = self.grads.pop().expect("one gradient a step");
+        let back = self.steps.step_vjp(&at, &grads, step, &self.cotangents)?;
+        drop(grads);
+        for (rates, lr) in self.inner_lr.iter_mut().zip(&back.lrs) {
+            rates[step] = *lr;
+        }
+        self.cotangents = back.before;
+        if step + options.differentiated < options.steps {
+            // The gradient of this step, and so its moments, count as constants.
+            return Ok(());
+        }
+        self.add_product(&inner::adapter(&at), back.grads)
+    }
+
+    /// Adds the Hessian-vector product: the tangent of the inner gradient along the gradient's cotangent.
+    fn add_product(&mut self, phi: &[Tensor], direction: Vec<Tensor>) -> Result<()> {
+        let dual = |(phi, tangent): (&Tensor, Tensor)| Dual::new(phi.clone(), Some(tangent));
+        let phi = phi.iter().zip(direction).map(dual).collect::<Result<Vec<_>>>()?;
+        let head = self.params.head.as_ref().map(|h| h.map(|t| Ok(Dual::constant(t)))).transpose()?;
+        let (backbone, layout) = (&self.learner.backbone, &self.learner.layout);
+        let (_, product) = self.context.gradient(backbone, layout, &phi, head.as_ref(), &mut |_| {})?;
+        for (at, part) in self.cotangents.iter_mut().zip(&product.adapter) {
+            let param = (&at.param + part.tangent_or_zeros()?)?;
+            *at = Iterate { param, state: at.state.clone() };
+        }
+        if let (Some(sum), Some(part)) = (&self.head, &product.head) {
+            let part = part.map(Dual::tangent_or_zeros)?;
+            self.head = Some(sum.zip(&part, |a, b| Ok((a + b)?))?);
+        }
+        Ok(())
+    }
+
+    /// What has come back to φ₀, the rates and the head.
+    #[expect(clippy::disallowed_methods, reason = "the rates' cotangents are on the host already")]
+    pub fn finish(self) -> Result<MetaTree<Tensor>> {
+        let (tensors, rates) = self.params.inner_lr.dims2()?;
+        let inner_lr = self.inner_lr.into_iter().flatten();
+        let inner_lr = Tensor::from_iter(inner_lr, &Device::Cpu)?.reshape((tensors, rates))?;
+        debug_assert_eq!(inner_lr.dtype(), DType::F64);
+        Ok(MetaTree { adapter: inner::adapter(&self.cotangents), inner_lr, head: self.head })
+    }
+}
