@@ -9,6 +9,7 @@ use std::path::Path;
 
 use base::{assert_same, assert_same_weights, load, random, saved, shape, shard, write};
 use candle_core::{DType, Device, Tensor};
+use perk::checkpoint::Digest;
 use perk::model::{
     CONFIG_FILE, Decoder, DecoderConfig, Family, INDEX_FILE, Projection, RopeScaling, WEIGHTS_FILE,
 };
@@ -27,6 +28,23 @@ fn a_checkpoint_is_the_same_after_saving_and_loading() {
         let loaded = load(saved(&decoder).path()).unwrap();
         assert_eq!(loaded.config, decoder.config);
         assert_same_weights(&loaded, &decoder);
+    }
+}
+
+/// Made with the code that first wrote checkpoints: what it drew and wrote must not change.
+#[test]
+fn a_seed_draws_the_same_weights_and_saves_the_same_bytes_as_ever() {
+    for (config, weights, described) in [
+        (shape(true), "d5dce18dbdbc", "ec2583a8eebf"),
+        (shape(false), "6fafb970a707", "e0c9162cd27a"),
+        (llama(), "8c5f09b9f3bd", "c46a9ea6a1d6"),
+    ] {
+        let decoder = Decoder::random_trained(&config, 7, DType::F32, DType::F32, &Device::Cpu).unwrap();
+        let folder = saved(&decoder);
+        for (file, expected) in [(WEIGHTS_FILE, weights), (CONFIG_FILE, described)] {
+            let digest = Digest::of_file(&folder.path().join(file)).unwrap();
+            assert_eq!(digest.short(), expected, "{file} of {config:?}");
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use candle_nn::ops::log_softmax;
 use candle_nn::optim::{AdamW, Optimizer, ParamsAdamW};
 
 use crate::config::{BaseShape, PretrainConfig, PretrainTraining};
-use crate::model::{Decoder, DecoderConfig, Family, Linear, tape};
+use crate::model::{Decoder, DecoderConfig, Family, tape};
 use crate::optim::{Schedule, clip_factor, global_norm};
 use crate::{Error, Result};
 
@@ -217,7 +217,7 @@ impl<'a> Trainer<'a> {
 
     /// The trained decoder, its weights constants again.
     fn finish(self) -> Result<Decoder> {
-        map_weights(&self.model, &mut |tensor| Ok(tensor.copy()?.detach()))
+        self.model.map_weights(|tensor| Ok(tensor.copy()?.detach()))
     }
 }
 
@@ -234,7 +234,7 @@ impl Vars {
     /// The variables, and the decoder that computes with them.
     fn of(decoder: &Decoder) -> Result<(Self, Decoder)> {
         let mut vars = Vec::new();
-        let model = map_weights(decoder, &mut |tensor| {
+        let model = decoder.map_weights(|tensor| {
             let var = Var::from_tensor(tensor)?;
             let tensor = var.as_tensor().clone();
             vars.push(var);
@@ -261,26 +261,6 @@ impl Vars {
         }
         Ok(norm)
     }
-}
-
-/// The decoder with `change` applied to each weight; a tied matrix stays tied.
-fn map_weights(decoder: &Decoder, change: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Decoder> {
-    let mut mapped = decoder.clone();
-    mapped.embed_tokens = change(&decoder.embed_tokens)?;
-    for layer in &mut mapped.layers {
-        layer.input_norm = change(&layer.input_norm)?;
-        layer.post_attention_norm = change(&layer.post_attention_norm)?;
-        for Linear { weight, bias } in &mut layer.projections {
-            *weight = change(weight)?;
-            *bias = bias.as_ref().map(&mut *change).transpose()?;
-        }
-    }
-    mapped.norm = change(&decoder.norm)?;
-    mapped.lm_head = match decoder.config.tied {
-        true => mapped.embed_tokens.clone(),
-        false => change(&decoder.lm_head)?,
-    };
-    Ok(mapped)
 }
 
 #[cfg(test)]

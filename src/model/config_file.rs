@@ -1,10 +1,7 @@
-//! `config.json` of a checkpoint: Candle's own config structs, checked and brought to one form.
+//! `config.json` of a checkpoint: what all families share in it; the rest is in [`Form`](super::family::Form).
 
 use std::path::Path;
 
-use candle_nn::Activation;
-use candle_transformers::models::{llama, qwen2};
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::{DecoderConfig, Family, RopeScaling};
@@ -13,11 +10,13 @@ use crate::{Error, Result};
 /// Name of the file in a checkpoint's folder.
 pub const CONFIG_FILE: &str = "config.json";
 
-const SUPPORTED: &str = "supported are qwen2 (Qwen2, Qwen2.5) and llama (Llama 2 and 3.x, SmolLM2)";
-
 /// No dimension of a real decoder comes near this; a larger one is a damaged file.
 const LARGEST: usize = 1 << 24;
 const MOST_LAYERS: usize = 1 << 12;
+
+/// What transformers takes where a file does not say.
+const RMS_NORM_EPS: f64 = 1e-6;
+const ROPE_THETA: f64 = 10_000.0;
 
 impl DecoderConfig {
     /// Reads `config.json` of the checkpoint in `folder`.
@@ -50,7 +49,9 @@ impl DecoderConfig {
     ///
     /// `end_token` is the id of the token that ends a text.
     pub fn to_json(&self, end_token: u32) -> Value {
-        let mut fields = json!({
+        let form = self.family.form();
+        let mut json = json!({
+            "architectures": [form.class],
             "attention_dropout": 0.0,
             "bos_token_id": null,
             "eos_token_id": end_token,
@@ -58,6 +59,7 @@ impl DecoderConfig {
             "hidden_size": self.hidden_size,
             "intermediate_size": self.intermediate_size,
             "max_position_embeddings": self.max_positions,
+            "model_type": form.model_type,
             "num_attention_heads": self.num_heads,
             "num_hidden_layers": self.num_layers,
             "num_key_value_heads": self.num_kv_heads,
@@ -68,28 +70,12 @@ impl DecoderConfig {
             "use_cache": true,
             "vocab_size": self.vocab_size,
         });
-        let special = match self.family {
-            Family::Qwen2 => json!({
-                "architectures": ["Qwen2ForCausalLM"],
-                "model_type": "qwen2",
-                "max_window_layers": self.num_layers,
-                "sliding_window": self.max_positions,
-                "use_sliding_window": false,
-            }),
-            Family::Llama => json!({
-                "architectures": ["LlamaForCausalLM"],
-                "model_type": "llama",
-                "attention_bias": false,
-                "mlp_bias": false,
-                "rope_scaling": self.rope_scaling.map(|s| s.to_json()),
-            }),
-        };
-        let fields_map = fields.as_object_mut().expect("json! made an object");
-        fields_map.extend(special.as_object().expect("json! made an object").clone());
+        let fields = json.as_object_mut().expect("json! made an object");
+        fields.extend((form.own_fields)(self).as_object().expect("a family's fields are an object").clone());
         if self.head_dim * self.num_heads != self.hidden_size {
-            fields_map.insert("head_dim".to_owned(), json!(self.head_dim));
+            fields.insert("head_dim".to_owned(), json!(self.head_dim));
         }
-        fields
+        json
     }
 
     /// Says what makes this shape impossible, if anything.
@@ -126,13 +112,24 @@ impl DecoderConfig {
 }
 
 impl RopeScaling {
-    fn to_json(self) -> Value {
+    pub(super) fn to_json(self) -> Value {
         json!({
             "rope_type": "llama3",
             "factor": self.factor,
             "low_freq_factor": self.low_freq_factor,
             "high_freq_factor": self.high_freq_factor,
             "original_max_position_embeddings": self.original_positions as u64,
+        })
+    }
+
+    fn from_json(fields: &Fields) -> std::result::Result<Self, String> {
+        let real =
+            |key| required(real(fields, key)?, key).map_err(|reason| format!("`rope_scaling` {reason}"));
+        Ok(Self {
+            factor: real("factor")?,
+            low_freq_factor: real("low_freq_factor")?,
+            high_freq_factor: real("high_freq_factor")?,
+            original_positions: real("original_max_position_embeddings")?,
         })
     }
 
@@ -152,22 +149,37 @@ type Fields = Map<String, Value>;
 
 fn read_fields(fields: &mut Fields) -> std::result::Result<DecoderConfig, String> {
     let family = family(fields)?;
+    let form = family.form();
     lift_rope_parameters(fields);
     refuse_variants(fields)?;
-    let explicit_head_dim = size(fields, "head_dim")?;
-    let mut config = match family {
-        Family::Qwen2 => read_qwen2(fields)?,
-        Family::Llama => read_llama(fields)?,
+    let needed = |key| required(size(fields, key)?, key);
+    let (hidden_size, num_heads) = (needed("hidden_size")?, needed("num_attention_heads")?);
+    let num_kv_heads = match size(fields, "num_key_value_heads")? {
+        None if form.kv_heads_default_to_heads => num_heads,
+        given => required(given, "num_key_value_heads")?,
     };
-    match explicit_head_dim {
-        Some(head_dim) => config.head_dim = head_dim,
-        None if config.num_heads == 0 || !config.hidden_size.is_multiple_of(config.num_heads) => {
-            let (hidden, heads) = (config.hidden_size, config.num_heads);
-            return Err(format!("a hidden size of {hidden} does not divide into {heads} heads"));
+    let head_dim = match size(fields, "head_dim")? {
+        Some(head_dim) => head_dim,
+        None if num_heads == 0 || !hidden_size.is_multiple_of(num_heads) => {
+            return Err(format!("a hidden size of {hidden_size} does not divide into {num_heads} heads"));
         }
-        None => config.head_dim = config.hidden_size / config.num_heads,
-    }
-    Ok(config)
+        None => hidden_size / num_heads,
+    };
+    Ok(DecoderConfig {
+        family,
+        vocab_size: needed("vocab_size")?,
+        hidden_size,
+        intermediate_size: needed("intermediate_size")?,
+        num_layers: needed("num_hidden_layers")?,
+        num_heads,
+        num_kv_heads,
+        head_dim,
+        max_positions: size(fields, "max_position_embeddings")?.unwrap_or(form.max_positions),
+        rms_norm_eps: real(fields, "rms_norm_eps")?.unwrap_or(RMS_NORM_EPS),
+        rope_theta: real(fields, "rope_theta")?.unwrap_or(ROPE_THETA),
+        rope_scaling: rope_scaling(fields, family)?,
+        tied: flag(fields, "tie_word_embeddings")?,
+    })
 }
 
 /// The family by `model_type`, confirmed by `architectures` where that is given.
@@ -176,14 +188,14 @@ fn family(fields: &Fields) -> std::result::Result<Family, String> {
         Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
-    let (family, class) = match fields.get("model_type").and_then(Value::as_str) {
-        Some("qwen2") => (Family::Qwen2, "Qwen2ForCausalLM"),
-        Some("llama") => (Family::Llama, "LlamaForCausalLM"),
-        Some(other) => return Err(format!("the model family `{other}` is not supported; {SUPPORTED}")),
-        None if architectures.contains(&"Qwen2ForCausalLM") => (Family::Qwen2, "Qwen2ForCausalLM"),
-        None if architectures.contains(&"LlamaForCausalLM") => (Family::Llama, "LlamaForCausalLM"),
-        None => return Err(format!("names no `model_type`; {SUPPORTED}")),
+    let find = |fits: &dyn Fn(Family) -> bool| Family::ALL.into_iter().find(|&family| fits(family));
+    let family = match fields.get("model_type").and_then(Value::as_str) {
+        Some(kind) => find(&|family| family.form().model_type == kind)
+            .ok_or_else(|| format!("the model family `{kind}` is not supported; {}", Family::supported()))?,
+        None => find(&|family| architectures.contains(&family.form().class))
+            .ok_or_else(|| format!("names no `model_type`; {}", Family::supported()))?,
     };
+    let class = family.form().class;
     if architectures.is_empty() || architectures.contains(&class) {
         return Ok(family);
     }
@@ -200,7 +212,7 @@ fn lift_rope_parameters(fields: &mut Fields) {
     fields.entry("rope_scaling").or_insert(Value::Object(rope));
 }
 
-fn refuse_variants(fields: &mut Fields) -> std::result::Result<(), String> {
+fn refuse_variants(fields: &Fields) -> std::result::Result<(), String> {
     if fields.get("use_sliding_window").and_then(Value::as_bool) == Some(true) {
         return Err("`use_sliding_window` is on, sliding window attention is not supported".to_owned());
     }
@@ -217,26 +229,23 @@ fn refuse_variants(fields: &mut Fields) -> std::result::Result<(), String> {
         return Err("the weights are quantised (`quantization_config`), which is not supported".to_owned());
     }
     match fields.get("hidden_act").and_then(Value::as_str) {
-        None | Some("silu" | "swish") => fields.insert("hidden_act".to_owned(), json!("silu")),
-        Some(other) => return Err(format!("the activation `{other}` is not supported, only silu is")),
-    };
-    normalize_rope_scaling(fields)
+        None | Some("silu" | "swish") => Ok(()),
+        Some(other) => Err(format!("the activation `{other}` is not supported, only silu is")),
+    }
 }
 
-/// Leaves `rope_scaling` only where it is Llama 3's; refuses every other kind by name.
-fn normalize_rope_scaling(fields: &mut Fields) -> std::result::Result<(), String> {
+/// Llama 3's scaling where the file has it and the family knows it; every other kind is refused by name.
+fn rope_scaling(fields: &Fields, family: Family) -> std::result::Result<Option<RopeScaling>, String> {
     let scaling = match fields.get("rope_scaling") {
-        None | Some(Value::Null) => return Ok(()),
+        None | Some(Value::Null) => return Ok(None),
         Some(Value::Object(scaling)) => scaling,
         Some(_) => return Err("`rope_scaling` is neither null nor an object".to_owned()),
     };
-    let kind = scaling.get("rope_type").or_else(|| scaling.get("type")).and_then(Value::as_str);
-    match kind {
-        Some("llama3") => Ok(()),
-        Some("default") => {
-            fields.remove("rope_scaling");
-            Ok(())
-        }
+    let form = family.form();
+    match scaling.get("rope_type").or_else(|| scaling.get("type")).and_then(Value::as_str) {
+        Some("default") => Ok(None),
+        Some("llama3") if form.rope_scaling => RopeScaling::from_json(scaling).map(Some),
+        Some("llama3") => Err(format!("a rope scaling is not supported with {}", form.title)),
         other => {
             let name = other.unwrap_or("without a type");
             Err(format!("the rope scaling `{name}` is not supported, only `llama3` is"))
@@ -244,92 +253,35 @@ fn normalize_rope_scaling(fields: &mut Fields) -> std::result::Result<(), String
     }
 }
 
-fn read_qwen2(fields: &mut Fields) -> std::result::Result<DecoderConfig, String> {
-    if fields.get("rope_scaling").is_some_and(|scaling| !scaling.is_null()) {
-        return Err("a rope scaling is not supported with Qwen2".to_owned());
-    }
-    // transformers leaves these out or null where they are at its own defaults.
-    let positions = fields.get("max_position_embeddings").cloned().unwrap_or(json!(32768));
-    let layers = fields.get("num_hidden_layers").cloned().unwrap_or(Value::Null);
-    for (key, default) in [
-        ("sliding_window", positions.clone()),
-        ("max_position_embeddings", positions),
-        ("max_window_layers", layers),
-        ("use_sliding_window", json!(false)),
-        ("tie_word_embeddings", json!(false)),
-        ("rope_theta", json!(10000.0)),
-        ("rms_norm_eps", json!(1e-6)),
-    ] {
-        fill(fields, key, default);
-    }
-    let read: qwen2::Config = typed(fields)?;
-    debug_assert_eq!(read.hidden_act, Activation::Silu);
-    Ok(DecoderConfig {
-        family: Family::Qwen2,
-        vocab_size: read.vocab_size,
-        hidden_size: read.hidden_size,
-        intermediate_size: read.intermediate_size,
-        num_layers: read.num_hidden_layers,
-        num_heads: read.num_attention_heads,
-        num_kv_heads: read.num_key_value_heads,
-        head_dim: 0,
-        max_positions: read.max_position_embeddings,
-        rms_norm_eps: read.rms_norm_eps,
-        rope_theta: read.rope_theta,
-        rope_scaling: None,
-        tied: read.tie_word_embeddings,
-    })
-}
-
-fn read_llama(fields: &mut Fields) -> std::result::Result<DecoderConfig, String> {
-    fill(fields, "max_position_embeddings", json!(llama::DEFAULT_MAX_SEQ_LEN));
-    fill(fields, "rms_norm_eps", json!(1e-6));
-    fill(fields, "rope_theta", json!(10000.0));
-    // Only the shape is wanted here; some checkpoints hold token ids in forms that Candle does not read.
-    fields.remove("bos_token_id");
-    fields.remove("eos_token_id");
-    let read: llama::LlamaConfig = typed(fields)?;
-    let num_kv_heads = read.num_key_value_heads();
-    Ok(DecoderConfig {
-        family: Family::Llama,
-        vocab_size: read.vocab_size,
-        hidden_size: read.hidden_size,
-        intermediate_size: read.intermediate_size,
-        num_layers: read.num_hidden_layers,
-        num_heads: read.num_attention_heads,
-        num_kv_heads,
-        head_dim: 0,
-        max_positions: read.max_position_embeddings,
-        rms_norm_eps: read.rms_norm_eps,
-        rope_theta: f64::from(read.rope_theta),
-        rope_scaling: read.rope_scaling.map(|scaling| RopeScaling {
-            factor: f64::from(scaling.factor),
-            low_freq_factor: f64::from(scaling.low_freq_factor),
-            high_freq_factor: f64::from(scaling.high_freq_factor),
-            original_positions: scaling.original_max_position_embeddings as f64,
-        }),
-        tied: read.tie_word_embeddings.unwrap_or(false),
-    })
-}
-
-fn fill(fields: &mut Fields, key: &str, default: Value) {
-    let slot = fields.entry(key).or_insert(Value::Null);
-    if slot.is_null() {
-        *slot = default;
-    }
-}
-
 fn size(fields: &Fields, key: &str) -> std::result::Result<Option<usize>, String> {
+    let read = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
+    field(fields, key, "a whole number", read)
+}
+
+fn real(fields: &Fields, key: &str) -> std::result::Result<Option<f64>, String> {
+    field(fields, key, "a number", Value::as_f64)
+}
+
+fn flag(fields: &Fields, key: &str) -> std::result::Result<bool, String> {
+    Ok(field(fields, key, "true or false", Value::as_bool)?.unwrap_or(false))
+}
+
+/// A field that may be missing or null, which transformers means alike.
+fn field<T>(
+    fields: &Fields,
+    key: &str,
+    expected: &str,
+    read: impl Fn(&Value) -> Option<T>,
+) -> std::result::Result<Option<T>, String> {
     match fields.get(key) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => value
-            .as_u64()
-            .and_then(|n| usize::try_from(n).ok())
-            .map(Some)
-            .ok_or_else(|| format!("`{key}` is {value}, expected a whole number")),
+        Some(value) => match read(value) {
+            None => Err(format!("`{key}` is {value}, expected {expected}")),
+            read => Ok(read),
+        },
     }
 }
 
-fn typed<T: DeserializeOwned>(fields: &Fields) -> std::result::Result<T, String> {
-    serde_json::from_value(Value::Object(fields.clone())).map_err(|e| e.to_string())
+fn required<T>(value: Option<T>, key: &str) -> std::result::Result<T, String> {
+    value.ok_or_else(|| format!("has no `{key}`"))
 }

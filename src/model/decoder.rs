@@ -2,9 +2,9 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::Projection;
+use super::{Family, Projection};
 
-/// Shape of a Qwen2 or Llama decoder.
+/// Shape of a decoder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecoderConfig {
     /// Which family the weights are named after.
@@ -33,15 +33,6 @@ pub struct DecoderConfig {
     pub rope_scaling: Option<RopeScaling>,
     /// Whether the output matrix is the embedding.
     pub tied: bool,
-}
-
-/// Model family: decides the tensors that a checkpoint must hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// Qwen2 and Qwen2.5: biases on q, k and v.
-    Qwen2,
-    /// Llama 2, Llama 3.x and SmolLM2: no biases.
-    Llama,
 }
 
 /// Llama 3's rope scaling: low frequencies are divided by `factor`, with a smooth transition.

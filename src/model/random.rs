@@ -6,8 +6,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
-use super::weights::has_bias;
-use super::{Decoder, DecoderConfig, Family, Layer, Linear, Projection};
+use super::weight_list::{Role, WeightSpec};
+use super::{Decoder, DecoderConfig, Family, Projection};
 use crate::{Error, Result};
 
 /// Numbers drawn from one stream; fixed, so that the threads do not change the values.
@@ -82,44 +82,23 @@ struct Draw<'a> {
 impl Draw<'_> {
     fn decoder(mut self, config: &DecoderConfig) -> Result<Decoder> {
         config.check().map_err(|reason| Error::Invalid(format!("decoder shape: {reason}")))?;
-        let (vocab, hidden) = (config.vocab_size, config.hidden_size);
-        let std = 1.0 / (hidden as f32).sqrt();
-        let embed_tokens = self.matrix((vocab, hidden), std)?;
-        let layers = (0..config.num_layers).map(|_| self.layer(config)).collect::<Result<Vec<_>>>()?;
-        let norm = self.vector(hidden, 1.0)?;
-        let lm_head = if config.tied { embed_tokens.clone() } else { self.matrix((vocab, hidden), std)? };
-        let (dtype, device) = (self.compute, self.device.clone());
-        Ok(Decoder { config: config.clone(), embed_tokens, layers, norm, lm_head, dtype, device })
+        let (compute, device) = (self.compute, self.device);
+        Decoder::build(config.clone(), compute, device, |spec| self.weight(spec, config.num_layers))
     }
 
-    fn layer(&mut self, config: &DecoderConfig) -> Result<Layer> {
-        let residual = (2.0 * config.num_layers as f32).sqrt();
-        let input_norm = self.vector(config.hidden_size, 1.0)?;
-        let post_attention_norm = self.vector(config.hidden_size, 1.0)?;
-        let mut projections = Vec::with_capacity(Projection::ALL.len());
-        for which in Projection::ALL {
-            let (rows, columns) = config.projection_shape(which);
-            let ends_branch = matches!(which, Projection::OProj | Projection::DownProj);
-            let std = 1.0 / (columns as f32).sqrt() / if ends_branch { residual } else { 1.0 };
-            let weight = self.matrix((rows, columns), std)?;
-            let bias = match has_bias(config.family, which) {
-                true => Some(self.vector(rows, 0.0)?),
-                false => None,
-            };
-            projections.push(Linear { weight, bias });
-        }
-        let projections = projections.try_into().expect("one linear map was pushed for each of the seven");
-        Ok(Layer { input_norm, post_attention_norm, projections })
-    }
-
-    fn matrix(&mut self, shape: (usize, usize), std: f32) -> Result<Tensor> {
-        let values = self.normal(shape.0 * shape.1, 0.0, std);
-        Ok(Tensor::from_vec(values, shape, self.device)?.to_dtype(self.storage)?)
-    }
-
-    fn vector(&mut self, len: usize, mean: f32) -> Result<Tensor> {
-        let values = self.normal(len, mean, self.spread);
-        Ok(Tensor::from_vec(values, len, self.device)?.to_dtype(self.compute)?)
+    fn weight(&mut self, spec: &WeightSpec, num_layers: usize) -> Result<Tensor> {
+        let narrow = || 1.0 / (spec.shape[1] as f32).sqrt();
+        let (mean, std) = match spec.role {
+            Role::Matrix(Projection::OProj | Projection::DownProj) => {
+                (0.0, narrow() / (2.0 * num_layers as f32).sqrt())
+            }
+            Role::Table | Role::Matrix(_) => (0.0, narrow()),
+            Role::Bias => (0.0, self.spread),
+            Role::Gain => (1.0, self.spread),
+        };
+        let values = self.normal(spec.count(), mean, std);
+        let tensor = Tensor::from_vec(values, spec.shape.as_slice(), self.device)?;
+        Ok(tensor.to_dtype(spec.dtype(self.storage, self.compute))?)
     }
 
     fn normal(&mut self, len: usize, mean: f32, std: f32) -> Vec<f32> {

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 use serde_json::json;
 
 use super::weights::WEIGHTS_FILE;
-use super::{CONFIG_FILE, Decoder, Projection};
+use super::{CONFIG_FILE, Decoder};
 use crate::checkpoint::{write_json, write_tensors};
 use crate::{Error, Result};
 
@@ -29,28 +29,6 @@ impl Decoder {
         let generation = json!({ "do_sample": false, "eos_token_id": end_token });
         write_json(&folder.join(GENERATION_CONFIG_FILE), &generation)?;
         write_json(&folder.join(CONFIG_FILE), &config)
-    }
-
-    /// Every weight with its name in Hugging Face checkpoints; a tied output matrix is left out.
-    pub fn named_tensors(&self) -> Vec<(String, Tensor)> {
-        let mut named = vec![("model.embed_tokens.weight".to_owned(), self.embed_tokens.clone())];
-        for (index, layer) in self.layers.iter().enumerate() {
-            let prefix = format!("model.layers.{index}");
-            named.push((format!("{prefix}.input_layernorm.weight"), layer.input_norm.clone()));
-            let norm = layer.post_attention_norm.clone();
-            named.push((format!("{prefix}.post_attention_layernorm.weight"), norm));
-            for which in Projection::ALL {
-                let linear = layer.projection(which);
-                let path = format!("{prefix}.{}", which.path());
-                named.push((format!("{path}.weight"), linear.weight.clone()));
-                named.extend(linear.bias.iter().map(|bias| (format!("{path}.bias"), bias.clone())));
-            }
-        }
-        named.push(("model.norm.weight".to_owned(), self.norm.clone()));
-        if !self.config.tied {
-            named.push(("lm_head.weight".to_owned(), self.lm_head.clone()));
-        }
-        named
     }
 }
 

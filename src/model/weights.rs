@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::{Init, VarBuilder};
 use serde::Deserialize;
 
-use super::{Decoder, DecoderConfig, Family, Layer, Linear, Projection};
+use super::{Decoder, DecoderConfig};
 use crate::checkpoint::map_tensors;
 use crate::{Error, Result};
 
@@ -32,52 +32,11 @@ impl Decoder {
     pub fn load(folder: &Path, storage: DType, compute: DType, device: &Device) -> Result<Self> {
         let config = DecoderConfig::from_folder(folder)?;
         let mut source = Source::open(folder, device)?;
-        let embed_tokens =
-            source.get("model.embed_tokens.weight", &[config.vocab_size, config.hidden_size], storage)?;
-        let layers = (0..config.num_layers)
-            .map(|index| load_layer(&mut source, &config, index, storage, compute))
-            .collect::<Result<Vec<_>>>()?;
-        let norm = source.get("model.norm.weight", &[config.hidden_size], compute)?;
         // A tied checkpoint may carry a second copy of the matrix; the embedding is the one that counts.
-        let lm_head = if config.tied {
-            embed_tokens.clone()
-        } else {
-            source.get("lm_head.weight", &[config.vocab_size, config.hidden_size], storage)?
-        };
-        Ok(Self { config, embed_tokens, layers, norm, lm_head, dtype: compute, device: device.clone() })
+        Self::build(config, compute, device, |spec| {
+            source.get(&spec.name, &spec.shape, spec.dtype(storage, compute))
+        })
     }
-}
-
-fn load_layer(
-    source: &mut Source<'_>,
-    config: &DecoderConfig,
-    index: usize,
-    storage: DType,
-    compute: DType,
-) -> Result<Layer> {
-    let prefix = format!("model.layers.{index}");
-    let hidden = [config.hidden_size];
-    let input_norm = source.get(&format!("{prefix}.input_layernorm.weight"), &hidden, compute)?;
-    let post_attention_norm =
-        source.get(&format!("{prefix}.post_attention_layernorm.weight"), &hidden, compute)?;
-    let mut projections = Vec::with_capacity(Projection::ALL.len());
-    for which in Projection::ALL {
-        let (rows, columns) = config.projection_shape(which);
-        let path = format!("{prefix}.{}", which.path());
-        let weight = source.get(&format!("{path}.weight"), &[rows, columns], storage)?;
-        let bias = match has_bias(config.family, which) {
-            true => Some(source.get(&format!("{path}.bias"), &[rows], compute)?),
-            false => None,
-        };
-        projections.push(Linear { weight, bias });
-    }
-    let projections = projections.try_into().expect("one linear map was pushed for each of the seven");
-    Ok(Layer { input_norm, post_attention_norm, projections })
-}
-
-/// Whether a family has a bias on a projection: Qwen2 on q, k and v.
-pub(super) fn has_bias(family: Family, which: Projection) -> bool {
-    family == Family::Qwen2 && matches!(which, Projection::QProj | Projection::KProj | Projection::VProj)
 }
 
 /// What a file's header says of one tensor.

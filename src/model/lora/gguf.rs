@@ -53,10 +53,6 @@ impl Adapter {
 
 /// The fields that llama.cpp reads, and the two that its converter adds for people and tools.
 fn metadata(spec: &LoraSpec, family: Family, name: &str) -> Result<Vec<(&'static str, Value)>> {
-    let architecture = match family {
-        Family::Qwen2 => "qwen2",
-        Family::Llama => "llama",
-    };
     let alpha = spec.plain().alpha as f32;
     // llama.cpp takes an alpha of zero for one that is missing, and then scales by 1.
     if !alpha.is_finite() || alpha <= 0.0 {
@@ -65,7 +61,7 @@ fn metadata(spec: &LoraSpec, family: Family, name: &str) -> Result<Vec<(&'static
     }
     let text = |text: &str| Value::String(text.to_owned());
     Ok(vec![
-        ("general.architecture", text(architecture)),
+        ("general.architecture", text(family.form().model_type)),
         ("general.type", text("adapter")),
         ("adapter.type", text("lora")),
         ("general.name", text(name)),
@@ -91,21 +87,19 @@ fn gguf_name(projection: Projection) -> &'static str {
 ///
 /// Hugging Face's rotation turns the features j and j + d/2 of a head together. For the Llama family
 /// llama.cpp turns neighbours, 2j and 2j + 1, so its converter interleaves the two halves of each head of q
-/// and k; for Qwen2 it rotates as Hugging Face does.
+/// and k; for the others it rotates as Hugging Face does.
 fn rows_as_in_gguf(b: &Tensor, site: &Site, base: &DecoderConfig) -> Result<Tensor> {
     let heads = match site.projection {
         Projection::QProj => base.num_heads,
         Projection::KProj => base.num_kv_heads,
         _ => return Ok(b.clone()),
     };
-    match base.family {
-        Family::Qwen2 => Ok(b.clone()),
-        Family::Llama => {
-            let (rows, rank) = b.dims2()?;
-            let halves = b.reshape((heads, 2, base.head_dim / 2, rank))?;
-            Ok(halves.transpose(1, 2)?.reshape((rows, rank))?)
-        }
+    if !base.family.form().turns_neighbours_in_gguf {
+        return Ok(b.clone());
     }
+    let (rows, rank) = b.dims2()?;
+    let halves = b.reshape((heads, 2, base.head_dim / 2, rank))?;
+    Ok(halves.transpose(1, 2)?.reshape((rows, rank))?)
 }
 
 /// A tensor as GGUF holds it: f32, on the CPU. GGUF lists dimensions from the fastest; Candle turns them.
