@@ -283,10 +283,10 @@ fn every_weight_and_every_adapter_tensor_gets_a_gradient_on_the_tape() {
     let config = shape(Family::Qwen2, false);
     let mut decoder = random(&config, DType::F64);
     let var = |tensor: &Tensor| candle_core::Var::from_tensor(tensor).unwrap();
-    let gain = var(&decoder.layers[0].input_norm);
+    let gain = var(&decoder.layers[0].norms.input);
     let bias = var(decoder.layers[0].projections[0].bias.as_ref().unwrap());
     let embedding = var(&decoder.embed_tokens);
-    decoder.layers[0].input_norm = gain.as_tensor().clone();
+    decoder.layers[0].norms.input = gain.as_tensor().clone();
     decoder.layers[0].projections[0].bias = Some(bias.as_tensor().clone());
     decoder.embed_tokens = embedding.as_tensor().clone();
     let adapter = adapter(&config, DType::F64);

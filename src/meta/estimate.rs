@@ -90,10 +90,15 @@ pub fn trainable_parameters(config: &DecoderConfig, layout: &LoraLayout, work: &
 }
 
 /// Intermediate values that a layer keeps for each token: norms, attention and its input and output, keys
-/// and values, the feed-forward's three, and the attention weights.
+/// and values, queries and keys once more where they are normed, the feed-forward's three, and the attention
+/// weights.
 fn values_per_token(config: &DecoderConfig, segment_tokens: usize) -> usize {
-    6 * config.hidden_size
-        + 2 * config.num_kv_heads * config.head_dim
+    let (q, kv) = (config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim);
+    let before_norms = if config.has_head_norms() { q + kv } else { 0 };
+    4 * config.hidden_size
+        + 2 * q
+        + 2 * kv
+        + before_norms
         + 3 * config.intermediate_size
         + config.num_heads * segment_tokens
 }

@@ -1,12 +1,21 @@
-//! Grouped-query causal attention, forward and backward.
+//! Norms and grouped-query causal attention over a batch of rows, forward and backward.
 
 #![deny(clippy::disallowed_methods)]
 
 use crate::Result;
 use crate::autodiff::Ops;
-use crate::autodiff::kernels::{causal_softmax, merge_heads, softmax_vjp, split_heads};
+use crate::autodiff::kernels::{
+    Gain, causal_softmax, merge_heads, rms_norm, rms_norm_vjp, softmax_vjp, split_heads,
+};
 
+use super::block::Mode;
 use super::{DecoderConfig, TokenBatch};
+
+/// A layer reads all tokens of a batch at once, and can be differentiated.
+pub(super) struct OverBatch<'a> {
+    pub config: &'a DecoderConfig,
+    pub batch: &'a TokenBatch,
+}
 
 /// What attention's backward pass needs: head-major, with the query heads of one key head side by side.
 #[derive(Debug, Clone)]
@@ -21,51 +30,54 @@ pub(super) struct Kept<V> {
     p: V,
 }
 
-/// `softmax(q kᵀ / √width) v` head by head (Vaswani et al. 2017; grouped queries, Ainslie et al. 2023).
-///
-/// `q: (B · S, heads · width)`, `k, v: (B · S, kv · width)`, before rotation → `(B · S, heads · width)`.
-pub(super) fn forward<V: Ops>(
-    config: &DecoderConfig,
-    batch: &TokenBatch,
-    [q, k, v]: [&V; 3],
-) -> Result<(V, Kept<V>)> {
-    let (size, tokens, width) = (batch.size(), batch.tokens(), config.head_dim);
-    let (heads, kv) = (config.num_heads, config.num_kv_heads);
-    let grouped = (size, kv, heads / kv * tokens, width);
-    let split = |x: &V, heads: usize, turn: bool| {
-        let rows = x.reshape((size, tokens, heads * width))?;
-        split_heads(&rows, heads, turn.then_some(&batch.rope))
-    };
-    let q = split(q, heads, true)?.reshape(grouped)?;
-    let (k, v) = (split(k, kv, true)?, split(v, kv, false)?);
-    let p = causal_softmax(&q.matmul(&k.t()?)?, &batch.mask, scale(config))?;
-    let out = p.matmul(&v)?.reshape((size, heads, tokens, width))?;
-    let out = merge_heads(&out, None)?.reshape((size * tokens, heads * width))?;
-    Ok((out, Kept { q, k, v, p }))
+impl<V: Ops> Mode<V> for OverBatch<'_> {
+    type Gain = Gain;
+    type Kept = Kept<V>;
+
+    fn norm(&self, x: &V, gain: &Gain) -> Result<V> {
+        rms_norm(x, gain, self.config.rms_norm_eps)
+    }
+
+    /// `softmax(q kᵀ / √width) v` head by head (Vaswani et al. 2017; grouped queries, Ainslie et al. 2023).
+    fn attend(&self, [q, k, v]: [&V; 3]) -> Result<(V, Kept<V>)> {
+        let (batch, config) = (self.batch, self.config);
+        let (size, tokens, width) = (batch.size(), batch.tokens(), config.head_dim);
+        let (heads, kv) = (config.num_heads, config.num_kv_heads);
+        let grouped = (size, kv, heads / kv * tokens, width);
+        let split = |x: &V, heads: usize, turn: bool| {
+            let rows = x.reshape((size, tokens, heads * width))?;
+            split_heads(&rows, heads, turn.then_some(&batch.rope))
+        };
+        let q = split(q, heads, true)?.reshape(grouped)?;
+        let (k, v) = (split(k, kv, true)?, split(v, kv, false)?);
+        let p = causal_softmax(&q.matmul(&k.t()?)?, &batch.mask, config.attention_scale())?;
+        let out = p.matmul(&v)?.reshape((size, heads, tokens, width))?;
+        let out = merge_heads(&out, None)?.reshape((size * tokens, heads * width))?;
+        Ok((out, Kept { q, k, v, p }))
+    }
 }
 
-/// Cotangents of q, k and v from that of the output; shapes as in [`forward`].
-pub(super) fn backward<V: Ops>(
-    config: &DecoderConfig,
-    batch: &TokenBatch,
-    kept: &Kept<V>,
-    dout: &V,
-) -> Result<[V; 3]> {
-    let (size, tokens, width) = (batch.size(), batch.tokens(), config.head_dim);
-    let (heads, kv) = (config.num_heads, config.num_kv_heads);
-    let dout = split_heads(&dout.reshape((size, tokens, heads * width))?, heads, None)?;
-    let dout = dout.reshape((size, kv, heads / kv * tokens, width))?;
-    let dp = dout.matmul(&kept.v.t()?)?;
-    let dv = kept.p.t()?.matmul(&dout)?;
-    let ds = softmax_vjp(&kept.p, &dp, scale(config))?;
-    let dq = ds.matmul(&kept.k)?.reshape((size, heads, tokens, width))?;
-    let dk = ds.t()?.matmul(&kept.q)?;
-    let merge = |x: &V, heads: usize, turn: bool| {
-        merge_heads(x, turn.then_some(&batch.rope))?.reshape((size * tokens, heads * width))
-    };
-    Ok([merge(&dq, heads, true)?, merge(&dk, kv, true)?, merge(&dv, kv, false)?])
-}
+impl OverBatch<'_> {
+    /// Cotangent of a norm's input.
+    pub fn norm_vjp<V: Ops>(&self, x: &V, gain: &Gain, dy: &V) -> Result<V> {
+        rms_norm_vjp(x, gain, self.config.rms_norm_eps, dy)
+    }
 
-fn scale(config: &DecoderConfig) -> f64 {
-    1.0 / (config.head_dim as f64).sqrt()
+    /// Cotangents of q, k and v from that of the attention's output; shapes as there.
+    pub fn backward<V: Ops>(&self, kept: &Kept<V>, dout: &V) -> Result<[V; 3]> {
+        let (batch, config) = (self.batch, self.config);
+        let (size, tokens, width) = (batch.size(), batch.tokens(), config.head_dim);
+        let (heads, kv) = (config.num_heads, config.num_kv_heads);
+        let dout = split_heads(&dout.reshape((size, tokens, heads * width))?, heads, None)?;
+        let dout = dout.reshape((size, kv, heads / kv * tokens, width))?;
+        let dp = dout.matmul(&kept.v.t()?)?;
+        let dv = kept.p.t()?.matmul(&dout)?;
+        let ds = softmax_vjp(&kept.p, &dp, config.attention_scale())?;
+        let dq = ds.matmul(&kept.k)?.reshape((size, heads, tokens, width))?;
+        let dk = ds.t()?.matmul(&kept.q)?;
+        let merge = |x: &V, heads: usize, turn: bool| {
+            merge_heads(x, turn.then_some(&batch.rope))?.reshape((size * tokens, heads * width))
+        };
+        Ok([merge(&dq, heads, true)?, merge(&dk, kv, true)?, merge(&dv, kv, false)?])
+    }
 }

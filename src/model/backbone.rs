@@ -8,16 +8,17 @@ use crate::Result;
 use crate::autodiff::Ops;
 use crate::autodiff::kernels::{Gain, rms_norm, rms_norm_vjp};
 
+use super::attention::{self, OverBatch};
 use super::block::{Block, Kept};
 use super::lora::{LayerAdapters, LayerGrads};
-use super::{Activations, Decoder, TokenBatch};
+use super::{Activations, Decoder, Norms, TokenBatch};
 
 /// A frozen decoder made ready for gradients by hand.
 #[derive(Debug, Clone)]
 pub struct Backbone {
     /// The weights.
     pub decoder: Decoder,
-    gains: Vec<[Gain; 2]>,
+    gains: Vec<Norms<Gain>>,
     last_gain: Gain,
 }
 
@@ -32,7 +33,7 @@ pub struct Trace<V> {
 #[derive(Debug, Clone)]
 enum Stored<V> {
     Input(V),
-    All(Box<Kept<V>>),
+    All(Box<Kept<V, attention::Kept<V>>>),
 }
 
 impl Backbone {
@@ -41,11 +42,8 @@ impl Backbone {
     /// # Errors
     /// Gains that cannot be read from the device.
     pub fn new(decoder: Decoder) -> Result<Self> {
-        let gains = decoder
-            .layers
-            .iter()
-            .map(|layer| Ok([Gain::new(&layer.input_norm)?, Gain::new(&layer.post_attention_norm)?]))
-            .collect::<Result<Vec<_>>>()?;
+        let gains = decoder.layers.iter().map(|layer| layer.norms.map(Gain::new));
+        let gains = gains.collect::<Result<Vec<_>>>()?;
         let last_gain = Gain::new(&decoder.norm)?;
         Ok(Self { decoder, gains, last_gain })
     }
@@ -55,13 +53,12 @@ impl Backbone {
         index: usize,
         adapters: &'a [LayerAdapters<V>],
         batch: &'a TokenBatch,
-    ) -> Block<'a, V> {
+    ) -> Block<'a, V, OverBatch<'a>> {
         Block {
-            config: &self.decoder.config,
             layer: &self.decoder.layers[index],
             gains: &self.gains[index],
             adapters: &adapters[index],
-            batch,
+            mode: OverBatch { config: &self.decoder.config, batch },
         }
     }
 
@@ -178,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_forward_pass_by_hand_equals_the_tape_for_both_families() {
+    fn the_forward_pass_by_hand_equals_the_tape_for_every_family() {
         let scaling = RopeScaling {
             factor: 8.0,
             low_freq_factor: 1.0,

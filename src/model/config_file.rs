@@ -72,7 +72,7 @@ impl DecoderConfig {
         });
         let fields = json.as_object_mut().expect("json! made an object");
         fields.extend((form.own_fields)(self).as_object().expect("a family's fields are an object").clone());
-        if self.head_dim * self.num_heads != self.hidden_size {
+        if form.head_dim.is_some() || self.head_dim * self.num_heads != self.hidden_size {
             fields.insert("head_dim".to_owned(), json!(self.head_dim));
         }
         json
@@ -158,7 +158,7 @@ fn read_fields(fields: &mut Fields) -> std::result::Result<DecoderConfig, String
         None if form.kv_heads_default_to_heads => num_heads,
         given => required(given, "num_key_value_heads")?,
     };
-    let head_dim = match size(fields, "head_dim")? {
+    let head_dim = match size(fields, "head_dim")?.or(form.head_dim) {
         Some(head_dim) => head_dim,
         None if num_heads == 0 || !hidden_size.is_multiple_of(num_heads) => {
             return Err(format!("a hidden size of {hidden_size} does not divide into {num_heads} heads"));

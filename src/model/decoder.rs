@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{Family, Projection};
+use crate::{Error, Result};
 
 /// Shape of a decoder.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,13 +58,33 @@ pub struct Linear {
     pub bias: Option<Tensor>,
 }
 
+/// Gains of the norms of one layer, as tensors or in a form made from them.
+#[derive(Debug, Clone)]
+pub struct Norms<G> {
+    /// Before attention, `(D)`.
+    pub input: G,
+    /// Before the feed-forward, `(D)`.
+    pub post_attention: G,
+    /// Of each query head and of each key head before the rotation, `(head_dim)`; where the family has them.
+    pub heads: Option<[G; 2]>,
+}
+
+impl<G> Norms<G> {
+    /// The same norms in another form.
+    ///
+    /// # Errors
+    /// Whatever `change` fails with.
+    pub fn map<H>(&self, change: impl Fn(&G) -> Result<H>) -> Result<Norms<H>> {
+        let heads = self.heads.as_ref().map(|[q, k]| Ok::<_, Error>([change(q)?, change(k)?])).transpose()?;
+        Ok(Norms { input: change(&self.input)?, post_attention: change(&self.post_attention)?, heads })
+    }
+}
+
 /// Frozen weights of one decoder layer.
 #[derive(Debug, Clone)]
 pub struct Layer {
-    /// Gain of the norm before attention, `(D)`, compute type.
-    pub input_norm: Tensor,
-    /// Gain of the norm before the feed-forward, `(D)`, compute type.
-    pub post_attention_norm: Tensor,
+    /// Gains of its norms, in the compute type.
+    pub norms: Norms<Tensor>,
     /// The seven projections, in the order of [`Projection::ALL`].
     pub projections: [Linear; 7],
 }
@@ -95,6 +116,16 @@ pub struct Decoder {
 }
 
 impl DecoderConfig {
+    /// Whether each query and key head is normed before the rotation.
+    pub fn has_head_norms(&self) -> bool {
+        self.family.form().head_norms
+    }
+
+    /// Factor of the attention's scores, `1 / √head_dim`.
+    pub(super) fn attention_scale(&self) -> f64 {
+        1.0 / (self.head_dim as f64).sqrt()
+    }
+
     /// Shape `(out, in)` of a projection.
     pub fn projection_shape(&self, which: Projection) -> (usize, usize) {
         let (hidden, inner) = (self.hidden_size, self.intermediate_size);
@@ -106,25 +137,5 @@ impl DecoderConfig {
             Projection::GateProj | Projection::UpProj => (inner, hidden),
             Projection::DownProj => (hidden, inner),
         }
-    }
-}
-
-impl DecoderConfig {
-    /// Rotary frequencies in radians a position, `head_dim / 2` of them, Llama 3's scaling applied.
-    pub fn rope_frequencies(&self) -> Vec<f64> {
-        let half = self.head_dim / 2;
-        let plain = (0..half).map(|i| self.rope_theta.powf(-(i as f64) / half as f64));
-        plain.map(|frequency| self.rope_scaling.map_or(frequency, |s| s.apply(frequency))).collect()
-    }
-}
-
-impl RopeScaling {
-    /// Scales one frequency: kept if its wavelength is short, divided if long, blended in between.
-    fn apply(&self, frequency: f64) -> f64 {
-        let wavelength = 2.0 * std::f64::consts::PI / frequency;
-        let turns = self.original_positions / wavelength;
-        let kept = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor);
-        let kept = kept.clamp(0.0, 1.0);
-        kept * frequency + (1.0 - kept) * frequency / self.factor
     }
 }

@@ -1,14 +1,16 @@
-//! The forward pass in operations that Candle's tape can differentiate.
+//! The forward pass in operations that Candle's tape can differentiate: a reference, for tests and pretraining.
 //!
-//! Slow and plain on purpose: it trains small bases, whose weights may be Candle `Var`s, and it is the
-//! oracle that the hand-written gradient is tested against. Candle's fused norm, rope and softmax cut the
+//! Nothing that is trained, encoded or asked runs through it but `perk pretrain`, whose weights are Candle
+//! `Var`s. It is slow and plain on purpose, and states the decoder once more, independently of the layers
+//! written by hand: it is the oracle that those are tested against. Candle's fused norm, rope and softmax cut the
 //! gradient silently, so none of them is used here.
 
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::silu;
 
 use super::lora::{AdapterRef, LayerAdapters, LowRank, adapters_of};
-use super::{Decoder, DecoderConfig, Layer, Linear, Projection};
+use super::rotary::RotaryTables;
+use super::{Decoder, Layer, Linear, Projection};
 use crate::Result;
 
 /// Added to the scores of keys that must not be read: far below any score, and finite, so that a row that
@@ -60,9 +62,9 @@ pub fn hidden_states(
 ) -> Result<Vec<Tensor>> {
     let (batch, len) = ids.dims2()?;
     let (config, dtype, device) = (&model.config, model.dtype, &model.device);
-    let (cos, sin) = rope_tables(config, 0, len, dtype, device)?;
+    let rotary = RotaryTables::new(config, len, dtype, device)?;
     let adapters = adapters_of(config, adapter)?;
-    let pass = Pass { model, adapters, cos, sin, mask: attention_mask(len, key_mask, dtype, device)? };
+    let pass = Pass { model, adapters, rotary, mask: attention_mask(len, key_mask, dtype, device)? };
     let rows = model.embed_tokens.index_select(&ids.flatten_all()?, 0)?;
     let mut x = rows.to_dtype(dtype)?.reshape((batch, len, config.hidden_size))?;
     let mut states = Vec::with_capacity(config.num_layers + 1);
@@ -72,27 +74,6 @@ pub fn hidden_states(
     }
     states.push(rms_norm(&x, &model.norm, config.rms_norm_eps)?);
     Ok(states)
-}
-
-/// Tables of cos and sin, each `(len, head_dim / 2)`, for the positions from `start` on; angles are computed
-/// in f64 and rounded once.
-pub(super) fn rope_tables(
-    config: &DecoderConfig,
-    start: usize,
-    len: usize,
-    dtype: DType,
-    device: &Device,
-) -> Result<(Tensor, Tensor)> {
-    let frequencies = config.rope_frequencies();
-    let angles = (start..start + len)
-        .flat_map(|position| frequencies.iter().map(move |frequency| position as f64 * frequency));
-    let (cos, sin): (Vec<f64>, Vec<f64>) = angles.map(|angle| (angle.cos(), angle.sin())).unzip();
-    let table = |values: Vec<f64>| -> Result<Tensor> {
-        let values = Tensor::from_vec(values, (len, frequencies.len()), &Device::Cpu)?;
-        // Rounded on the CPU: not every device has f64.
-        Ok(values.to_dtype(dtype)?.to_device(device)?)
-    };
-    Ok((table(cos)?, table(sin)?))
 }
 
 /// Additive mask `(1 or B, 1, S, S)`: zero where a query may read a key.
@@ -113,8 +94,7 @@ fn attention_mask(len: usize, key_mask: Option<&Tensor>, dtype: DType, device: &
 struct Pass<'a> {
     model: &'a Decoder,
     adapters: Vec<LayerAdapters<Tensor>>,
-    cos: Tensor,
-    sin: Tensor,
+    rotary: RotaryTables,
     mask: Tensor,
 }
 
@@ -123,8 +103,8 @@ impl Pass<'_> {
     fn layer(&self, index: usize, x: &Tensor) -> Result<Tensor> {
         let layer: &Layer = &self.model.layers[index];
         let eps = self.model.config.rms_norm_eps;
-        let x = (x + self.attention(index, &rms_norm(x, &layer.input_norm, eps)?)?)?;
-        let h = rms_norm(&x, &layer.post_attention_norm, eps)?;
+        let x = (x + self.attention(index, &rms_norm(x, &layer.norms.input, eps)?)?)?;
+        let h = rms_norm(&x, &layer.norms.post_attention, eps)?;
         let gate = silu(&self.linear(index, Projection::GateProj, &h)?)?;
         let inner = (gate * self.linear(index, Projection::UpProj, &h)?)?;
         Ok((x + self.linear(index, Projection::DownProj, &inner)?)?)
@@ -133,8 +113,13 @@ impl Pass<'_> {
     fn attention(&self, index: usize, h: &Tensor) -> Result<Tensor> {
         let config = &self.model.config;
         let (heads, kv_heads, head_dim) = (config.num_heads, config.num_kv_heads, config.head_dim);
-        let q = self.rope(&split_heads(&self.linear(index, Projection::QProj, h)?, heads)?)?;
-        let k = self.rope(&split_heads(&self.linear(index, Projection::KProj, h)?, kv_heads)?)?;
+        let mut q = split_heads(&self.linear(index, Projection::QProj, h)?, heads)?;
+        let mut k = split_heads(&self.linear(index, Projection::KProj, h)?, kv_heads)?;
+        if let Some([q_gain, k_gain]) = &self.model.layers[index].norms.heads {
+            q = rms_norm(&q, q_gain, config.rms_norm_eps)?;
+            k = rms_norm(&k, k_gain, config.rms_norm_eps)?;
+        }
+        let (q, k) = (self.rope(&q)?, self.rope(&k)?);
         let v = split_heads(&self.linear(index, Projection::VProj, h)?, kv_heads)?;
         let (k, v) = (repeat_heads(&k, heads / kv_heads)?, repeat_heads(&v, heads / kv_heads)?);
         let scores = (q.matmul(&k.t()?)? * (1.0 / (head_dim as f64).sqrt()))?;
@@ -159,10 +144,11 @@ impl Pass<'_> {
 
     /// Rotates the halves of each head: (x₁, x₂) → (x₁ cos − x₂ sin, x₂ cos + x₁ sin)   RoPE, Su et al. 2021
     fn rope(&self, x: &Tensor) -> Result<Tensor> {
+        let RotaryTables { cos, sin } = &self.rotary;
         let half = x.dim(D::Minus1)? / 2;
         let (x1, x2) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
-        let first = (x1.broadcast_mul(&self.cos)? - x2.broadcast_mul(&self.sin)?)?;
-        let second = (x2.broadcast_mul(&self.cos)? + x1.broadcast_mul(&self.sin)?)?;
+        let first = (x1.broadcast_mul(cos)? - x2.broadcast_mul(sin)?)?;
+        let second = (x2.broadcast_mul(cos)? + x1.broadcast_mul(sin)?)?;
         Ok(Tensor::cat(&[first, second], D::Minus1)?)
     }
 }
@@ -190,7 +176,7 @@ fn repeat_heads(x: &Tensor, times: usize) -> candle_core::Result<Tensor> {
 }
 
 /// y = x ⊙ g / √(mean(x²) + ε)   RMSNorm, Zhang & Sennrich 2019
-pub(super) fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> candle_core::Result<Tensor> {
+fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> candle_core::Result<Tensor> {
     let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
     x.broadcast_div(&scale)?.broadcast_mul(gain)
 }

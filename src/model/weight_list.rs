@@ -7,7 +7,7 @@ use std::iter::once;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Decoder, DecoderConfig, Layer, Linear, Projection};
+use super::{Decoder, DecoderConfig, Layer, Linear, Norms, Projection};
 use crate::Result;
 
 /// One weight of a decoder.
@@ -68,8 +68,11 @@ impl DecoderConfig {
 
     fn layer_weights(&self, index: usize, weights: &mut Vec<WeightSpec>) {
         let prefix = format!("model.layers.{index}");
-        for norm in ["input_layernorm", "post_attention_layernorm"] {
-            weights.push(WeightSpec::new(format!("{prefix}.{norm}.weight"), [self.hidden_size], Role::Gain));
+        let heads = self.has_head_norms().then_some(["self_attn.q_norm", "self_attn.k_norm"]);
+        let heads = heads.into_iter().flatten().map(|norm| (norm, self.head_dim));
+        let norms = ["input_layernorm", "post_attention_layernorm"].map(|norm| (norm, self.hidden_size));
+        for (norm, width) in norms.into_iter().chain(heads) {
+            weights.push(WeightSpec::new(format!("{prefix}.{norm}.weight"), [width], Role::Gain));
         }
         for which in Projection::ALL {
             let (rows, columns) = self.projection_shape(which);
@@ -129,17 +132,19 @@ impl Decoder {
 
 impl Layer {
     fn build(config: &DecoderConfig, next: &mut impl FnMut() -> Tensor) -> Self {
-        let (input_norm, post_attention_norm) = (next(), next());
+        let (input, post_attention) = (next(), next());
+        let heads = config.has_head_norms().then(|| [next(), next()]);
         let biased = config.family.form().biased;
         let projections = Projection::ALL.map(|which| {
             let weight = next();
             Linear { weight, bias: biased.contains(&which).then(&mut *next) }
         });
-        Self { input_norm, post_attention_norm, projections }
+        Self { norms: Norms { input, post_attention, heads }, projections }
     }
 
     fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         let projections = self.projections.iter().flat_map(|linear| once(&linear.weight).chain(&linear.bias));
-        [&self.input_norm, &self.post_attention_norm].into_iter().chain(projections)
+        let Norms { input, post_attention, heads } = &self.norms;
+        [input, post_attention].into_iter().chain(heads.iter().flatten()).chain(projections)
     }
 }

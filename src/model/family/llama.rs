@@ -11,6 +11,8 @@ pub(super) const FORM: Form = Form {
     title: "Llama",
     models: "Llama 2 and 3.x, SmolLM2",
     biased: &[],
+    head_norms: false,
+    head_dim: None,
     max_positions: 4_096,
     kv_heads_default_to_heads: true,
     rope_scaling: true,

@@ -28,6 +28,10 @@ pub(super) struct Form {
     pub models: &'static str,
     /// Projections with a bias.
     pub biased: &'static [Projection],
+    /// Whether each query and key head is normed before the rotation.
+    pub head_norms: bool,
+    /// Width of a head where `config.json` names none; without it, the hidden size divided by the heads.
+    pub head_dim: Option<usize>,
     /// Longest sequence where `config.json` names none, in tokens.
     pub max_positions: usize,
     /// Whether there are as many key heads as query heads where `config.json` does not say; else it must.

@@ -11,6 +11,8 @@ pub(super) const FORM: Form = Form {
     title: "Qwen2",
     models: "Qwen2, Qwen2.5",
     biased: &[Projection::QProj, Projection::KProj, Projection::VProj],
+    head_norms: false,
+    head_dim: None,
     max_positions: 32_768,
     kv_heads_default_to_heads: false,
     rope_scaling: false,

@@ -1,6 +1,7 @@
 //! Decoding with a cache of keys and values, with or without an adapter: one sequence that can be read on, or
 //! many prompts side by side. Inference only: it uses Candle's fused operations, which have no gradient.
 
+mod cache;
 mod continuation;
 mod many;
 mod rows;

@@ -1,16 +1,18 @@
-//! The forward pass over rows of tokens that are read side by side, with a cache of their keys and values.
+//! Rows of tokens that are read side by side: their cache, their padding and their masks.
 //!
 //! Rows of different lengths are padded on the left, so that all of them write the same slot of the cache and end
 //! in the same column. A row counts its positions from its own first token, and no token of a row reads a pad:
 //! the padding does not change what a row means. Pads read pads, so that their numbers stay finite.
 
-use candle_core::{DType, Tensor};
-use candle_nn::{ops, rotary_emb};
+use candle_core::Tensor;
 
+use super::cache::{Cache, OverCache, Piece, norm};
 use crate::Result;
-use crate::autodiff::{Ops, kernels};
+use crate::autodiff::Ops;
+use crate::model::Decoder;
+use crate::model::block::Block;
 use crate::model::lora::{AdapterRef, LayerAdapters, LowRank, adapters_of};
-use crate::model::{Decoder, Projection, adapted, tape};
+use crate::model::rotary::RotaryTables;
 
 /// Most tokens that are read at once, of all rows together: bounds the attention scores that are held.
 const PREFILL_TOKENS: usize = 512;
@@ -21,36 +23,18 @@ const PAD: u32 = 0;
 /// A decoder that reads rows of tokens side by side and remembers them.
 pub(super) struct Rows<'a> {
     model: &'a Decoder,
-    layers: Vec<LayerState>,
-    /// Tables of the rotation, `(capacity, head_dim / 2)`.
-    cos: Tensor,
-    sin: Tensor,
+    /// Of each layer, in the compute type.
+    adapters: Vec<LayerAdapters<Tensor>>,
+    /// Of each layer.
+    caches: Vec<Cache>,
+    /// Tables of the rotation for every slot of the cache.
+    rotary: RotaryTables,
     /// Slots of the cache in each row.
     capacity: usize,
     /// Slots in use, the same in every row.
     len: usize,
     /// How many of them are pads, at the left edge; one number a row.
     pads: Vec<usize>,
-}
-
-/// What is kept of one layer.
-struct LayerState {
-    /// In the compute type.
-    adapters: LayerAdapters<Tensor>,
-    /// Keys, `(rows, kv_heads, capacity, head_dim)`; values alike.
-    keys: Tensor,
-    values: Tensor,
-}
-
-/// What the layers share while the next S tokens of B rows are read.
-struct Piece {
-    rows: usize,
-    len: usize,
-    /// Tables of the rotation, `(S, head_dim / 2)` or, where the rows' positions differ, `(B, S, head_dim / 2)`.
-    cos: Tensor,
-    sin: Tensor,
-    /// Added to the scores, `(1 or B, 1, S, read + S)`; none where every query may read every key.
-    mask: Option<Tensor>,
 }
 
 impl<'a> Rows<'a> {
@@ -66,11 +50,14 @@ impl<'a> Rows<'a> {
         capacity: usize,
     ) -> Result<Self> {
         let capacity = capacity.max(1);
-        let adapters = adapters_of(&model.config, adapter)?;
-        let state = |adapters| LayerState::new(model, adapters, (rows, capacity));
-        let layers = adapters.into_iter().map(state).collect::<Result<Vec<_>>>()?;
-        let (cos, sin) = tape::rope_tables(&model.config, 0, capacity, model.dtype, &model.device)?;
-        Ok(Self { model, layers, cos, sin, capacity, len: 0, pads: vec![0; rows] })
+        let mut adapters = adapters_of(&model.config, adapter)?;
+        for LowRank { a, b, .. } in adapters.iter_mut().flatten().flatten() {
+            (*a, *b) = (a.to_dtype(model.dtype)?, b.to_dtype(model.dtype)?);
+        }
+        let caches = model.layers.iter().map(|_| Cache::new(model, rows, capacity));
+        let caches = caches.collect::<Result<Vec<_>>>()?;
+        let rotary = RotaryTables::new(&model.config, capacity, model.dtype, &model.device)?;
+        Ok(Self { model, adapters, caches, rotary, capacity, len: 0, pads: vec![0; rows] })
     }
 
     /// What reads.
@@ -98,10 +85,7 @@ impl<'a> Rows<'a> {
         }
         let ids: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
         let ids = Tensor::new(ids, &self.model.device)?;
-        for layer in &mut self.layers {
-            layer.keys = layer.keys.index_select(&ids, 0)?;
-            layer.values = layer.values.index_select(&ids, 0)?;
-        }
+        self.caches.iter_mut().try_for_each(|cache| cache.keep(&ids))?;
         self.pads = rows.iter().map(|&row| self.pads[row]).collect();
         Ok(())
     }
@@ -146,12 +130,9 @@ impl<'a> Rows<'a> {
             return Ok(());
         }
         let capacity = needed.max(2 * self.capacity);
-        for layer in &mut self.layers {
-            layer.keys = grown(&layer.keys, self.len, capacity)?;
-            layer.values = grown(&layer.values, self.len, capacity)?;
-        }
+        self.caches.iter_mut().try_for_each(|cache| cache.grow(self.len, capacity))?;
         let model = self.model;
-        (self.cos, self.sin) = tape::rope_tables(&model.config, 0, capacity, model.dtype, &model.device)?;
+        self.rotary = RotaryTables::new(&model.config, capacity, model.dtype, &model.device)?;
         self.capacity = capacity;
         Ok(())
     }
@@ -159,40 +140,35 @@ impl<'a> Rows<'a> {
     /// Reads the next `len` tokens of every row, `(B · S)`; returns the hidden states of each row's last after the
     /// last norm, `(B, D)`.
     fn forward(&mut self, tokens: &[u32], len: usize) -> Result<Tensor> {
-        let (model, eps) = (self.model, self.model.config.rms_norm_eps);
-        let piece = self.piece(len)?;
+        let (model, piece) = (self.model, self.piece(len)?);
         let ids = Tensor::new(tokens, &model.device)?;
         let mut x = model.embed_tokens.index_select(&ids, 0)?.to_dtype(model.dtype)?;
-        for index in 0..model.layers.len() {
-            let layer = &model.layers[index];
-            let h = norm(&x, &layer.input_norm, eps)?;
-            x = (x + self.attention(index, &h, &piece)?)?;
-            let h = norm(&x, &layer.post_attention_norm, eps)?;
-            let gate = self.linear(index, Projection::GateProj, &h)?;
-            let inner = kernels::swiglu(&gate, &self.linear(index, Projection::UpProj, &h)?)?;
-            x = (x + self.linear(index, Projection::DownProj, &inner)?)?;
+        for ((layer, adapters), cache) in model.layers.iter().zip(&self.adapters).zip(&self.caches) {
+            let mode = OverCache { config: &model.config, piece: &piece, cache };
+            x = Block { layer, gains: &layer.norms, adapters, mode }.forward(&x)?.0;
         }
         self.len += len;
         let last = x.reshape((piece.rows, len, ()))?.narrow(1, len - 1, 1)?.squeeze(1)?;
-        norm(&last.contiguous()?, &model.norm, eps)
+        norm(&last.contiguous()?, &model.norm, model.config.rms_norm_eps)
     }
 
     /// What the layers need to know of the next `len` tokens of every row.
     fn piece(&self, len: usize) -> Result<Piece> {
-        let rows = self.pads.len();
-        let mask = self.mask(len)?;
+        let (rows, read, mask) = (self.pads.len(), self.len, self.mask(len)?);
+        let piece = |rotary| Piece { rows, len, read, rotary, mask };
+        let RotaryTables { cos, sin } = &self.rotary;
         if self.pads.iter().all(|&pads| pads == 0) {
-            let (cos, sin) = (self.cos.narrow(0, self.len, len)?, self.sin.narrow(0, self.len, len)?);
-            return Ok(Piece { rows, len, cos, sin, mask });
+            let here = |table: &Tensor| table.narrow(0, read, len);
+            return Ok(piece(RotaryTables { cos: here(cos)?, sin: here(sin)? }));
         }
-        let slots = self.len..self.len + len;
         // A pad's position means nothing.
         let position = |slot: usize, pads: usize| slot.saturating_sub(pads) as u32;
+        let slots = read..read + len;
         let positions =
             self.pads.iter().flat_map(|&pads| slots.clone().map(move |slot| position(slot, pads)));
         let positions = Tensor::new(positions.collect::<Vec<_>>(), &self.model.device)?;
-        let table = |all: &Tensor| all.index_select(&positions, 0)?.reshape((rows, len, ()));
-        Ok(Piece { rows, len, cos: table(&self.cos)?, sin: table(&self.sin)?, mask })
+        let here = |table: &Tensor| table.index_select(&positions, 0)?.reshape((rows, len, ()));
+        Ok(piece(RotaryTables { cos: here(cos)?, sin: here(sin)? }))
     }
 
     /// Additive mask for the next S = `len` tokens of every row, `(1 or B, 1, S, read + S)`: zero where a query
@@ -215,90 +191,15 @@ impl<'a> Rows<'a> {
         let mask = Tensor::from_vec(values, (pads.len(), 1, len, total), &self.model.device)?;
         Ok(Some(mask.to_dtype(self.model.dtype)?))
     }
-
-    /// h: `(B · S, D)` → `(B · S, D)`. The query heads that share a key head are rows of one product.
-    fn attention(&self, index: usize, h: &Tensor, piece: &Piece) -> Result<Tensor> {
-        let config = &self.model.config;
-        let (heads, kv_heads, head_dim) = (config.num_heads, config.num_kv_heads, config.head_dim);
-        let (rows, len) = (piece.rows, piece.len);
-        let (total, grouped) = (self.len + len, heads / kv_heads * len);
-        let q = piece.rope(&self.linear(index, Projection::QProj, h)?, heads)?;
-        let k = piece.rope(&self.linear(index, Projection::KProj, h)?, kv_heads)?;
-        let v = self.linear(index, Projection::VProj, h)?.reshape((rows, len, kv_heads, head_dim))?;
-        let state = &self.layers[index];
-        state.keys.slice_set(&k.transpose(1, 2)?.contiguous()?, 2, self.len)?;
-        state.values.slice_set(&v.transpose(1, 2)?.contiguous()?, 2, self.len)?;
-        let (keys, values) = (state.keys.narrow(2, 0, total)?, state.values.narrow(2, 0, total)?);
-        let q = q.transpose(1, 2)?.contiguous()?.reshape((rows, kv_heads, grouped, head_dim))?;
-        let scores = (Ops::matmul(&q, &keys.t()?)? * (1.0 / (head_dim as f64).sqrt()))?;
-        let weights = match &piece.mask {
-            None => ops::softmax_last_dim(&scores)?,
-            Some(mask) => {
-                let scores = scores.reshape((rows, heads, len, total))?.broadcast_add(mask)?;
-                ops::softmax_last_dim(&scores)?.reshape((rows, kv_heads, grouped, total))?
-            }
-        };
-        let mixed = Ops::matmul(&weights, &values)?.reshape((rows, heads, len, head_dim))?;
-        let joined = mixed.transpose(1, 2)?.reshape((rows * len, heads * head_dim))?;
-        self.linear(index, Projection::OProj, &joined)
-    }
-
-    /// y = x Wᵀ + b + s (x Aᵀ) Bᵀ, x: `(B · S, in)`
-    fn linear(&self, index: usize, which: Projection, x: &Tensor) -> Result<Tensor> {
-        let adapter = self.layers[index].adapters[which as usize].as_ref();
-        Ok(adapted::forward(self.model.layers[index].projection(which), adapter, x)?.0)
-    }
-}
-
-impl Piece {
-    /// Rotates the heads of the next tokens: `(B · S, H · d)` → `(B, S, H, d)`.
-    fn rope(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
-        let x = x.reshape((self.rows, self.len, heads, ()))?;
-        Ok(rotary_emb::rope_thd(&x, &self.cos, &self.sin)?)
-    }
-}
-
-impl LayerState {
-    fn new(
-        model: &Decoder,
-        mut adapters: LayerAdapters<Tensor>,
-        (rows, capacity): (usize, usize),
-    ) -> Result<Self> {
-        for LowRank { a, b, .. } in adapters.iter_mut().flatten() {
-            (*a, *b) = (a.to_dtype(model.dtype)?, b.to_dtype(model.dtype)?);
-        }
-        let shape = (rows, model.config.num_kv_heads, capacity, model.config.head_dim);
-        let keys = Tensor::zeros(shape, model.dtype, &model.device)?;
-        let values = Tensor::zeros(shape, model.dtype, &model.device)?;
-        Ok(Self { adapters, keys, values })
-    }
-}
-
-/// A larger cache with the first `len` slots of every row of `cache`.
-fn grown(cache: &Tensor, len: usize, capacity: usize) -> Result<Tensor> {
-    let (rows, heads, _, width) = cache.dims4()?;
-    let larger = Tensor::zeros((rows, heads, capacity, width), cache.dtype(), cache.device())?;
-    if len > 0 {
-        larger.slice_set(&cache.narrow(2, 0, len)?.contiguous()?, 2, 0)?;
-    }
-    Ok(larger)
-}
-
-/// RMSNorm over the last dimension, fused where Candle has the type.
-fn norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
-    match x.dtype() {
-        DType::F64 => Ok(tape::rms_norm(x, gain, eps)?),
-        _ => Ok(ops::rms_norm(x, gain, eps as f32)?),
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::{DType, Device};
 
     use super::*;
-    use crate::model::DecoderConfig;
     use crate::model::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
+    use crate::model::{DecoderConfig, Projection};
 
     fn decoder() -> Decoder {
         let config = DecoderConfig {

@@ -1,0 +1,129 @@
+//! What is remembered of the tokens that were read, and how a layer reads on from it.
+
+use candle_core::{DType, Tensor};
+use candle_nn::{ops, rotary_emb};
+
+use crate::Result;
+use crate::autodiff::Ops;
+use crate::model::block::Mode;
+use crate::model::rotary::RotaryTables;
+use crate::model::{Decoder, DecoderConfig};
+
+/// Keys and values of one layer, `(rows, kv_heads, capacity, head_dim)` each.
+pub(super) struct Cache {
+    keys: Tensor,
+    values: Tensor,
+}
+
+impl Cache {
+    /// Room for `capacity` tokens in each of `rows` rows.
+    ///
+    /// # Errors
+    /// A device out of memory.
+    pub fn new(model: &Decoder, rows: usize, capacity: usize) -> Result<Self> {
+        let shape = (rows, model.config.num_kv_heads, capacity, model.config.head_dim);
+        let zeros = || Tensor::zeros(shape, model.dtype, &model.device);
+        Ok(Self { keys: zeros()?, values: zeros()? })
+    }
+
+    /// Goes on with the rows of these numbers alone, `(rows)` u32.
+    ///
+    /// # Errors
+    /// A device out of memory.
+    pub fn keep(&mut self, rows: &Tensor) -> Result<()> {
+        self.keys = self.keys.index_select(rows, 0)?;
+        self.values = self.values.index_select(rows, 0)?;
+        Ok(())
+    }
+
+    /// Makes room for `capacity` tokens a row, of which `len` are in use.
+    ///
+    /// # Errors
+    /// A device out of memory.
+    pub fn grow(&mut self, len: usize, capacity: usize) -> Result<()> {
+        self.keys = grown(&self.keys, len, capacity)?;
+        self.values = grown(&self.values, len, capacity)?;
+        Ok(())
+    }
+}
+
+/// A larger cache with the first `len` slots of every row of `cache`.
+fn grown(cache: &Tensor, len: usize, capacity: usize) -> Result<Tensor> {
+    let (rows, heads, _, width) = cache.dims4()?;
+    let larger = Tensor::zeros((rows, heads, capacity, width), cache.dtype(), cache.device())?;
+    if len > 0 {
+        larger.slice_set(&cache.narrow(2, 0, len)?.contiguous()?, 2, 0)?;
+    }
+    Ok(larger)
+}
+
+/// What the layers share while the next S tokens of B rows are read.
+pub(super) struct Piece {
+    pub rows: usize,
+    pub len: usize,
+    /// Slots of the cache that are in use before it.
+    pub read: usize,
+    /// Tables of the rotation, `(S, head_dim / 2)` or, where the rows' positions differ, `(B, S, head_dim / 2)`.
+    pub rotary: RotaryTables,
+    /// Added to the scores, `(1 or B, 1, S, read + S)`; none where every query may read every key.
+    pub mask: Option<Tensor>,
+}
+
+/// A layer reads the next tokens of every row after those in its cache, with Candle's fused operations.
+pub(super) struct OverCache<'a> {
+    pub config: &'a DecoderConfig,
+    pub piece: &'a Piece,
+    pub cache: &'a Cache,
+}
+
+impl OverCache<'_> {
+    /// Rotates the heads of the next tokens: `(B · S, H · d)` → `(B, H, S, d)`.
+    fn turned(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
+        let Piece { rows, len, rotary: RotaryTables { cos, sin }, .. } = self.piece;
+        let x = x.reshape((*rows, *len, heads, ()))?;
+        Ok(rotary_emb::rope_thd(&x, cos, sin)?.transpose(1, 2)?.contiguous()?)
+    }
+}
+
+impl Mode<Tensor> for OverCache<'_> {
+    type Gain = Tensor;
+    type Kept = ();
+
+    fn norm(&self, x: &Tensor, gain: &Tensor) -> Result<Tensor> {
+        let rows = x.reshape(((), gain.dim(0)?))?;
+        Ok(norm(&rows, gain, self.config.rms_norm_eps)?.reshape(x.shape())?)
+    }
+
+    /// The query heads that share a key head are rows of one product.
+    fn attend(&self, [q, k, v]: [&Tensor; 3]) -> Result<(Tensor, ())> {
+        let (config, Piece { rows, len, read, mask, .. }) = (self.config, self.piece);
+        let (heads, kv_heads, head_dim) = (config.num_heads, config.num_kv_heads, config.head_dim);
+        let (rows, len, total, grouped) = (*rows, *len, read + len, heads / kv_heads * len);
+        let v = v.reshape((rows, len, kv_heads, head_dim))?.transpose(1, 2)?.contiguous()?;
+        self.cache.keys.slice_set(&self.turned(k, kv_heads)?, 2, *read)?;
+        self.cache.values.slice_set(&v, 2, *read)?;
+        let (keys, values) = (self.cache.keys.narrow(2, 0, total)?, self.cache.values.narrow(2, 0, total)?);
+        let q = self.turned(q, heads)?.reshape((rows, kv_heads, grouped, head_dim))?;
+        let scores = (Ops::matmul(&q, &keys.t()?)? * config.attention_scale())?;
+        let weights = match mask {
+            None => ops::softmax_last_dim(&scores)?,
+            Some(mask) => {
+                let scores = scores.reshape((rows, heads, len, total))?.broadcast_add(mask)?;
+                ops::softmax_last_dim(&scores)?.reshape((rows, kv_heads, grouped, total))?
+            }
+        };
+        let mixed = Ops::matmul(&weights, &values)?.reshape((rows, heads, len, head_dim))?;
+        Ok((mixed.transpose(1, 2)?.reshape((rows * len, heads * head_dim))?, ()))
+    }
+}
+
+/// RMSNorm over the last dimension, fused where Candle has the type.
+///
+/// # Errors
+/// A device out of memory.
+pub(super) fn norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
+    match x.dtype() {
+        DType::F64 => Ok(ops::rms_norm_slow(x, gain, eps as f32)?),
+        _ => Ok(ops::rms_norm(x, gain, eps as f32)?),
+    }
+}
