@@ -29,5 +29,5 @@ fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 PERK_EXPORT_DIR=$folder cargo test --quiet --test export -- --ignored --exact \
-  exports_of_both_families_are_written_for_other_programs_to_open
+  exports_of_every_family_are_written_for_other_programs_to_open
 "$python" scripts/check_exports.py "$folder"/*/

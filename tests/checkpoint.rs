@@ -12,6 +12,7 @@ use candle_core::{DType, Device, Tensor};
 use perk::checkpoint::Digest;
 use perk::model::{
     CONFIG_FILE, Decoder, DecoderConfig, Family, INDEX_FILE, Projection, RopeScaling, WEIGHTS_FILE,
+    WeightSpec,
 };
 use serde_json::{Value, json};
 
@@ -21,10 +22,14 @@ fn llama() -> DecoderConfig {
     DecoderConfig { family: Family::Llama, rope_scaling: Some(scaling), ..shape(true) }
 }
 
+fn qwen3(tied: bool) -> DecoderConfig {
+    DecoderConfig { family: Family::Qwen3, head_dim: 16, ..shape(tied) }
+}
+
 #[test]
 fn a_checkpoint_is_the_same_after_saving_and_loading() {
-    for tied in [true, false] {
-        let decoder = random(tied);
+    for config in [shape(true), shape(false), llama(), qwen3(true), qwen3(false)] {
+        let decoder = Decoder::random_trained(&config, 7, DType::F32, DType::F32, &Device::Cpu).unwrap();
         let loaded = load(saved(&decoder).path()).unwrap();
         assert_eq!(loaded.config, decoder.config);
         assert_same_weights(&loaded, &decoder);
@@ -226,4 +231,48 @@ fn newer_and_older_forms_of_a_config_mean_the_same() {
         "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "sliding_window": null});
     let sparse = DecoderConfig::from_json(Path::new("config.json"), &sparse.to_string()).unwrap();
     assert!(!sparse.tied && sparse.rope_theta == 1e4 && sparse.head_dim == 4);
+}
+
+/// The published file of Qwen3-0.6B, and the parameters that transformers counts.
+#[test]
+fn the_config_of_qwen3_0_6b_makes_a_decoder_of_596_million_parameters() {
+    let text = json!({"architectures": ["Qwen3ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+        "bos_token_id": 151_643, "eos_token_id": 151_645, "head_dim": 128, "hidden_act": "silu",
+        "hidden_size": 1024, "initializer_range": 0.02, "intermediate_size": 3072,
+        "max_position_embeddings": 40_960, "max_window_layers": 28, "model_type": "qwen3",
+        "num_attention_heads": 16, "num_hidden_layers": 28, "num_key_value_heads": 8, "rms_norm_eps": 1e-6,
+        "rope_scaling": null, "rope_theta": 1_000_000, "sliding_window": null, "tie_word_embeddings": true,
+        "torch_dtype": "bfloat16", "use_cache": true, "use_sliding_window": false, "vocab_size": 151_936});
+    let config = DecoderConfig::from_json(Path::new("config.json"), &text.to_string()).unwrap();
+    assert_eq!(config.projection_shape(Projection::QProj), (2048, 1024));
+    assert_eq!(config.weights().iter().map(WeightSpec::count).sum::<usize>(), 596_049_920);
+}
+
+#[test]
+fn a_qwen3_config_has_heads_of_its_own_width_and_no_variants() {
+    let parse = |change: &dyn Fn(&mut Value)| {
+        let mut value = qwen3(true).to_json(0);
+        change(&mut value);
+        DecoderConfig::from_json(Path::new("config.json"), &value.to_string())
+    };
+    assert_eq!(parse(&|_| ()).unwrap(), qwen3(true));
+    let plain = parse(&|config| drop(config.as_object_mut().unwrap().remove("head_dim"))).unwrap();
+    assert_eq!(plain.head_dim, 128, "what transformers leaves out");
+    let named: Vec<String> = plain.weights().into_iter().map(|spec| spec.name).collect();
+    for norm in ["q_norm", "k_norm"] {
+        assert!(named.contains(&format!("model.layers.1.self_attn.{norm}.weight")), "{named:?}");
+    }
+    assert!(named.iter().all(|name| !name.ends_with(".bias")), "{named:?}");
+    for (key, value, expected) in [
+        ("attention_bias", json!(true), "`attention_bias`"),
+        ("use_sliding_window", json!(true), "sliding window"),
+        ("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0}), "rope scaling `yarn`"),
+        ("rope_scaling", json!({"rope_type": "llama3", "factor": 4.0}), "not supported with Qwen3"),
+        ("architectures", json!(["Qwen3ForSequenceClassification"]), "expected `Qwen3ForCausalLM`"),
+        ("model_type", json!("qwen3_moe"), "family `qwen3_moe` is not supported"),
+        ("num_key_value_heads", json!(null), "num_key_value_heads"),
+    ] {
+        let error = parse(&|config| config[key] = value.clone()).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.starts_with("config.json: "), "{key}: {error}");
+    }
 }

@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+mod families;
 mod parameters;
 mod uneven;
 
@@ -66,10 +67,9 @@ struct Case {
     queries: Vec<Sequence>,
 }
 
-fn case_on(layers: Layers, options: InnerOptions) -> Case {
-    let decoder = Decoder::random_trained(&config(), 3, DType::F64, DType::F64, &under_test()).unwrap();
-    let targets = Projection::ALL.to_vec();
-    let spec = LoraSpec { rank: 2, alpha: 3.0, use_rslora: true, targets, layers };
+fn case_of(config: &DecoderConfig, layers: Layers, options: InnerOptions) -> Case {
+    let decoder = Decoder::random_trained(config, 3, DType::F64, DType::F64, &under_test()).unwrap();
+    let spec = LoraSpec { rank: 2, alpha: 3.0, use_rslora: true, targets: Projection::ALL.to_vec(), layers };
     let layout = LoraLayout::new(spec, &decoder.config);
     let tensor = |i: usize| random(&[layout.shape(i).0, layout.shape(i).1], 0.4, 50 + i as u64);
     let adapter = (0..layout.num_tensors()).map(tensor).collect();
@@ -79,8 +79,7 @@ fn case_on(layers: Layers, options: InnerOptions) -> Case {
     let inner_lr = Tensor::from_vec(rates, (layout.num_tensors(), options.steps), &Device::Cpu).unwrap();
     let head = options.head.then(|| {
         let shapes: [&[usize]; 4] = [&[6, 12], &[6], &[1, 6], &[1]];
-        let tensors = [0, 1, 2, 3].map(|i| random(shapes[i], 0.5, 900 + i as u64));
-        Head::from_tensors(tensors)
+        Head::from_tensors([0, 1, 2, 3].map(|i| random(shapes[i], 0.5, 900 + i as u64)))
     });
     let sequence = |seed: u32, len: u32, loss_from| {
         Sequence::new((0..len).map(|i| (i * i * 7 + i * 3 + seed * 5) % 23).collect(), loss_from)
@@ -89,6 +88,10 @@ fn case_on(layers: Layers, options: InnerOptions) -> Case {
     let queries = vec![sequence(4, 6, 4), sequence(5, 5, 3)];
     let learner = Learner::new(decoder, layout, options).unwrap();
     Case { learner, params: MetaParams { adapter, inner_lr, head }, segments, queries }
+}
+
+fn case_on(layers: Layers, options: InnerOptions) -> Case {
+    case_of(&config(), layers, options)
 }
 
 fn case(options: InnerOptions) -> Case {

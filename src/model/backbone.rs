@@ -182,9 +182,12 @@ mod tests {
             high_freq_factor: 4.0,
             original_positions: 16.0,
         };
-        for (family, scaling) in
-            [(Family::Qwen2, None), (Family::Llama, None), (Family::Llama, Some(scaling))]
-        {
+        for (family, scaling) in [
+            (Family::Qwen2, None),
+            (Family::Llama, None),
+            (Family::Llama, Some(scaling)),
+            (Family::Qwen3, None),
+        ] {
             for layers in [Layers::All, Layers::Top(1)] {
                 let (h, expected) = both(&config(family, scaling), layers);
                 // Rows past the end of the second sequence are padding, which only the mask tells apart.

@@ -1,4 +1,4 @@
-//! The frozen decoder of the Qwen2 and Llama families: weights, forward, backward, generation.
+//! The frozen decoder of the Qwen2, Llama and Qwen3 families: weights, forward, backward, generation.
 
 mod adapted;
 mod attention;

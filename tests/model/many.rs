@@ -28,8 +28,10 @@ fn many_prompts_give_the_tokens_that_each_gives_alone() {
     for (family, dtype) in [
         (Family::Qwen2, DType::F64),
         (Family::Llama, DType::F64),
+        (Family::Qwen3, DType::F64),
         (Family::Qwen2, DType::F32),
         (Family::Llama, DType::F32),
+        (Family::Qwen3, DType::F32),
     ] {
         let decoder = random(&shape(family, true), dtype);
         let adapter = adapter(&decoder.config, dtype);

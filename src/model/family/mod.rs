@@ -2,6 +2,7 @@
 
 mod llama;
 mod qwen2;
+mod qwen3;
 
 use serde_json::Value;
 
@@ -14,6 +15,8 @@ pub enum Family {
     Qwen2,
     /// Llama 2, Llama 3.x and SmolLM2: no biases.
     Llama,
+    /// Qwen3 without experts: norms of query and key heads, no biases.
+    Qwen3,
 }
 
 /// All that the decoders of a family do not share with those of the others.
@@ -47,13 +50,14 @@ pub(super) struct Form {
 
 impl Family {
     /// Every family, in the order in which messages name them.
-    pub const ALL: [Self; 2] = [Self::Qwen2, Self::Llama];
+    pub const ALL: [Self; 3] = [Self::Qwen2, Self::Llama, Self::Qwen3];
 
     /// The family's description.
     pub(super) fn form(self) -> &'static Form {
         match self {
             Self::Qwen2 => &qwen2::FORM,
             Self::Llama => &llama::FORM,
+            Self::Qwen3 => &qwen3::FORM,
         }
     }
 

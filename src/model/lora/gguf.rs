@@ -132,6 +132,8 @@ mod tests {
         assert_eq!(written(Family::Llama, Projection::QProj), [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
         assert_eq!(written(Family::Llama, Projection::KProj), [0, 3, 1, 4, 2, 5]);
         assert_eq!(written(Family::Llama, Projection::VProj), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(written(Family::Qwen2, Projection::QProj), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        for family in [Family::Qwen2, Family::Qwen3] {
+            assert_eq!(written(family, Projection::QProj), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        }
     }
 }
