@@ -50,7 +50,7 @@ fn learner(shape: &Shape, steps: usize, differentiated: usize) -> Learner {
     let spec = LoraSpec {
         rank: 16,
         alpha: 4.0,
-        use_rslora: true,
+        rslora: true,
         targets: Projection::ALL.to_vec(),
         layers: Layers::All,
     };

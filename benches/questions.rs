@@ -70,7 +70,7 @@ fn main() {
 
 fn adapter(decoder: &Decoder, rank: usize) -> Adapter {
     let (targets, layers) = (Projection::ALL.to_vec(), Layers::All);
-    let spec = LoraSpec { rank, alpha: 16.0, use_rslora: true, targets, layers };
+    let spec = LoraSpec { rank, alpha: 16.0, rslora: true, targets, layers };
     let layout = LoraLayout::new(spec, &decoder.config);
     let init = LoraInit::SmallB { std: 0.01 };
     Adapter::new(layout, init, 1, DType::F32, &decoder.device).expect("memory for the adapter")

@@ -27,8 +27,8 @@ fn random(config: &DecoderConfig, dtype: DType) -> Decoder {
     Decoder::random_trained(config, 7, dtype, dtype, &Device::Cpu).unwrap()
 }
 
-fn spec(rank: usize, alpha: f64, use_rslora: bool, layers: Layers) -> LoraSpec {
-    LoraSpec { rank, alpha, use_rslora, targets: Projection::ALL.to_vec(), layers }
+fn spec(rank: usize, alpha: f64, rslora: bool, layers: Layers) -> LoraSpec {
+    LoraSpec { rank, alpha, rslora, targets: Projection::ALL.to_vec(), layers }
 }
 
 /// Rank 6, so that neither the scale nor the alpha without rsLoRA is a whole number.
@@ -60,7 +60,7 @@ fn the_form_without_rslora_has_the_same_scale() {
     let plain = spec(16, 4.0, true, Layers::Top(2)).plain();
     assert_eq!(plain, spec(16, 16.0, false, Layers::Top(2)));
     let (with, without) = (spec(6, 7.0, true, Layers::All), spec(6, 7.0, true, Layers::All).plain());
-    assert!(!without.use_rslora && without.alpha.fract() != 0.0, "{}", without.alpha);
+    assert!(!without.rslora && without.alpha.fract() != 0.0, "{}", without.alpha);
     assert!((without.scale() / with.scale() - 1.0).abs() < 1e-15);
     let already = spec(3, 0.1, false, Layers::All);
     assert_eq!(already.plain(), already);

@@ -33,7 +33,7 @@ fn shape() -> DecoderConfig {
 }
 
 fn spec(layers: Layers) -> LoraSpec {
-    LoraSpec { rank: 4, alpha: 7.0, use_rslora: true, targets: Projection::ALL.to_vec(), layers }
+    LoraSpec { rank: 4, alpha: 7.0, rslora: true, targets: Projection::ALL.to_vec(), layers }
 }
 
 fn adapter(spec: LoraSpec, init: LoraInit, dtype: DType) -> Adapter {
@@ -105,8 +105,8 @@ fn an_adapter_whose_b_is_zero_changes_nothing() {
 #[test]
 fn a_merged_adapter_computes_what_the_adapter_does() {
     let decoder = Decoder::random_trained(&shape(), 1, DType::F64, DType::F64, &Device::Cpu).unwrap();
-    for (layers, use_rslora) in [(Layers::All, true), (Layers::All, false), (Layers::Top(1), true)] {
-        let spec = LoraSpec { use_rslora, ..spec(layers) };
+    for (layers, rslora) in [(Layers::All, true), (Layers::All, false), (Layers::Top(1), true)] {
+        let spec = LoraSpec { rslora, ..spec(layers) };
         assert!((spec.scale() - 1.0).abs() > 0.5);
         let adapter = adapter(spec, LoraInit::SmallB { std: 0.1 }, DType::F64);
         let merged = merge(&decoder, &adapter.layout, &adapter.tensors).unwrap();

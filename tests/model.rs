@@ -47,7 +47,7 @@ fn adapter(config: &DecoderConfig, dtype: DType) -> Adapter {
     let spec = LoraSpec {
         rank: 4,
         alpha: 6.0,
-        use_rslora: true,
+        rslora: true,
         targets: Projection::ALL.to_vec(),
         layers: Layers::Top(2),
     };

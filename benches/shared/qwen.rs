@@ -44,13 +44,8 @@ pub fn base(layers: usize, rank: usize, place: &Place) -> (Decoder, LoraLayout) 
     let config = DecoderConfig { num_layers: layers, ..DecoderConfig::qwen2_5_0_5b() };
     let decoder =
         Decoder::random(&config, 7, place.storage(), DType::F32, &place.open()).expect("memory for the base");
-    let spec = LoraSpec {
-        rank,
-        alpha: 16.0,
-        use_rslora: true,
-        targets: Projection::ALL.to_vec(),
-        layers: Layers::All,
-    };
+    let spec =
+        LoraSpec { rank, alpha: 16.0, rslora: true, targets: Projection::ALL.to_vec(), layers: Layers::All };
     let layout = LoraLayout::new(spec, &decoder.config);
     (decoder, layout)
 }

@@ -156,7 +156,7 @@ fn lora_spec(lora: &LoraConfig) -> Result<LoraSpec> {
     }
     let wanted = |projection: &Projection| lora.targets.iter().any(|name| name == projection.name());
     let targets = Projection::ALL.into_iter().filter(wanted).collect();
-    Ok(LoraSpec { rank: lora.rank, alpha: lora.alpha, use_rslora: lora.rslora, targets, layers: lora.layers })
+    Ok(LoraSpec { rank: lora.rank, alpha: lora.alpha, rslora: lora.rslora, targets, layers: lora.layers })
 }
 
 /// A limit of 0 is none.

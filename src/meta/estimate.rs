@@ -115,7 +115,7 @@ mod tests {
     fn qwen() -> (DecoderConfig, LoraLayout) {
         let config = DecoderConfig::qwen2_5_0_5b();
         let targets = Projection::ALL.to_vec();
-        let spec = LoraSpec { rank: 16, alpha: 16.0, use_rslora: true, targets, layers: Layers::All };
+        let spec = LoraSpec { rank: 16, alpha: 16.0, rslora: true, targets, layers: Layers::All };
         let layout = LoraLayout::new(spec, &config);
         (config, layout)
     }

@@ -69,7 +69,7 @@ struct Case {
 
 fn case_of(config: &DecoderConfig, layers: Layers, options: InnerOptions) -> Case {
     let decoder = Decoder::random_trained(config, 3, DType::F64, DType::F64, &under_test()).unwrap();
-    let spec = LoraSpec { rank: 2, alpha: 3.0, use_rslora: true, targets: Projection::ALL.to_vec(), layers };
+    let spec = LoraSpec { rank: 2, alpha: 3.0, rslora: true, targets: Projection::ALL.to_vec(), layers };
     let layout = LoraLayout::new(spec, &decoder.config);
     let tensor = |i: usize| random(&[layout.shape(i).0, layout.shape(i).1], 0.4, 50 + i as u64);
     let adapter = (0..layout.num_tensors()).map(tensor).collect();

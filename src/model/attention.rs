@@ -19,7 +19,7 @@ pub(super) struct OverBatch<'a> {
 
 /// What attention's backward pass needs: head-major, with the query heads of one key head side by side.
 #[derive(Debug, Clone)]
-pub(super) struct Kept<V> {
+pub(super) struct Residuals<V> {
     /// Queries, turned, `(B, kv, groups · S, width)`.
     q: V,
     /// Keys, turned, `(B, kv, S, width)`.
@@ -32,14 +32,14 @@ pub(super) struct Kept<V> {
 
 impl<V: Ops> Mode<V> for OverBatch<'_> {
     type Gain = Gain;
-    type Kept = Kept<V>;
+    type Residuals = Residuals<V>;
 
     fn norm(&self, x: &V, gain: &Gain) -> Result<V> {
         rms_norm(x, gain, self.config.rms_norm_eps)
     }
 
     /// `softmax(q kᵀ / √width) v` head by head (Vaswani et al. 2017; grouped queries, Ainslie et al. 2023).
-    fn attend(&self, [q, k, v]: [&V; 3]) -> Result<(V, Kept<V>)> {
+    fn attend(&self, [q, k, v]: [&V; 3]) -> Result<(V, Residuals<V>)> {
         let (batch, config) = (self.batch, self.config);
         let (size, tokens, width) = (batch.size(), batch.tokens(), config.head_dim);
         let (heads, kv) = (config.num_heads, config.num_kv_heads);
@@ -53,7 +53,7 @@ impl<V: Ops> Mode<V> for OverBatch<'_> {
         let p = causal_softmax(&q.matmul(&k.t()?)?, &batch.mask, config.attention_scale())?;
         let out = p.matmul(&v)?.reshape((size, heads, tokens, width))?;
         let out = merge_heads(&out, None)?.reshape((size * tokens, heads * width))?;
-        Ok((out, Kept { q, k, v, p }))
+        Ok((out, Residuals { q, k, v, p }))
     }
 }
 
@@ -64,17 +64,17 @@ impl OverBatch<'_> {
     }
 
     /// Cotangents of q, k and v from that of the attention's output; shapes as there.
-    pub fn backward<V: Ops>(&self, kept: &Kept<V>, dout: &V) -> Result<[V; 3]> {
+    pub fn backward<V: Ops>(&self, residuals: &Residuals<V>, dout: &V) -> Result<[V; 3]> {
         let (batch, config) = (self.batch, self.config);
         let (size, tokens, width) = (batch.size(), batch.tokens(), config.head_dim);
         let (heads, kv) = (config.num_heads, config.num_kv_heads);
         let dout = split_heads(&dout.reshape((size, tokens, heads * width))?, heads, None)?;
         let dout = dout.reshape((size, kv, heads / kv * tokens, width))?;
-        let dp = dout.matmul(&kept.v.t()?)?;
-        let dv = kept.p.t()?.matmul(&dout)?;
-        let ds = softmax_vjp(&kept.p, &dp, config.attention_scale())?;
-        let dq = ds.matmul(&kept.k)?.reshape((size, heads, tokens, width))?;
-        let dk = ds.t()?.matmul(&kept.q)?;
+        let dp = dout.matmul(&residuals.v.t()?)?;
+        let dv = residuals.p.t()?.matmul(&dout)?;
+        let ds = softmax_vjp(&residuals.p, &dp, config.attention_scale())?;
+        let dq = ds.matmul(&residuals.k)?.reshape((size, heads, tokens, width))?;
+        let dk = ds.t()?.matmul(&residuals.q)?;
         let merge = |x: &V, heads: usize, turn: bool| {
             merge_heads(x, turn.then_some(&batch.rope))?.reshape((size * tokens, heads * width))
         };

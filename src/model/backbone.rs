@@ -9,7 +9,7 @@ use crate::autodiff::Ops;
 use crate::autodiff::kernels::{Gain, rms_norm, rms_norm_vjp};
 
 use super::attention::{self, OverBatch};
-use super::block::{Block, Kept};
+use super::block::{Block, Residuals};
 use super::lora::{LayerAdapters, LayerGrads};
 use super::{Activations, Decoder, Norms, TokenBatch};
 
@@ -33,7 +33,7 @@ pub struct Trace<V> {
 #[derive(Debug, Clone)]
 enum Stored<V> {
     Input(V),
-    All(Box<Kept<V, attention::Kept<V>>>),
+    All(Box<Residuals<V, attention::Residuals<V>>>),
 }
 
 impl Backbone {
@@ -86,9 +86,9 @@ impl Backbone {
         let mut x = V::constant(prefix);
         let mut layers = Vec::with_capacity(adapters.len() - first);
         for index in first..adapters.len() {
-            let (y, kept) = self.block(index, adapters, batch).forward(&x)?;
+            let (y, residuals) = self.block(index, adapters, batch).forward(&x)?;
             layers.push(match activations {
-                Activations::Keep => Stored::All(Box::new(kept)),
+                Activations::Keep => Stored::All(Box::new(residuals)),
                 Activations::Recompute => Stored::Input(x),
             });
             x = y;
@@ -112,11 +112,11 @@ impl Backbone {
         let mut grads = vec![[const { None }; 7]; adapters.len()];
         for index in (first..adapters.len()).rev() {
             let block = self.block(index, adapters, batch);
-            let kept = match layers.pop().expect("one entry a layer") {
-                Stored::All(kept) => *kept,
+            let residuals = match layers.pop().expect("one entry a layer") {
+                Stored::All(residuals) => *residuals,
                 Stored::Input(x) => block.forward(&x)?.1,
             };
-            let (next, layer_grads) = block.backward(&kept, &dx, index > first)?;
+            let (next, layer_grads) = block.backward(&residuals, &dx, index > first)?;
             grads[index] = layer_grads;
             if let Some(next) = next {
                 dx = next;
@@ -157,8 +157,7 @@ mod tests {
     /// Last hidden states of two rows of 9 and 6 tokens, by hand and on the tape.
     fn both(config: &DecoderConfig, layers: Layers) -> (Tensor, Tensor) {
         let decoder = Decoder::random_trained(config, 5, DType::F64, DType::F64, &under_test()).unwrap();
-        let spec =
-            LoraSpec { rank: 2, alpha: 3.0, use_rslora: true, targets: Projection::ALL.to_vec(), layers };
+        let spec = LoraSpec { rank: 2, alpha: 3.0, rslora: true, targets: Projection::ALL.to_vec(), layers };
         let layout = LoraLayout::new(spec, config);
         let init = LoraInit::SmallB { std: 0.3 };
         let adapter = Adapter::new(layout, init, 1, DType::F64, &under_test()).unwrap();

@@ -15,14 +15,14 @@ pub(super) trait Mode<V> {
     /// Form of the gains.
     type Gain;
     /// What the backward pass needs of the attention.
-    type Kept;
+    type Residuals;
 
     /// RMS norm of rows as wide as the gain; a row of heads is a row for each head.
     fn norm(&self, x: &V, gain: &Self::Gain) -> Result<V>;
 
     /// Attention of `q: (rows, heads · width)`, `k, v: (rows, kv · width)`, before rotation →
     /// `(rows, heads · width)`.
-    fn attend(&self, qkv: [&V; 3]) -> Result<(V, Self::Kept)>;
+    fn attend(&self, qkv: [&V; 3]) -> Result<(V, Self::Residuals)>;
 }
 
 /// One layer of a decoder: its weights and adapters, and how it computes.
@@ -35,7 +35,7 @@ pub(super) struct Block<'a, V, M: Mode<V>> {
 
 /// What the backward pass needs of a forward pass, rows of `(B · S)`; A is of the attention.
 #[derive(Debug, Clone)]
-pub(super) struct Kept<V, A> {
+pub(super) struct Residuals<V, A> {
     x: V,
     /// Queries and keys before their norms, if they have any.
     heads: Option<[V; 2]>,
@@ -57,7 +57,7 @@ impl<V: Ops, M: Mode<V>> Block<'_, V, M> {
     }
 
     /// `x: (B · S, D)` → the layer's output of that shape.
-    pub fn forward(&self, x: &V) -> Result<(V, Kept<V, M::Kept>)> {
+    pub fn forward(&self, x: &V) -> Result<(V, Residuals<V, M::Residuals>)> {
         let (mode, gains) = (&self.mode, self.gains);
         let mut z = [const { None }; 7];
         let normed = mode.norm(x, &gains.input)?;
@@ -77,7 +77,7 @@ impl<V: Ops, M: Mode<V>> Block<'_, V, M> {
         let up = self.apply(Projection::UpProj, &normed, &mut z)?;
         let hidden = swiglu(&gate, &up)?;
         let y = middle.add(&self.apply(Projection::DownProj, &hidden, &mut z)?)?;
-        Ok((y, Kept { x: x.clone(), heads, attention, attended, middle, gate, up, z }))
+        Ok((y, Residuals { x: x.clone(), heads, attention, attended, middle, gate, up, z }))
     }
 }
 
@@ -87,40 +87,45 @@ impl<V: Ops> Block<'_, V, OverBatch<'_>> {
     /// them a quarter more memory.
     pub fn backward(
         &self,
-        kept: &Kept<V, attention::Kept<V>>,
+        residuals: &Residuals<V, attention::Residuals<V>>,
         dy: &V,
         need_dx: bool,
     ) -> Result<(Option<V>, LayerGrads<V>)> {
         let (layer, adapters, mode, gains) = (self.layer, self.adapters, &self.mode, self.gains);
-        let mut back = Backward { layer, adapters, z: &kept.z, grads: [const { None }; 7] };
+        let mut back = Backward { layer, adapters, z: &residuals.z, grads: [const { None }; 7] };
 
         let mut dhidden = None;
-        back.step(Projection::DownProj, &swiglu(&kept.gate, &kept.up)?, dy, Some(&mut dhidden))?;
-        let [dgate, dup] = swiglu_vjp(&kept.gate, &kept.up, &some(dhidden))?;
-        let normed = mode.norm(&kept.middle, &gains.post_attention)?;
+        back.step(Projection::DownProj, &swiglu(&residuals.gate, &residuals.up)?, dy, Some(&mut dhidden))?;
+        let [dgate, dup] = swiglu_vjp(&residuals.gate, &residuals.up, &some(dhidden))?;
+        let normed = mode.norm(&residuals.middle, &gains.post_attention)?;
         let mut dnormed = None;
         back.step(Projection::GateProj, &normed, &dgate, Some(&mut dnormed))?;
         back.step(Projection::UpProj, &normed, &dup, Some(&mut dnormed))?;
-        let dmiddle = dy.add(&mode.norm_vjp(&kept.middle, &gains.post_attention, &some(dnormed))?)?;
+        let dmiddle = dy.add(&mode.norm_vjp(&residuals.middle, &gains.post_attention, &some(dnormed))?)?;
 
         let mut dattended = None;
-        back.step(Projection::OProj, &kept.attended, &dmiddle, Some(&mut dattended))?;
-        let dqkv = self.before_head_norms(kept, mode.backward(&kept.attention, &some(dattended))?)?;
-        let normed = mode.norm(&kept.x, &gains.input)?;
+        back.step(Projection::OProj, &residuals.attended, &dmiddle, Some(&mut dattended))?;
+        let dqkv =
+            self.before_head_norms(residuals, mode.backward(&residuals.attention, &some(dattended))?)?;
+        let normed = mode.norm(&residuals.x, &gains.input)?;
         let mut dnormed = None;
         for (which, d) in [Projection::QProj, Projection::KProj, Projection::VProj].into_iter().zip(&dqkv) {
             back.step(which, &normed, d, need_dx.then_some(&mut dnormed))?;
         }
         let dx = match dnormed {
-            Some(dnormed) => Some(dmiddle.add(&mode.norm_vjp(&kept.x, &gains.input, &dnormed)?)?),
+            Some(dnormed) => Some(dmiddle.add(&mode.norm_vjp(&residuals.x, &gains.input, &dnormed)?)?),
             None => None,
         };
         Ok((dx, back.grads))
     }
 
     /// The cotangents of q, k and v as they were projected, from those that enter the attention.
-    fn before_head_norms(&self, kept: &Kept<V, attention::Kept<V>>, [dq, dk, dv]: [V; 3]) -> Result<[V; 3]> {
-        let (Some([of_q, of_k]), Some([q, k])) = (&self.gains.heads, &kept.heads) else {
+    fn before_head_norms(
+        &self,
+        residuals: &Residuals<V, attention::Residuals<V>>,
+        [dq, dk, dv]: [V; 3],
+    ) -> Result<[V; 3]> {
+        let (Some([of_q, of_k]), Some([q, k])) = (&self.gains.heads, &residuals.heads) else {
             return Ok([dq, dk, dv]);
         };
         Ok([self.mode.norm_vjp(q, of_q, &dq)?, self.mode.norm_vjp(k, of_k, &dk)?, dv])

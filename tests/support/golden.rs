@@ -97,7 +97,7 @@ impl Golden {
         let spec = LoraSpec {
             rank: config.r,
             alpha: config.lora_alpha,
-            use_rslora: config.use_rslora,
+            rslora: config.use_rslora,
             targets: Projection::ALL.into_iter().filter(targeted).collect(),
             layers: Layers::All,
         };

@@ -1,6 +1,6 @@
 //! What is remembered of the tokens that were read, and how a layer reads on from it.
 
-use candle_core::{DType, Tensor};
+use candle_core::{D, DType, Tensor};
 use candle_nn::{ops, rotary_emb};
 
 use crate::Result;
@@ -87,7 +87,7 @@ impl OverCache<'_> {
 
 impl Mode<Tensor> for OverCache<'_> {
     type Gain = Tensor;
-    type Kept = ();
+    type Residuals = ();
 
     fn norm(&self, x: &Tensor, gain: &Tensor) -> Result<Tensor> {
         let rows = x.reshape(((), gain.dim(0)?))?;
@@ -123,7 +123,10 @@ impl Mode<Tensor> for OverCache<'_> {
 /// A device out of memory.
 pub(super) fn norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     match x.dtype() {
-        DType::F64 => Ok(ops::rms_norm_slow(x, gain, eps as f32)?),
+        DType::F64 => {
+            let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+            Ok(x.broadcast_div(&scale)?.broadcast_mul(gain)?)
+        }
         _ => Ok(ops::rms_norm(x, gain, eps as f32)?),
     }
 }

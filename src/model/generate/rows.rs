@@ -217,10 +217,8 @@ mod tests {
 
     fn adapter(model: &Decoder) -> Adapter {
         let (targets, layers) = (Projection::ALL.to_vec(), Layers::All);
-        let layout = LoraLayout::new(
-            LoraSpec { rank: 4, alpha: 6.0, use_rslora: true, targets, layers },
-            &model.config,
-        );
+        let layout =
+            LoraLayout::new(LoraSpec { rank: 4, alpha: 6.0, rslora: true, targets, layers }, &model.config);
         Adapter::new(layout, LoraInit::SmallB { std: 0.2 }, 3, DType::F64, &Device::Cpu).unwrap()
     }
 

@@ -11,7 +11,7 @@ pub struct LoraSpec {
     /// Numerator of the scale.
     pub alpha: f64,
     /// Scale s = alpha / √r (rsLoRA) instead of alpha / r.
-    pub use_rslora: bool,
+    pub rslora: bool,
     /// Adapted projections, in the order of [`Projection::ALL`].
     pub targets: Vec<Projection>,
     /// Adapted layers.
@@ -22,14 +22,14 @@ impl LoraSpec {
     /// The scale s.
     pub fn scale(&self) -> f64 {
         let rank = self.rank as f64;
-        self.alpha / if self.use_rslora { rank.sqrt() } else { rank }
+        self.alpha / if self.rslora { rank.sqrt() } else { rank }
     }
 
     /// The same scale without rsLoRA: alpha √r in the place of alpha, so that programs that divide by r
     /// whatever `use_rslora` says compute the same function. A form without rsLoRA is returned as it is.
     pub fn plain(&self) -> Self {
-        let alpha = if self.use_rslora { self.alpha * (self.rank as f64).sqrt() } else { self.alpha };
-        Self { alpha, use_rslora: false, ..self.clone() }
+        let alpha = if self.rslora { self.alpha * (self.rank as f64).sqrt() } else { self.alpha };
+        Self { alpha, rslora: false, ..self.clone() }
     }
 }
 

@@ -120,7 +120,7 @@ fn peft_config(layout: &LoraLayout, base: &str) -> Value {
         "target_modules": targets,
         "task_type": "CAUSAL_LM",
         "use_dora": false,
-        "use_rslora": spec.use_rslora,
+        "use_rslora": spec.rslora,
     })
 }
 
@@ -149,7 +149,7 @@ fn parse_spec(fields: &Map<String, Value>, config: &DecoderConfig) -> std::resul
     let spec = LoraSpec {
         rank,
         alpha: fields.get("lora_alpha").and_then(Value::as_f64).ok_or("`lora_alpha` is not a number")?,
-        use_rslora: fields.get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
+        rslora: fields.get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
         targets: targets(fields.get("target_modules"))?,
         layers: layers(fields.get("layers_to_transform"), config.num_layers)?,
     };
