@@ -7,6 +7,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 mod families;
+mod invariance;
 mod parameters;
 mod uneven;
 
@@ -302,23 +303,6 @@ fn the_loss_alone_is_the_loss_that_comes_with_the_gradient() {
     }
 }
 
-#[test]
-fn a_context_whose_frozen_layers_are_too_large_to_keep_gives_the_same_gradient() {
-    let case = case_on(Layers::Top(1), options());
-    let learner = &case.learner;
-    let gradient = |context: &SequenceLoss| {
-        let head = case.params.head.as_ref();
-        let phi = &case.params.adapter;
-        context.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| {}).unwrap().1.adapter
-    };
-    let mut context = learner.inner_loss(&case.segments).unwrap();
-    let kept = gradient(&context);
-    context.forget_prefixes();
-    for (kept, again) in kept.iter().zip(gradient(&context)) {
-        assert_eq!(squared(&(kept - again).unwrap()), 0.0);
-    }
-}
-
 /// Hessian-vector product of the inner loss at the start, and the tangent of the head's gradient.
 fn product(case: &Case, direction: &[Tensor]) -> Vec<Tensor> {
     let learner = &case.learner;
@@ -373,33 +357,5 @@ fn every_trained_number_gets_a_gradient_and_first_order_leaves_the_head_without(
             let size = squared(tensor);
             assert_eq!(size > 0.0, differentiated > 0, "head.{name}: {size}");
         }
-    }
-}
-
-#[test]
-fn micro_batches_padding_and_recomputation_change_nothing() {
-    let whole = case(InnerOptions { micro_batch_segments: 3, ..options() });
-    let expected = whole.learner.meta_gradient(&whole.params, &whole.segments, &whole.queries).unwrap();
-    for (micro_batch_segments, activations) in
-        [(1, Activations::Keep), (2, Activations::Recompute), (1, Activations::Recompute)]
-    {
-        let parts = case(InnerOptions { micro_batch_segments, activations, ..options() });
-        let found = parts.learner.meta_gradient(&parts.params, &parts.segments, &parts.queries).unwrap();
-        for (a, b) in found.tree.leaves().zip(expected.tree.leaves()) {
-            let difference = [(a - b).unwrap()];
-            assert!(dot(&difference, &difference).sqrt() < 1e-12);
-        }
-    }
-}
-
-#[test]
-fn the_same_start_gives_the_same_bits() {
-    let case = case(options());
-    let run = || case.learner.meta_gradient(&case.params, &case.segments, &case.queries).unwrap();
-    let (a, b) = (run(), run());
-    assert_eq!(a.outer_loss.to_bits(), b.outer_loss.to_bits());
-    for (a, b) in a.tree.leaves().zip(b.tree.leaves()) {
-        let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
-        assert_eq!(bits(a), bits(b));
     }
 }

@@ -178,7 +178,11 @@ mod tests {
     fn the_branch_of_every_leaf_is_told() {
         let mut seen = vec![];
         let tree = tree(1.0, true);
-        tree.zip_branches(&tree, |branch, _, _| Ok(seen.push(branch))).unwrap();
+        let note = |branch, _: &Tensor, _: &Tensor| {
+            seen.push(branch);
+            Ok(())
+        };
+        tree.zip_branches(&tree, note).unwrap();
         let count = |branch| seen.iter().filter(|seen| **seen == branch).count();
         assert_eq!([Branch::Adapter, Branch::InnerLr, Branch::Head].map(count), [2, 1, 4]);
     }
