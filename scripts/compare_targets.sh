@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The reasoned answer against the bare one: trains configs/tiny-qa2.toml and configs/tiny-qa3.toml with both targets and
-# leaves a table of held-out scores (DIR/table.md). 13 to 19 CPU-minutes a run on an AMD EPYC.
+# leaves a table of held-out scores (DIR/table.md). 18 to 22 CPU-minutes a run on an AMD EPYC.
 #
 #   scripts/compare_targets.sh [--out DIR] [--seeds LIST] [--answer-seeds LIST] [TASK…]
 #

@@ -1,7 +1,8 @@
 //! How a generation goes on: the choice of the next token from the logits, and when to stop.
 
 use candle_core::{D, DType, Tensor};
-use candle_transformers::generation::{LogitsProcessor, Sampling as Draw};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use crate::{Error, Result};
 
@@ -36,7 +37,15 @@ pub struct Decoding {
 
 /// Draws tokens, each by the next random numbers.
 pub(super) struct Sampler {
-    random: Option<LogitsProcessor>,
+    /// `None` takes the likeliest.
+    random: Option<Nucleus>,
+}
+
+/// Draws from the likeliest tokens that together have a share of the probability.
+struct Nucleus {
+    temperature: f64,
+    top_p: f64,
+    rng: ChaCha8Rng,
 }
 
 impl Sampling {
@@ -66,10 +75,7 @@ impl Sampler {
         let Sampling::Random { temperature, top_p, seed } = sampling else {
             return Ok(Self { random: None });
         };
-        // Candle divides in f32: below this its factor would be infinite.
-        let temperature = temperature.max(f64::from(f32::MIN_POSITIVE));
-        let draw = Draw::TopP { p: top_p, temperature };
-        Ok(Self { random: Some(LogitsProcessor::from_sampling(seed, draw)) })
+        Ok(Self { random: Some(Nucleus { temperature, top_p, rng: ChaCha8Rng::seed_from_u64(seed) }) })
     }
 
     /// The next token from logits `(V)`.
@@ -83,9 +89,45 @@ impl Sampler {
         }
         match &mut self.random {
             None => Ok(logits.argmax(D::Minus1)?.to_scalar::<u32>()?),
-            // A softmax does not see the shift, and a low temperature cannot make 0 overflow.
-            Some(random) => Ok(random.sample(&(logits - largest)?)?),
+            Some(nucleus) => {
+                let drawn = nucleus.draw(&logits.to_dtype(DType::F64)?.to_vec1()?, largest);
+                drawn.ok_or_else(|| Error::Invalid("a logit is no number: the adapter has diverged".into()))
+            }
         }
+    }
+}
+
+impl Nucleus {
+    /// A token, drawn by the next random number; `largest` is the largest of the logits. `None` if one of them is
+    /// no number.
+    fn draw(&mut self, logits: &[f64], largest: f64) -> Option<u32> {
+        // A softmax does not see the shift, and without it a low temperature would overflow.
+        let weights: Vec<f64> = logits.iter().map(|l| ((l - largest) / self.temperature).exp()).collect();
+        let mut tokens: Vec<usize> = (0..weights.len()).collect();
+        let mut sum = weights.iter().sum::<f64>();
+        if sum.is_nan() {
+            return None;
+        }
+        if self.top_p < 1.0 {
+            tokens.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]));
+            let enough = self.top_p * sum;
+            let mut count = 0;
+            sum = 0.0;
+            while count == 0 || (count < tokens.len() && sum < enough) {
+                sum += weights[tokens[count]];
+                count += 1;
+            }
+            tokens.truncate(count);
+        }
+        let mut left = self.rng.random::<f64>() * sum;
+        for &token in &tokens {
+            left -= weights[token];
+            if left < 0.0 {
+                return Some(token as u32);
+            }
+        }
+        // Rounding has left a little: the last token that could be drawn.
+        tokens.into_iter().rfind(|&token| weights[token] > 0.0).map(|token| token as u32)
     }
 }
 
@@ -154,6 +196,13 @@ mod tests {
             assert!(fault(1.0, top_p).contains("top-p"), "{top_p}");
         }
         assert_eq!(fault(1.0, 1.0), "");
+    }
+
+    #[test]
+    fn nothing_is_drawn_around_a_logit_that_is_no_number() {
+        let mut nucleus = Nucleus { temperature: 1.0, top_p: 0.9, rng: ChaCha8Rng::seed_from_u64(0) };
+        assert_eq!(nucleus.draw(&[0.0, f64::NAN, 1.0], 1.0), None);
+        assert!(nucleus.draw(&[0.0, f64::NEG_INFINITY, 1.0], 1.0).is_some_and(|token| token != 1));
     }
 
     #[test]
