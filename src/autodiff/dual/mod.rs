@@ -45,8 +45,12 @@ impl Dual {
     /// The halves of one tensor `(2, shape…)`, primal first.
     ///
     /// # Errors
-    /// A tensor without two halves.
+    /// Another first dimension.
     pub fn from_stacked(stacked: Tensor) -> Result<Self> {
+        if stacked.dims().first() != Some(&2) {
+            let shape = stacked.shape();
+            return Err(Error::Invalid(format!("a dual number is stacked (2, …), not {shape:?}")));
+        }
         let (primal, tangent) = (stacked.get(0)?, stacked.get(1)?);
         Ok(Self { primal, tangent: Some(tangent), stacked: Some(stacked) })
     }
