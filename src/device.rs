@@ -5,7 +5,7 @@ use std::{fmt, panic, str::FromStr};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, out_of_memory};
 
 /// What a build without CUDA says when it is asked for it.
 const NO_CUDA: &str =
@@ -110,10 +110,17 @@ fn open_cuda(index: usize) -> std::result::Result<Device, String> {
     if !cfg!(feature = "cuda") {
         return Err(NO_CUDA.to_owned());
     }
-    match without_panic(|| tried(index)) {
+    if let Some(library) = missing_library() {
+        return Err(not_here(library));
+    }
+    // The CUDA bindings panic where a library is too old for a function that they look up.
+    match panic::catch_unwind(|| tried(index)) {
         Ok(Ok(device)) => Ok(device),
         Ok(Err(fault)) => Err(reason(&fault.to_string(), index)),
-        Err(fault) => Err(reason(&fault, index)),
+        Err(panic) => {
+            let told = panic.downcast_ref::<String>().map(String::as_str);
+            Err(reason(told.unwrap_or("a library of CUDA does not fit this build"), index))
+        }
     }
 }
 
@@ -124,31 +131,42 @@ fn tried(index: usize) -> candle_core::Result<Device> {
     Ok(device)
 }
 
-/// Runs `work`; a panic in it is an error with the panic's message, of which nothing is printed. The library
-/// that loads CUDA panics where a file of it is missing.
-fn without_panic<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> {
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
-    let outcome = panic::catch_unwind(panic::AssertUnwindSafe(work));
-    panic::set_hook(hook);
-    outcome.map_err(|payload| match payload.downcast::<String>() {
-        Ok(text) => *text,
-        Err(payload) => {
-            payload.downcast::<&str>().map_or_else(|_| "it failed".to_owned(), |text| text.to_string())
-        }
+/// The first library of CUDA that is not here. It is looked for before the bindings do, for they panic without it.
+#[cfg(feature = "cuda")]
+fn missing_library() -> Option<&'static str> {
+    // Elsewhere they have other names.
+    let looked_for = |name: &&str| cfg!(target_os = "linux") && !loads(name);
+    ["libcuda.so", "libcublasLt.so", "libcublas.so", "libcurand.so"].into_iter().find(looked_for)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn missing_library() -> Option<&'static str> {
+    None
+}
+
+/// Whether the system finds a library under its bare name or one of the versions that the bindings take.
+#[cfg(feature = "cuda")]
+fn loads(name: &str) -> bool {
+    ["", ".1", ".13", ".12", ".11", ".10"].iter().any(|version| {
+        // SAFETY: NVIDIA's own files, which the bindings load next in any case.
+        #[allow(unsafe_code)]
+        let library = unsafe { libloading::Library::new(format!("{name}{version}")) };
+        // Left open: closing it would only have the bindings read it again.
+        library.map(std::mem::forget).is_ok()
     })
+}
+
+/// What is said of a library that is missing.
+fn not_here(library: &str) -> String {
+    format!(
+        "the library `{library}` is not on this machine; perk needs the driver's libcuda.so.1, and \
+         libcublas.so.13, libcublasLt.so.13 and libcurand.so.10 where the system looks for libraries"
+    )
 }
 
 /// What a fault of CUDA means to a person.
 fn reason(fault: &str, index: usize) -> String {
     let first = fault.lines().next().unwrap_or_default();
-    if fault.contains("dynamically load") {
-        let library = first.split('"').nth(1).unwrap_or("of CUDA");
-        return format!(
-            "the library `{library}` is not on this machine; perk needs the driver's libcuda.so.1, and \
-             libcublas.so.13, libcublasLt.so.13 and libcurand.so.10 where the system looks for libraries"
-        );
-    }
     if out_of_memory(fault) {
         return format!("GPU {index} has no memory left ({first})");
     }
@@ -156,11 +174,6 @@ fn reason(fault: &str, index: usize) -> String {
         return format!("there is no GPU {index} on this machine ({first})");
     }
     first.to_owned()
-}
-
-/// Whether a tensor operation failed for want of memory on its device.
-pub(crate) fn out_of_memory(fault: &str) -> bool {
-    fault.contains("OUT_OF_MEMORY") || fault.contains("out of memory") || fault.contains("ALLOC_FAILED")
 }
 
 /// The device that numerical tests run on: the CPU, or what the environment variable `PERK_TEST_DEVICE` names.
@@ -204,9 +217,7 @@ mod tests {
 
     #[test]
     fn faults_of_cuda_are_told_in_words() {
-        let missing = "Unable to dynamically load the \"cuda\" shared library - searched for\n  many names";
         let cases = [
-            (missing, "the library `cuda` is not on this machine"),
             (
                 "DriverError(CUDA_ERROR_NO_DEVICE, \"no CUDA-capable device is detected\")",
                 "there is no GPU 1",
@@ -223,10 +234,10 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_becomes_its_message_and_the_hook_is_put_back() {
-        assert_eq!(without_panic(|| 7), Ok(7));
-        let message = without_panic(|| -> () { panic!("no {} here", "library") });
-        assert_eq!(message, Err("no library here".to_owned()));
-        assert_eq!(without_panic(|| -> () { panic!("plain") }), Err("plain".to_owned()));
+    fn a_library_that_is_missing_is_named_in_one_line() {
+        let told = not_here("libcuda.so");
+        assert!(told.contains("the library `libcuda.so` is not on this machine") && !told.contains('\n'));
+        #[cfg(feature = "cuda")]
+        assert!(!loads("libno-such-library.so"));
     }
 }

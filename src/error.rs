@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::device::out_of_memory;
-
 /// Result of every fallible call in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -96,6 +94,11 @@ pub enum Error {
     /// A request that cannot be met as given.
     #[error("{0}")]
     Invalid(String),
+}
+
+/// Whether a tensor operation failed for want of memory on its device.
+pub(crate) fn out_of_memory(fault: &str) -> bool {
+    fault.contains("OUT_OF_MEMORY") || fault.contains("out of memory") || fault.contains("ALLOC_FAILED")
 }
 
 impl From<candle_core::Error> for Error {
