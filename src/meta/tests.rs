@@ -114,14 +114,16 @@ fn moved(x: &[Tensor], direction: &[Tensor], by: f64) -> Vec<Tensor> {
 
 /// A random direction in the space of all meta-parameters.
 fn direction(params: &MetaParams, seed: u64) -> MetaParams {
-    let mut leaf = 0;
-    let mut like = |tensor: &Tensor, spread: f64| {
-        leaf += 1;
-        random(tensor.dims(), spread, seed * 1000 + leaf).to_device(tensor.device()).unwrap()
+    let like = |(i, t): (usize, &Tensor)| random(t.dims(), 1.0, seed * 1000 + i as u64);
+    let head = |h: &Head| {
+        let tensors = h.tensors();
+        Head::from_tensors([0, 1, 2, 3].map(|i| random(tensors[i].dims(), 1.0, seed * 77 + i as u64)))
     };
-    let branches = params.zip_branches(params, |branch, tensor, _| Ok((branch, tensor.clone()))).unwrap();
-    let spread = |branch| if branch == Branch::InnerLr { 0.05 } else { 1.0 };
-    branches.map(|(branch, tensor)| Ok(like(tensor, spread(*branch)))).unwrap()
+    MetaTree {
+        adapter: params.adapter.iter().enumerate().map(like).collect(),
+        inner_lr: random(params.inner_lr.dims(), 0.05, seed).to_device(&Device::Cpu).unwrap(),
+        head: params.head.as_ref().map(head),
+    }
 }
 
 fn step_along(params: &MetaParams, direction: &MetaParams, by: f64) -> MetaParams {
