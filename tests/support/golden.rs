@@ -143,7 +143,7 @@ impl Golden {
                 names.iter().flat_map(of).collect()
             }
         };
-        let inner_lr = Tensor::from_vec(inner_lr, (names.len(), variant.n_inner), &Device::Cpu).unwrap();
+        let inner_lr = Tensor::from_vec(inner_lr, (names.len(), ()), &Device::Cpu).unwrap();
         let head = variant.head.as_ref().map(|file| {
             let tensors = self.tensors(file);
             Head::from_tensors(Head::NAMES.map(|name| tensors[name].to_dtype(variant.dtype()).unwrap()))
