@@ -1,6 +1,6 @@
 //! The way back through the inner steps: reverse over the steps, forward over the gradient.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use crate::Result;
 use crate::autodiff::{Dual, Ops};
@@ -91,7 +91,6 @@ impl<'a, R: Rule> Sweep<'a, R> {
         let (tensors, rates) = self.params.inner_lr.dims2()?;
         let inner_lr = self.inner_lr.into_iter().flatten();
         let inner_lr = Tensor::from_iter(inner_lr, &Device::Cpu)?.reshape((tensors, rates))?;
-        debug_assert_eq!(inner_lr.dtype(), DType::F64);
         Ok(MetaTree { adapter: inner::adapter(&self.cotangents), inner_lr, head: self.head })
     }
 }
