@@ -237,6 +237,16 @@ mod tests {
     }
 
     #[test]
+    fn gradient_descent_has_momentum_where_the_configuration_says_so() {
+        let rule = |momentum| {
+            let inner = InnerConfig { optimizer: config::Optimizer::Sgd, momentum, ..InnerConfig::default() };
+            inner_options(&inner).optimizer
+        };
+        assert_eq!(rule(0.0), InnerOptimizer::Sgd(Sgd));
+        assert_eq!(rule(0.9), InnerOptimizer::Momentum(Momentum { momentum: 0.9 }));
+    }
+
+    #[test]
     fn targets_are_put_in_the_order_of_a_layer() {
         let targets = vec!["down_proj".to_owned(), "q_proj".to_owned()];
         let spec = lora_spec(&LoraConfig { targets, ..LoraConfig::default() }).unwrap();

@@ -147,3 +147,20 @@ impl InnerConfig {
         check.require(!pointless, "normalize_weights", "needs inner.head = true");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn momentum_belongs_to_gradient_descent_alone() {
+        let keys = |optimizer, momentum| {
+            let mut faults = Vec::new();
+            InnerConfig { optimizer, momentum, ..InnerConfig::default() }.validate(&mut faults);
+            faults.into_iter().map(|fault| fault.key).collect::<Vec<_>>()
+        };
+        assert!(keys(Optimizer::Sgd, 0.9).is_empty() && keys(Optimizer::Adamw, 0.0).is_empty());
+        assert_eq!(keys(Optimizer::Adamw, 0.9), ["inner.momentum"]);
+        assert_eq!(keys(Optimizer::Sgd, 1.5), ["inner.momentum"]);
+    }
+}

@@ -122,20 +122,20 @@ impl Learner {
     ) -> Result<Adapted> {
         self.check(params)?;
         with_rule!(self.options.optimizer, rule => {
-            self.unrolled(rule, params, context, &mut |_| {}, watch)
+            let steps = InnerSteps::new(&self.options, rule, params)?;
+            self.unrolled(&steps, params, context, &mut |_| {}, watch)
         })
     }
 
     /// All inner steps; `keep` gets each step's gradient.
     fn unrolled<R: Rule>(
         &self,
-        rule: R,
+        steps: &InnerSteps<'_, R>,
         params: &MetaParams,
         context: &SequenceLoss,
         keep: &mut dyn FnMut(Vec<Tensor>),
         watch: &mut dyn FnMut(Adapting),
     ) -> Result<Adapted> {
-        let steps = InnerSteps::new(&self.options, rule, params)?;
         let mut at = steps.start(&params.adapter)?;
         let mut inner_losses = vec![];
         for step in 0..self.options.steps {
@@ -203,13 +203,13 @@ impl Learner {
         context: &SequenceLoss,
         questions: &SequenceLoss,
     ) -> Result<MetaGradient> {
+        let steps = InnerSteps::new(&self.options, rule, params)?;
         let mut grads = vec![];
         let Adapted { phi, inner_losses } =
-            self.unrolled(rule, params, context, &mut |grad| grads.push(grad), &mut |_| {})?;
+            self.unrolled(&steps, params, context, &mut |grad| grads.push(grad), &mut |_| {})?;
         let (outer_loss, outer) =
             questions.gradient(&self.backbone, &self.layout, &phi, None, &mut |_| {})?;
         drop(phi);
-        let steps = InnerSteps::new(&self.options, rule, params)?;
         let mut sweep = Sweep::new(self, steps, params, context, grads, &outer.adapter)?;
         for step in (0..self.options.steps).rev() {
             sweep.back_through(step)?;
