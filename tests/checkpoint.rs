@@ -59,7 +59,7 @@ fn every_type_on_disk_loads_into_the_types_that_are_asked_for() {
         let decoder = Decoder::random_trained(&shape(true), 7, disk, disk, &Device::Cpu).unwrap();
         let folder = saved(&decoder);
         let loaded = Decoder::load(folder.path(), DType::BF16, DType::F64, &Device::Cpu).unwrap();
-        assert_eq!(loaded.layers[0].projections[0].weight.dtype(), DType::BF16);
+        assert_eq!(loaded.layers[0].linears[0].weight.dtype(), DType::BF16);
         assert_eq!(loaded.embed_tokens.dtype(), DType::BF16);
         assert_eq!(loaded.norm.dtype(), DType::F64);
         let rounded = decoder.embed_tokens.to_dtype(DType::BF16).unwrap();

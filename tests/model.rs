@@ -248,10 +248,10 @@ fn every_weight_and_every_adapter_tensor_gets_a_gradient_on_the_tape() {
     let mut decoder = random(&config, DType::F64);
     let var = |tensor: &Tensor| candle_core::Var::from_tensor(tensor).unwrap();
     let gain = var(&decoder.layers[0].norms.input);
-    let bias = var(decoder.layers[0].projections[0].bias.as_ref().unwrap());
+    let bias = var(decoder.layers[0].linears[0].bias.as_ref().unwrap());
     let embedding = var(&decoder.embed_tokens);
     decoder.layers[0].norms.input = gain.as_tensor().clone();
-    decoder.layers[0].projections[0].bias = Some(bias.as_tensor().clone());
+    decoder.layers[0].linears[0].bias = Some(bias.as_tensor().clone());
     decoder.embed_tokens = embedding.as_tensor().clone();
     let adapter = adapter(&config, DType::F64);
     let mut vars: Vec<_> = adapter.tensors.iter().map(var).collect();
@@ -299,7 +299,7 @@ fn random_weights_depend_on_the_seed_alone() {
     assert_eq!(largest_difference(&first.lm_head, &again.lm_head), 0.0);
     assert!(largest_difference(&first.lm_head, &other.lm_head) > 0.1);
     assert!(largest_difference(&first.lm_head, &first.embed_tokens) > 0.1);
-    let down = &first.layers[1].projections[Projection::DownProj as usize].weight;
+    let down = &first.projection(1, Projection::DownProj).weight;
     let std = down.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
     let expected = 1.0 / 48f32.sqrt() / 6f32.sqrt();
     assert!((std / expected - 1.0).abs() < 0.1, "{std} {expected}");

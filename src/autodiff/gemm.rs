@@ -29,28 +29,25 @@ pub(super) fn sum(sum: &Sum) -> Result<Option<Dual>> {
 }
 
 fn sum_as<R: Real>(sum: &Sum) -> Result<Dual> {
-    let Sum { bias, terms } = sum;
-    let mut dims = terms[0].left.dims().to_vec();
-    if terms[0].part == Part::Both {
-        dims.remove(0);
-    }
-    let (rank, columns) = (dims.len(), *terms[0].right.dims().last().unwrap_or(&0));
-    dims[rank - 1] = columns;
-    let half_len: usize = dims.iter().product();
-    let matrix_len = dims[rank - 2] * columns;
+    let mut dims = sum.dims();
+    let (half_len, columns): (usize, usize) = (dims.iter().product(), sum.columns);
     let mut result = vec![R::default(); if sum.varies() { 2 * half_len } else { half_len }];
-    if let Some(bias) = bias {
+    if let Some(bias) = &sum.bias {
         let bias = bias.to_dtype(R::DTYPE)?.to_vec1::<R>()?;
-        result[..half_len].chunks_exact_mut(columns).for_each(|row| row.copy_from_slice(&bias));
+        if bias.len() != columns {
+            let bias = bias.len();
+            return Err(Error::Invalid(format!("no sum of {columns} columns with a bias of {bias}")));
+        }
+        result[..half_len].chunks_exact_mut(columns.max(1)).for_each(|row| row.copy_from_slice(&bias));
     }
-    for (index, term) in terms.iter().enumerate() {
+    for (index, term) in sum.terms.iter().enumerate() {
         let target = match term.part {
             Part::Primal => &mut result[..half_len],
             Part::Tangent => &mut result[half_len..],
             Part::Both => &mut result[..],
         };
-        let fresh = index == 0 && bias.is_none();
-        add_term::<R>(target, matrix_len, term, fresh)?;
+        let fresh = index == 0 && sum.bias.is_none();
+        add_term::<R>(target, columns, term, fresh)?;
     }
     if sum.varies() {
         dims.insert(0, 2);
@@ -59,38 +56,49 @@ fn sum_as<R: Real>(sum: &Sum) -> Result<Dual> {
     Ok(Dual::constant(&Tensor::from_vec(result, dims, &Device::Cpu)?))
 }
 
-/// Adds one term, matrix by matrix of the batch; `fresh` says that the target is still empty.
-fn add_term<R: Real>(target: &mut [R], matrix_len: usize, term: &Term, fresh: bool) -> Result<()> {
-    let (left, right) = match term.part {
-        // Both halves share the right factor: one product of twice the rows.
-        Part::Both => {
-            let (two, m, k) = term.left.dims3()?;
-            (term.left.reshape((two * m, k))?, term.widened()?)
-        }
-        _ => (term.left.clone(), term.widened()?),
+/// Adds one term to rows of `columns` numbers, matrix by matrix of the batch; `fresh` says that the target is still
+/// empty.
+fn add_term<R: Real>(target: &mut [R], columns: usize, term: &Term, fresh: bool) -> Result<()> {
+    let left = match term.part {
+        Part::Both => evenly_spaced(&term.left)?,
+        _ => term.left.clone(),
     };
+    let right = term.widened()?;
     let (left_guard, left_layout) = left.storage_and_layout();
     let (right_guard, right_layout) = right.storage_and_layout();
     let (left, right) = (numbers::<R>(&left_guard)?, numbers::<R>(&right_guard)?);
-    let batch: usize = batch_dims(left_layout).iter().product();
-    if batch != batch_dims(right_layout).iter().product::<usize>() {
+    let lefts = match term.part {
+        // Both halves share the right factor: one product of twice the rows.
+        Part::Both => vec![Matrix::halves(left, left_layout)],
+        _ => Matrix::batch(left, left_layout),
+    };
+    let rights = Matrix::batch(right, right_layout);
+    let rows: usize = lefts.iter().map(|left| left.rows).sum();
+    if lefts.len() != rights.len() || rows * columns != target.len() {
         let (left, right) = (left_layout.shape(), right_layout.shape());
         return Err(Error::Invalid(format!("no product of shapes {left:?} and {right:?}")));
     }
-    let size = if term.part == Part::Both { target.len() } else { matrix_len };
-    for (index, target) in target.chunks_exact_mut(size.max(1)).take(batch).enumerate() {
-        product(
-            target,
-            &Matrix::new(left, left_layout, index),
-            &Matrix::new(right, right_layout, index),
-            fresh,
-        )?;
+    let mut blocks = target.chunks_exact_mut((rows / lefts.len().max(1) * columns).max(1));
+    for (left, right) in lefts.iter().zip(&rights) {
+        let numbers = blocks.next().unwrap_or_default();
+        product(&mut Target { numbers, columns, first: term.column }, left, right, fresh)?;
     }
     Ok(())
 }
 
-fn batch_dims(layout: &Layout) -> &[usize] {
-    &layout.dims()[..layout.dims().len() - 2]
+/// The halves of a stack as one matrix: a copy only if they do not lie so.
+fn evenly_spaced(stack: &Tensor) -> Result<Tensor> {
+    let even = stack.stride()[0] == stack.dims()[1] * stack.stride()[1];
+    Ok(if even { stack.clone() } else { stack.contiguous()? })
+}
+
+/// Some of the columns of a row-major matrix.
+struct Target<'a, R> {
+    numbers: &'a mut [R],
+    /// Columns of the whole matrix.
+    columns: usize,
+    /// The first of those that are meant.
+    first: usize,
 }
 
 fn numbers<R: Real>(storage: &Storage) -> Result<&[R]> {
@@ -110,6 +118,18 @@ struct Matrix<'a, R> {
 }
 
 impl<'a, R: Real> Matrix<'a, R> {
+    /// All matrices of a batch.
+    fn batch(numbers: &'a [R], layout: &Layout) -> Vec<Self> {
+        let count = layout.dims()[..layout.dims().len() - 2].iter().product();
+        (0..count).map(|index| Self::new(numbers, layout, index)).collect()
+    }
+
+    /// The evenly spaced halves of a stack `(2, m, k)`, as one matrix of twice the rows.
+    fn halves(numbers: &'a [R], layout: &Layout) -> Self {
+        let first = Self::new(numbers, layout, 0);
+        Self { rows: 2 * first.rows, ..first }
+    }
+
     /// Matrix `index` of a batch laid out as `layout` in `numbers`.
     fn new(numbers: &'a [R], layout: &Layout, mut index: usize) -> Self {
         let (dims, strides) = (layout.dims(), layout.stride());
@@ -135,42 +155,47 @@ impl<'a, R: Real> Matrix<'a, R> {
     }
 }
 
-/// `target = left · right`, or `+=` unless `fresh`; the target is row-major.
+/// `target = left · right`, or `+=` unless `fresh`.
 fn product<R: Real>(
-    target: &mut [R],
+    target: &mut Target<'_, R>,
     left: &Matrix<'_, R>,
     right: &Matrix<'_, R>,
     fresh: bool,
 ) -> Result<()> {
     let (m, k, n) = (left.rows, left.columns, right.columns);
-    let fits = left.fits() && right.fits() && k == right.rows && target.len() == m * n;
-    if !fits {
+    let room = target.numbers.len() == m * target.columns && target.first + n <= target.columns;
+    if !(left.fits() && right.fits() && k == right.rows && room) {
         let right = right.rows;
         return Err(Error::Invalid(format!("no product of matrices ({m}, {k}) and ({right}, {n})")));
     }
+    if m * n == 0 {
+        return Ok(());
+    }
+    let numbers = &mut target.numbers[target.first..];
     if m == 1 && k > 0 && left.column_stride == 1 && right.row_stride == 1 {
         // One row by a transposed matrix: a fresh target holds zeros, so adding to it is right either way.
         let rows = Rows { numbers: right.numbers, stride: right.column_stride };
-        gemv::accumulate(target, &left.numbers[..k], rows, None);
+        gemv::accumulate(&mut numbers[..n], &left.numbers[..k], rows, &[]);
         return Ok(());
     }
     if (2..=THIN_ROWS).contains(&m) && right.row_stride == 1 {
-        thin_product(target, left, right);
+        thin_product(numbers, target.columns, left, right);
         return Ok(());
     }
-    // SAFETY: the target is m × n and row-major; that both factors fit was just checked.
+    // SAFETY: the target has m rows with room for n columns from its first; that both factors fit was just checked.
     #[allow(unsafe_code)]
     unsafe {
-        multiply(target, (n, 1), left, right, fresh);
+        multiply(numbers, (target.columns, 1), left, right, fresh);
     }
     Ok(())
 }
 
-/// `target += left · right` for few rows and a right factor whose columns are contiguous.
+/// `target += left · right` for few rows and a right factor whose columns are contiguous; the rows of the target are
+/// `stride` numbers apart.
 ///
 /// `gemm` turns a product with a row-major target around and packs the right factor, which for few rows costs
 /// more than the product. With a column-major target it reads such a factor from its place.
-fn thin_product<R: Real>(target: &mut [R], left: &Matrix<'_, R>, right: &Matrix<'_, R>) {
+fn thin_product<R: Real>(target: &mut [R], stride: usize, left: &Matrix<'_, R>, right: &Matrix<'_, R>) {
     let (m, n) = (left.rows, right.columns);
     let mut columns = vec![R::default(); m * n];
     // SAFETY: the target is m × n and column-major; the caller has checked that both factors fit.
@@ -180,7 +205,7 @@ fn thin_product<R: Real>(target: &mut [R], left: &Matrix<'_, R>, right: &Matrix<
     }
     for (j, column) in columns.chunks_exact(m).enumerate() {
         for (i, &value) in column.iter().enumerate() {
-            target[i * n + j] += value;
+            target[i * stride + j] += value;
         }
     }
 }
@@ -245,11 +270,12 @@ mod tests {
     }
 
     fn term(part: Part, left: &Tensor, right: &Tensor) -> Term {
-        Term { part, left: left.clone(), right: right.clone() }
+        Term::new(part, left, right)
     }
 
     fn found(bias: Option<&Tensor>, terms: Vec<Term>) -> Result<Dual> {
-        choose::product(&Sum::new(bias, terms)?)
+        let columns = terms.first().map_or(0, |term| term.right.dim(term.right.rank() - 1).unwrap());
+        choose::product(&Sum::new(columns, bias, terms)?)
     }
 
     /// A sum that does not vary.
@@ -280,6 +306,21 @@ mod tests {
             let value = bias.map_or_else(|| half(0), |bias| half(0).broadcast_add(bias).unwrap());
             same(found.primal(), &value);
             same(found.tangent().unwrap(), &(half(1) + z.matmul(&b).unwrap()).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_term_is_added_to_its_columns_and_a_batch_to_its_blocks_of_rows() {
+        for rows in [1, 3, THIN_ROWS + 1] {
+            let (x, w) = (ramp(&[2 * rows, 7], 1), ramp(&[7, 9], 2));
+            let (z, b) = (ramp(&[2, rows, 4], 3), ramp(&[2, 4, 5], 4));
+            let low = z.matmul(&b).unwrap().reshape((2 * rows, 5)).unwrap();
+            let expected = x.matmul(&w).unwrap() + low.pad_with_zeros(1, 3, 1).unwrap();
+            let narrow = z.pad_with_zeros(2, 2, 1).unwrap().narrow(2, 2, 4).unwrap();
+            for z in [&z, &narrow] {
+                let terms = vec![term(Part::Primal, &x, &w), term(Part::Primal, z, &b).at(3)];
+                same(&plain(None, terms), expected.as_ref().unwrap());
+            }
         }
     }
 

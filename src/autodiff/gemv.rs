@@ -5,13 +5,15 @@
 
 #![allow(clippy::disallowed_methods)] // The loops of the CPU: nothing is copied to another device.
 
+use std::ops::Range;
+
 use candle_core::{DType, Device, Tensor, WithDType};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::product::{Part, Sum, Term};
 use super::{Dual, Ops, Real, rows};
-use crate::{Error, Result};
+use crate::Result;
 
 /// Partial sums of a product: four vectors of AVX2 or two of AVX-512, enough to hide the additions' latency.
 const LANES: usize = 32;
@@ -54,17 +56,16 @@ impl Stored<f32> for f16 {
     }
 }
 
-/// `y = x Wᵀ + bias + z Bᵀ` for one row on the CPU; `None` for any other sum.
+/// `y = x Wᵀ + bias`, and to the columns of each low-rank term `z Bᵀ`, for one row on the CPU; `None` for any other sum.
 ///
 /// x: `(1, in)`, Wᵀ: `(in, out)` of any float type, laid out as W is, row by row; bias: `(out)`; z: `(1, r)`,
-/// Bᵀ: `(r, out)` → y: `(1, out)`, of x's type f32 or f64, in which the sums are taken too.
+/// Bᵀ: `(r, columns)` → y: `(1, out)`, of x's type f32 or f64, in which the sums are taken too.
 pub(super) fn sum(sum: &Sum) -> Result<Option<Dual>> {
-    let out = sum.terms[0].right.dims()[1];
-    let fits = sum.terms.len() <= 2 && sum.terms.iter().all(|term| suits(term, out));
+    let (first, out) = (&sum.terms[0], sum.columns);
+    let fits = sum.terms.iter().all(suits) && first.right.dims()[1] == out;
     if !fits || sum.bias.as_ref().is_some_and(|bias| bias.dims() != [out]) {
         return Ok(None);
     }
-    let first = &sum.terms[0];
     let y = match (first.left.dtype(), first.right.dtype()) {
         (DType::F32, DType::BF16) => sum_as::<f32, bf16>(sum, &first.right)?,
         (DType::F32, DType::F16) => sum_as::<f32, f16>(sum, &first.right)?,
@@ -75,11 +76,11 @@ pub(super) fn sum(sum: &Sum) -> Result<Option<Dual>> {
     Ok(Some(Dual::constant(&y)))
 }
 
-/// Whether a term is one row by a matrix of `out` columns that lies transposed.
-fn suits(term: &Term, out: usize) -> bool {
+/// Whether a term is one row by a matrix that lies transposed.
+fn suits(term: &Term) -> bool {
     let (left, right) = (&term.left, &term.right);
     let one_row = term.part == Part::Primal && left.dims() == [1, left.elem_count()];
-    let transposed = right.dims() == [left.elem_count(), out] && right.stride()[0] == 1;
+    let transposed = right.rank() == 2 && right.dims()[0] == left.elem_count() && right.stride()[0] == 1;
     one_row && transposed && left.device().is_cpu() && right.device().is_cpu()
 }
 
@@ -90,21 +91,38 @@ fn sum_as<R: Real, W: Stored<R>>(sum: &Sum, weight: &Tensor) -> Result<Tensor> {
         None => vec![R::default(); out],
     };
     let row = |x: &Tensor| x.flatten_all()?.to_vec1::<R>();
-    let low =
-        sum.terms.get(1).map(|low| Ok::<_, Error>((row(&low.left)?, low.widened()?.t()?.contiguous()?)));
-    let low = low.transpose()?;
-    let low_guard = low.as_ref().map(|(z, b)| (z, b.storage_and_layout()));
-    let low = match &low_guard {
-        Some((z, (storage, layout))) => {
-            Some((z.as_slice(), rows::numbers::<R>(storage, layout.start_offset(), layout.shape())?))
-        }
-        None => None,
-    };
+    let low = sum.terms[1..].iter();
+    let low = low.map(|low| Ok((row(&low.left)?, low.widened()?.t()?.contiguous()?, low.column)));
+    let low = low.collect::<Result<Vec<_>>>()?;
+    let guards: Vec<_> = low.iter().map(|(_, b, _)| b.storage_and_layout()).collect();
+    let mut terms = vec![];
+    for ((z, b, column), (storage, layout)) in low.iter().zip(&guards) {
+        let numbers = rows::numbers::<R>(storage, layout.start_offset(), layout.shape())?;
+        terms.push(LowRows { z, b: numbers, rows: *column..column + b.dim(0)? });
+    }
     let weight = weight.t()?.contiguous()?;
     let (storage, layout) = weight.storage_and_layout();
     let numbers = rows::numbers::<W>(&storage, layout.start_offset(), layout.shape())?;
-    accumulate(&mut y, &row(x)?, Rows { numbers, stride: x.elem_count() }, low);
+    accumulate(&mut y, &row(x)?, Rows { numbers, stride: x.elem_count() }, &terms);
     Ok(Tensor::from_vec(y, (1, out), &Device::Cpu)?)
+}
+
+/// A low-rank term: what `B z` is added to `rows` of y, with B row-major.
+pub(super) struct LowRows<'a, R> {
+    z: &'a [R],
+    b: &'a [R],
+    rows: Range<usize>,
+}
+
+impl<R: Real> LowRows<'_, R> {
+    /// Number `row` of `B z`; zero for a row that it does not change.
+    #[inline(always)]
+    fn get(&self, row: usize) -> R {
+        if !self.rows.contains(&row) {
+            return R::default();
+        }
+        dot::<LOW_LANES, R, R>(&self.b[(row - self.rows.start) * self.z.len()..][..self.z.len()], self.z)
+    }
 }
 
 /// The rows of a matrix, each contiguous: row i begins at number `i · stride`.
@@ -114,12 +132,12 @@ pub(super) struct Rows<'a, W> {
     pub stride: usize,
 }
 
-/// `y += W x + B z` on all threads, with `low = (z, B)` and B row-major. The number of threads changes no bit.
+/// `y += W x` and the low-rank terms, on all threads. The number of threads changes no bit.
 pub(super) fn accumulate<R: Real, W: Stored<R>>(
     y: &mut [R],
     x: &[R],
     weight: Rows<'_, W>,
-    low: Option<(&[R], &[R])>,
+    low: &[LowRows<'_, R>],
 ) {
     let pieces = (y.len() * x.len() / PIECE).clamp(1, PIECES_PER_THREAD * rayon::current_num_threads());
     if pieces == 1 {
@@ -136,15 +154,15 @@ fn add_rows<R: Real, W: Stored<R>>(
     first: usize,
     x: &[R],
     weight: Rows<'_, W>,
-    low: Option<(&[R], &[R])>,
+    low: &[LowRows<'_, R>],
 ) {
     pulp::Arch::new().dispatch(
         #[inline(always)]
         || {
             for (row, y) in (first..).zip(y) {
                 let mut sum = *y + dot::<LANES, R, W>(&weight.numbers[row * weight.stride..][..x.len()], x);
-                if let Some((z, b)) = low {
-                    sum += dot::<LOW_LANES, R, R>(&b[row * z.len()..][..z.len()], z);
+                for low in low {
+                    sum += low.get(row);
                 }
                 *y = sum;
             }
@@ -170,6 +188,7 @@ fn dot<const LANES: usize, R: Real, W: Stored<R>>(w: &[W], x: &[R]) -> R {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::autodiff::LowRankUp;
 
     /// `x Wᵀ + bias + z Bᵀ` by the form under test, which must take it.
     fn affine(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, low: Option<(&Tensor, &Tensor)>) -> Tensor {
@@ -182,13 +201,9 @@ mod tests {
         bias: Option<&Tensor>,
         low: Option<(&Tensor, &Tensor)>,
     ) -> Option<Tensor> {
-        let term = |(left, w): (&Tensor, &Tensor)| Term {
-            part: Part::Primal,
-            left: left.clone(),
-            right: w.t().unwrap(),
-        };
+        let term = |(left, w): (&Tensor, &Tensor)| Term::new(Part::Primal, left, &w.t().unwrap());
         let terms = std::iter::once((x, w)).chain(low).map(term).collect();
-        sum(&Sum::new(bias, terms).unwrap()).unwrap().map(Dual::into_primal)
+        sum(&Sum::new(w.dim(0).unwrap(), bias, terms).unwrap()).unwrap().map(Dual::into_primal)
     }
 
     fn random(dims: &[usize], dtype: DType) -> Tensor {
@@ -269,8 +284,13 @@ mod tests {
         assert!(taken(&x, &w, Some(&ones(&[4])), None).is_none());
         assert!(taken(&x.to_dtype(DType::U32).unwrap(), &w, None, None).is_none());
         // What fits no product at all is refused by the last of them.
-        let affine = |x: &Tensor, low| Ops::affine(x, &w, None, low);
-        assert!(affine(&ones(&[1, 5]), None).is_err());
-        assert!(affine(&x, Some((&ones(&[1, 2]), &ones(&[5, 2])))).is_err());
+        let up = |out: usize, column| [LowRankUp { b: ones(&[out, 2]), column }];
+        let affine = |x: &Tensor, up: [LowRankUp<Tensor>; 1]| {
+            Ops::affine(x, &w, None, Some((&ones(&[1, 2]), &up[..])))
+        };
+        assert!(affine(&x, up(2, 1)).is_ok());
+        assert!(affine(&ones(&[1, 5]), up(3, 0)).is_err());
+        assert!(affine(&x, up(5, 0)).is_err());
+        assert!(affine(&x, up(2, 2)).is_err());
     }
 }

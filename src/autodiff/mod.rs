@@ -33,7 +33,7 @@ pub mod kernels;
 pub use choose::COMPOSED;
 pub use dual::Dual;
 pub use kernel::Kernel;
-pub use ops::Ops;
+pub use ops::{LowRankUp, Ops};
 pub use pointwise::{Pointwise, pointwise};
 pub use resident::Resident;
 pub use rows::{Rows, RowsMut};

@@ -6,6 +6,15 @@ use super::kernel::Kernel;
 use super::{Dual, choose};
 use crate::Result;
 
+/// A second factor of a low-rank map, and where its results go: `y[:, column ..] += z Bᵀ`.
+#[derive(Debug, Clone)]
+pub struct LowRankUp<V> {
+    /// B, `(out, r)`; with E blocks of rows that have one each, `(E, out, r)`.
+    pub b: V,
+    /// First of the out columns of y.
+    pub column: usize,
+}
+
 /// A value that a gradient can be computed with: a `Tensor`, or a [`Dual`](super::Dual).
 ///
 /// There are three kinds of operation, and a derivative rule for each: linear maps (the tangent is mapped
@@ -32,15 +41,29 @@ pub trait Ops: Clone + Sized + Send + Sync {
     /// `self · other`, batched over the leading dimensions: `(…, m, k) · (…, k, n) → (…, m, n)`.
     fn matmul(&self, other: &Self) -> Result<Self>;
 
-    /// `self Wᵀ + bias + z Bᵀ` by a frozen W: `(m, in), (out, in) → (m, out)`, with `low = (z, B)` of shapes
-    /// `(m, r)` and `(out, r)`. W may be stored in a smaller type.
-    fn affine(&self, weight: &Tensor, bias: Option<&Tensor>, low: Option<(&Self, &Self)>) -> Result<Self>;
+    /// `self Wᵀ + bias` by a frozen W, `(m, in), (out, in) → (m, out)`, and of `low = (z, B's)`, with `z: (m, R)`, to the
+    /// columns of each B the product of its columns of z with Bᵀ; the B's take the R columns of z in turn. W may be
+    /// stored in a smaller type.
+    fn affine(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        low: Option<(&Self, &[LowRankUp<Self>])>,
+    ) -> Result<Self>;
 
-    /// `self W + z A`, the transpose of [`affine`](Self::affine): `(m, out), (out, in) → (m, in)`, with
-    /// `low = (z, A)` of shapes `(m, r)` and `(r, in)`.
+    /// `self W + z A`, the transpose of [`affine`](Self::affine) by W: `(m, out), (out, in) → (m, in)`, with
+    /// `low = (z, A)` of shapes `(m, R)` and `(R, in)`, or `(E, R, in)` for E blocks of rows.
     fn affine_back(&self, weight: &Tensor, low: Option<(&Self, &Self)>) -> Result<Self>;
 
-    /// Joins matrices of one width below each other.
+    /// The transpose of [`affine`](Self::affine) by z: the columns of each B times B, `(m, out) → (m, R)`.
+    fn low_back(&self, ups: &[LowRankUp<Self>]) -> Result<Self>;
+
+    /// Columns `start` to `start + count` of each matrix, without a copy.
+    fn columns(&self, start: usize, count: usize) -> Result<Self> {
+        self.batched_linear(|x| x.narrow(D::Minus1, start, count))
+    }
+
+    /// Joins matrices of one width below each other, or vectors end to end; what is batched is joined matrix by matrix.
     fn cat(parts: &[Self]) -> Result<Self>;
 
     /// Runs a kernel over `rows` rows; output `o` has shape `shapes[o]`.
@@ -89,10 +112,19 @@ impl Ops for Tensor {
         Ok(Dual::constant(self).matmul(&Dual::constant(other))?.into_primal())
     }
 
-    fn affine(&self, weight: &Tensor, bias: Option<&Tensor>, low: Option<(&Self, &Self)>) -> Result<Self> {
-        let low = low.map(|(z, b)| (Dual::constant(z), Dual::constant(b)));
-        let low = low.as_ref().map(|(z, b)| (z, b));
+    fn affine(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        low: Option<(&Self, &[LowRankUp<Self>])>,
+    ) -> Result<Self> {
+        let low = low.map(|(z, ups)| (Dual::constant(z), constant_ups(ups)));
+        let low = low.as_ref().map(|(z, ups)| (z, &ups[..]));
         Ok(Dual::constant(self).affine(weight, bias, low)?.into_primal())
+    }
+
+    fn low_back(&self, ups: &[LowRankUp<Self>]) -> Result<Self> {
+        Ok(Dual::constant(self).low_back(&constant_ups(ups))?.into_primal())
     }
 
     fn affine_back(&self, weight: &Tensor, low: Option<(&Self, &Self)>) -> Result<Self> {
@@ -102,7 +134,10 @@ impl Ops for Tensor {
     }
 
     fn cat(parts: &[Self]) -> Result<Self> {
-        Ok(Tensor::cat(parts, 0)?)
+        match parts {
+            [one] => Ok(one.clone()),
+            _ => Ok(Tensor::cat(parts, rows_axis(&parts[0]))?),
+        }
     }
 
     fn run<const I: usize, const O: usize, K: Kernel<I, O>>(
@@ -114,4 +149,13 @@ impl Ops for Tensor {
         let inputs = inputs.map(Dual::constant);
         Ok(choose::kernel(kernel, rows, inputs.each_ref(), shapes)?.map(Dual::into_primal))
     }
+}
+
+fn constant_ups(ups: &[LowRankUp<Tensor>]) -> Vec<LowRankUp<Dual>> {
+    ups.iter().map(|LowRankUp { b, column }| LowRankUp { b: Dual::constant(b), column: *column }).collect()
+}
+
+/// The dimension that counts the rows of a matrix, or the numbers of a vector.
+pub(super) fn rows_axis(x: &Tensor) -> usize {
+    x.rank().saturating_sub(2)
 }

@@ -1,6 +1,6 @@
 //! Sums of matrix products: what is asked for, and the portable form by Candle's operations.
 
-use candle_core::{DType, Tensor};
+use candle_core::{D, DType, Tensor};
 
 use super::Dual;
 use super::dual::add_to_half;
@@ -23,15 +23,37 @@ pub(super) struct Term {
     pub left: Tensor,
     /// May be stored in a smaller type than the left factor, in whose type the product is taken.
     pub right: Tensor,
+    /// First of the columns of the result that it is added to.
+    pub column: usize,
 }
 
 /// `bias + Σ left · right`, of shape `(batch…, m, n)`. The bias, `(n)`, is added to the rows of the value.
+///
+/// The first term says what the batch and the rows are. Another may be a batch where the first is one matrix: its
+/// matrices are added to the rows of the result block by block.
 pub(super) struct Sum {
     pub bias: Option<Tensor>,
     pub terms: Vec<Term>,
+    /// n.
+    pub columns: usize,
 }
 
 impl Term {
+    /// A product of two factors, added to the columns from the first on.
+    pub fn new(part: Part, left: &Tensor, right: &Tensor) -> Self {
+        Self { part, left: left.clone(), right: right.clone(), column: 0 }
+    }
+
+    /// The same, added to the columns from `column` on.
+    pub fn at(self, column: usize) -> Self {
+        Self { column, ..self }
+    }
+
+    /// How many columns it has.
+    fn columns(&self) -> usize {
+        self.right.dims().last().copied().unwrap_or(0)
+    }
+
     /// The right factor in the type of the left. A matrix that lies transposed is widened as it lies, so that its
     /// strides stay.
     pub fn widened(&self) -> Result<Tensor> {
@@ -43,25 +65,35 @@ impl Term {
         Ok(if transposed { right.t()?.to_dtype(dtype)?.t()? } else { right.to_dtype(dtype)? })
     }
 
-    /// The product by Candle; `(2, m, n)` where the left factor is stacked.
-    fn composed(&self) -> Result<Tensor> {
-        let right = self.widened()?;
-        if self.part != Part::Both {
-            return Ok(self.left.matmul(&right)?);
-        }
-        // Both halves share the right factor: one product of twice the rows.
-        let (two, m, k) = self.left.dims3()?;
-        let product = self.left.reshape((two * m, k))?.matmul(&right)?;
-        Ok(product.reshape((two, m, right.dim(1)?))?)
+    /// The product by Candle, for a result of shape `dims`; `(2, dims…)` where the left factor is stacked.
+    fn composed(&self, dims: &[usize]) -> Result<Tensor> {
+        let (left, right) = (packed(&self.left)?, packed(&self.widened()?)?);
+        let mut own = dims.to_vec();
+        own[dims.len() - 1] = self.columns();
+        let product = match self.part {
+            // Both halves share the right factor: one product of twice the rows.
+            Part::Both => {
+                own.insert(0, 2);
+                left.flatten(0, 1)?.matmul(&right)?
+            }
+            _ => left.matmul(&right)?,
+        };
+        let behind = dims[dims.len() - 1] - self.column - self.columns();
+        Ok(product.reshape(own)?.pad_with_zeros(D::Minus1, self.column, behind)?)
     }
 }
 
+/// A factor that Candle multiplies on every device: its matrices lie whole, as they are or transposed.
+fn packed(x: &Tensor) -> Result<Tensor> {
+    Ok(if x.is_contiguous() || x.t()?.is_contiguous() { x.clone() } else { x.contiguous()? })
+}
+
 impl Sum {
-    /// A sum of products of matrices, of which at least one is a part of the value.
+    /// A sum of products of matrices with `columns` columns, of which at least one is a part of the value.
     ///
     /// # Errors
-    /// No such term, or a factor that is no matrix.
-    pub fn new(bias: Option<&Tensor>, terms: Vec<Term>) -> Result<Self> {
+    /// No such term, a factor that is no matrix, or a term that goes beyond the last column.
+    pub fn new(columns: usize, bias: Option<&Tensor>, terms: Vec<Term>) -> Result<Self> {
         if terms.iter().all(|term| term.part == Part::Tangent) {
             return Err(Error::Invalid("a sum of products without a value".into()));
         }
@@ -71,12 +103,29 @@ impl Sum {
                 "no product of shapes {left:?} and {right:?}: both must be matrices"
             )));
         }
-        Ok(Self { bias: bias.cloned(), terms })
+        if let Some(term) = terms.iter().find(|term| term.column + term.columns() > columns) {
+            let end = term.column + term.columns();
+            return Err(Error::Invalid(format!(
+                "a product ends at column {end} of a result of {columns} columns"
+            )));
+        }
+        Ok(Self { bias: bias.cloned(), terms, columns })
     }
 
     /// The type of the result.
     pub fn dtype(&self) -> DType {
         self.terms[0].left.dtype()
+    }
+
+    /// The shape of the value.
+    pub fn dims(&self) -> Vec<usize> {
+        let first = &self.terms[0];
+        let mut dims = first.left.dims().to_vec();
+        if first.part == Part::Both {
+            dims.remove(0);
+        }
+        *dims.last_mut().expect("factors are matrices") = self.columns;
+        dims
     }
 
     /// Whether the result has a derivative.
@@ -87,13 +136,14 @@ impl Sum {
     /// The sum by Candle's products: the portable form. What goes to both halves stays stacked.
     pub fn composed(&self) -> Result<Dual> {
         let (mut both, mut primal, mut tangent) = (None, None, None);
+        let dims = self.dims();
         for term in &self.terms {
             let sum = match term.part {
                 Part::Both => &mut both,
                 Part::Primal => &mut primal,
                 Part::Tangent => &mut tangent,
             };
-            add_to(sum, term.composed()?)?;
+            add_to(sum, term.composed(&dims)?)?;
         }
         if let Some(bias) = &self.bias {
             let bias = bias.to_dtype(self.dtype())?;

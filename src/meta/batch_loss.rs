@@ -63,7 +63,7 @@ impl BatchLoss<'_> {
         let (h, trace) = self.backbone.forward(tokens, self.prefix, first, &adapters, self.activations)?;
         let (loss, dh, head) = self.output(&h, head)?;
         let grads = self.backbone.backward(tokens, trace, &adapters, &dh)?;
-        Ok((loss, LossGrad { adapter: self.layout.by_tensor(grads), head }))
+        Ok((loss, LossGrad { adapter: self.layout.by_tensor(grads)?, head }))
     }
 
     /// The loss alone: a forward pass.

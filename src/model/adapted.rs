@@ -1,6 +1,8 @@
-//! One frozen linear map with a low-rank adapter beside it, forward and backward.
+//! A frozen linear map with low-rank adapters beside it, forward and backward.
 
 #![deny(clippy::disallowed_methods)]
+
+use candle_core::D;
 
 use crate::Result;
 use crate::autodiff::Ops;
@@ -8,9 +10,9 @@ use crate::autodiff::Ops;
 use super::Linear;
 use super::lora::{LowRank, LowRankGrad};
 
-/// `y = x Wᵀ + b + s (x Aᵀ) Bᵀ`   LoRA, Hu et al. 2021.
+/// `y = x Wᵀ + b`, and to the columns of each adapted projection `s (x Aᵀ) Bᵀ` of its own   LoRA, Hu et al. 2021.
 ///
-/// `x: (rows, in)` → `y: (rows, out)`, and `z = s x Aᵀ: (rows, r)`, which the backward pass needs.
+/// `x: (rows, in)` → `y: (rows, out)`, and `z = s x Aᵀ: (rows, R)`, which the backward pass needs.
 pub(super) fn forward<V: Ops>(
     linear: &Linear,
     adapter: Option<&LowRank<V>>,
@@ -20,35 +22,44 @@ pub(super) fn forward<V: Ops>(
     let Some(LowRank { a, b, scale }) = adapter else {
         return Ok((x.affine(weight, bias, None)?, None));
     };
-    let z = x.matmul(&a.t()?)?.scale(*scale)?;
+    let z = blocks(x, a)?.matmul(&a.t()?)?.scale(*scale)?;
+    let z = z.reshape((x.primal().dim(0)?, a.primal().dim(D::Minus2)?))?;
     Ok((x.affine(weight, bias, Some((&z, b)))?, Some(z)))
 }
 
-/// The adapter's gradient `dB = dyᵀ z`, `dA = dzᵀ x` with `dz = s dy B`, and, if asked for, the cotangent of
-/// the input added to `dx`: `dx += dy W + dz A`.
+/// The adapters' gradients `dB = dyᵀ z`, `dA = dzᵀ x` with `dz = s dy B`, and, if asked for, the cotangent of the input,
+/// `dx = dy W + dz A`.
 pub(super) fn backward<V: Ops>(
     linear: &Linear,
-    adapter: Option<&LowRank<V>>,
+    adapter: Option<(&LowRank<V>, &V)>,
     x: &V,
-    z: Option<&V>,
     dy: &V,
-    dx: Option<&mut Option<V>>,
-) -> Result<Option<LowRankGrad<V>>> {
-    let through = match (adapter, z) {
-        (Some(LowRank { a, b, scale }), Some(z)) => {
-            let dz = dy.matmul(b)?.scale(*scale)?;
-            let grad = LowRankGrad { a: dz.t()?.matmul(x)?, b: dy.t()?.matmul(z)? };
-            Some((a, dz, grad))
-        }
-        _ => None,
+    need_dx: bool,
+) -> Result<(Option<V>, Option<LowRankGrad<V>>)> {
+    let Some((LowRank { a, b, scale }, z)) = adapter else {
+        let dx = if need_dx { Some(dy.affine_back(&linear.weight, None)?) } else { None };
+        return Ok((dx, None));
     };
-    if let Some(dx) = dx {
-        let low = through.as_ref().map(|(a, dz, _)| (dz, *a));
-        let sum = dy.affine_back(&linear.weight, low)?;
-        *dx = Some(match dx.take() {
-            Some(dx) => dx.add(&sum)?,
-            None => sum,
-        });
+    let dz = dy.low_back(b)?.scale(*scale)?;
+    let (z, dy_blocks) = (blocks(z, a)?, blocks(dy, a)?);
+    let (mut rank, mut grads) = (0, vec![]);
+    for up in b {
+        let (out, r) = (up.b.primal().dim(D::Minus2)?, up.b.primal().dim(D::Minus1)?);
+        grads.push(dy_blocks.columns(up.column, out)?.t()?.matmul(&z.columns(rank, r)?)?);
+        rank += r;
     }
-    Ok(through.map(|(_, _, grad)| grad))
+    let grad = LowRankGrad { a: blocks(&dz, a)?.t()?.matmul(&blocks(x, a)?)?, b: grads };
+    let dx = if need_dx { Some(dy.affine_back(&linear.weight, Some((&dz, a)))?) } else { None };
+    Ok((dx, Some(grad)))
+}
+
+/// The rows of `x: (rows, width)` as the adapter takes them: as they are, or in a block for each episode.
+fn blocks<V: Ops>(x: &V, a: &V) -> Result<V> {
+    match *a.primal().dims() {
+        [episodes, _, _] => {
+            let (rows, width) = x.primal().dims2()?;
+            x.reshape((episodes, rows / episodes, width))
+        }
+        _ => Ok(x.clone()),
+    }
 }

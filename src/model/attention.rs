@@ -5,7 +5,7 @@
 use crate::Result;
 use crate::autodiff::Ops;
 use crate::autodiff::kernels::{
-    Gain, causal_softmax, merge_heads, rms_norm, rms_norm_vjp, softmax_vjp, split_heads,
+    Gain, HeadsOf, causal_softmax, merge_heads, rms_norm, rms_norm_vjp, softmax_vjp, split_heads,
 };
 
 use super::block::Mode;
@@ -28,6 +28,8 @@ pub(super) struct Residuals<V> {
     v: V,
     /// Attention weights, `(B, kv, groups · S, S)`.
     p: V,
+    /// Queries and keys before their norms, if they have any, `(B, heads, S, width)` each.
+    before_norms: Option<[V; 2]>,
 }
 
 impl<V: Ops> Mode<V> for OverBatch<'_> {
@@ -39,45 +41,91 @@ impl<V: Ops> Mode<V> for OverBatch<'_> {
     }
 
     /// `softmax(q kᵀ / √width) v` head by head (Vaswani et al. 2017; grouped queries, Ainslie et al. 2023).
-    fn attend(&self, [q, k, v]: [&V; 3]) -> Result<(V, Residuals<V>)> {
-        let (batch, config) = (self.batch, self.config);
-        let (size, tokens, width) = (batch.size(), batch.tokens(), config.head_dim);
-        let (heads, kv) = (config.num_heads, config.num_kv_heads);
-        let grouped = (size, kv, heads / kv * tokens, width);
-        let split = |x: &V, heads: usize, turn: bool| {
-            let rows = x.reshape((size, tokens, heads * width))?;
-            split_heads(&rows, heads, turn.then_some(&batch.rope))
+    fn attend(&self, qkv: &V, gains: Option<&[Gain; 2]>) -> Result<(V, Residuals<V>)> {
+        let (config, sizes) = (self.config, self.sizes());
+        let Sizes { batch, tokens, width, heads, kv } = sizes;
+        let qkv = qkv.reshape((batch, tokens, (heads + 2 * kv) * width))?;
+        let v = split_heads(&qkv, HeadsOf { first: heads + kv, count: kv, width }, None)?;
+        let [q, k] = [HeadsOf { first: 0, count: heads, width }, HeadsOf { first: heads, count: kv, width }];
+        let (q, k, before_norms) = match gains {
+            None => {
+                let rope = Some(&self.batch.rope);
+                (split_heads(&qkv, q, rope)?, split_heads(&qkv, k, rope)?, None)
+            }
+            Some([of_q, of_k]) => {
+                let before = [split_heads(&qkv, q, None)?, split_heads(&qkv, k, None)?];
+                let [q, k] = &before;
+                (self.turn(&self.norm(q, of_q)?)?, self.turn(&self.norm(k, of_k)?)?, Some(before))
+            }
         };
-        let q = split(q, heads, true)?.reshape(grouped)?;
-        let (k, v) = (split(k, kv, true)?, split(v, kv, false)?);
-        let p = causal_softmax(&q.matmul(&k.t()?)?, &batch.mask, config.attention_scale())?;
-        let out = p.matmul(&v)?.reshape((size, heads, tokens, width))?;
-        let out = merge_heads(&out, None)?.reshape((size * tokens, heads * width))?;
-        Ok((out, Residuals { q, k, v, p }))
+        let q = q.reshape((batch, kv, heads / kv * tokens, width))?;
+        let p = causal_softmax(&q.matmul(&k.t()?)?, &self.batch.mask, config.attention_scale())?;
+        let out = p.matmul(&v)?.reshape((batch, heads, tokens, width))?;
+        let out = merge_heads([&out], [None])?.reshape((batch * tokens, heads * width))?;
+        Ok((out, Residuals { q, k, v, p, before_norms }))
     }
 }
 
+/// Sizes of a batch of heads.
+struct Sizes {
+    batch: usize,
+    tokens: usize,
+    width: usize,
+    heads: usize,
+    kv: usize,
+}
+
 impl OverBatch<'_> {
+    fn sizes(&self) -> Sizes {
+        let (batch, config) = (self.batch, self.config);
+        let (heads, kv) = (config.num_heads, config.num_kv_heads);
+        Sizes { batch: batch.size(), tokens: batch.tokens(), width: config.head_dim, heads, kv }
+    }
+
+    /// Turns `x: (B, heads, S, width)` by each token's angle.
+    fn turn<V: Ops>(&self, x: &V) -> Result<V> {
+        let (batch, heads, tokens, width) = x.primal().dims4()?;
+        let one = HeadsOf { first: 0, count: 1, width };
+        split_heads(&x.reshape((batch * heads, tokens, width))?, one, Some(&self.batch.rope))?
+            .reshape((batch, heads, tokens, width))
+    }
+
+    /// The transpose and inverse of [`turn`](Self::turn).
+    fn turn_back<V: Ops>(&self, x: &V) -> Result<V> {
+        let (batch, heads, tokens, width) = x.primal().dims4()?;
+        let x = x.reshape((batch * heads, 1, tokens, width))?;
+        merge_heads([&x], [Some(&self.batch.rope)])?.reshape((batch, heads, tokens, width))
+    }
+
     /// Cotangent of a norm's input.
     pub fn norm_vjp<V: Ops>(&self, x: &V, gain: &Gain, dy: &V) -> Result<V> {
         rms_norm_vjp(x, gain, self.config.rms_norm_eps, dy)
     }
 
-    /// Cotangents of q, k and v from that of the attention's output; shapes as there.
-    pub fn backward<V: Ops>(&self, residuals: &Residuals<V>, dout: &V) -> Result<[V; 3]> {
-        let (batch, config) = (self.batch, self.config);
-        let (size, tokens, width) = (batch.size(), batch.tokens(), config.head_dim);
-        let (heads, kv) = (config.num_heads, config.num_kv_heads);
-        let dout = split_heads(&dout.reshape((size, tokens, heads * width))?, heads, None)?;
-        let dout = dout.reshape((size, kv, heads / kv * tokens, width))?;
+    /// Cotangent of queries, keys and values from that of the attention's output; shapes as there.
+    pub fn backward<V: Ops>(
+        &self,
+        residuals: &Residuals<V>,
+        gains: Option<&[Gain; 2]>,
+        dout: &V,
+    ) -> Result<V> {
+        let (scale, Sizes { batch, tokens, width, heads, kv }) =
+            (self.config.attention_scale(), self.sizes());
+        let all = HeadsOf { first: 0, count: heads, width };
+        let dout = split_heads(&dout.reshape((batch, tokens, heads * width))?, all, None)?;
+        let dout = dout.reshape((batch, kv, heads / kv * tokens, width))?;
         let dp = dout.matmul(&residuals.v.t()?)?;
         let dv = residuals.p.t()?.matmul(&dout)?;
-        let ds = softmax_vjp(&residuals.p, &dp, config.attention_scale())?;
-        let dq = ds.matmul(&residuals.k)?.reshape((size, heads, tokens, width))?;
-        let dk = ds.t()?.matmul(&residuals.q)?;
-        let merge = |x: &V, heads: usize, turn: bool| {
-            merge_heads(x, turn.then_some(&batch.rope))?.reshape((size * tokens, heads * width))
-        };
-        Ok([merge(&dq, heads, true)?, merge(&dk, kv, true)?, merge(&dv, kv, false)?])
+        let ds = softmax_vjp(&residuals.p, &dp, scale)?;
+        let mut dq = ds.matmul(&residuals.k)?.reshape((batch, heads, tokens, width))?;
+        let mut dk = ds.t()?.matmul(&residuals.q)?;
+        let mut rope = Some(&self.batch.rope);
+        if let (Some([of_q, of_k]), Some([q, k])) = (gains, &residuals.before_norms) {
+            dq = self.norm_vjp(q, of_q, &self.turn_back(&dq)?)?;
+            dk = self.norm_vjp(k, of_k, &self.turn_back(&dk)?)?;
+            rope = None;
+        }
+        let dqkv = merge_heads([&dq, &dk, &dv], [rope, rope, None])?;
+        dqkv.reshape((batch * tokens, (heads + 2 * kv) * width))
     }
 }

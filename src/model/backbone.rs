@@ -10,7 +10,7 @@ use crate::autodiff::kernels::{Gain, rms_norm, rms_norm_vjp};
 
 use super::attention::{self, OverBatch};
 use super::block::{Block, Residuals};
-use super::lora::{LayerAdapters, LayerGrads};
+use super::lora::{LayerAdapters, LayerGrads, no_adapters};
 use super::{Activations, Decoder, Norms, TokenBatch};
 
 /// A frozen decoder made ready for gradients by hand.
@@ -67,7 +67,7 @@ impl Backbone {
     pub fn prefix(&self, batch: &TokenBatch, first: usize) -> Result<Tensor> {
         let embedded = self.decoder.embed_tokens.index_select(&batch.ids, 0)?;
         let mut x = embedded.to_dtype(self.decoder.dtype)?;
-        let none: Vec<LayerAdapters<Tensor>> = vec![[const { None }; 7]; first];
+        let none: Vec<LayerAdapters<Tensor>> = no_adapters(first);
         for index in 0..first {
             x = self.block(index, &none, batch).forward(&x)?.0;
         }
@@ -109,7 +109,7 @@ impl Backbone {
         let Trace { first, mut layers, last } = trace;
         let eps = self.decoder.config.rms_norm_eps;
         let mut dx = rms_norm_vjp(&last, &self.last_gain, eps, dh)?;
-        let mut grads = vec![[const { None }; 7]; adapters.len()];
+        let mut grads: Vec<LayerGrads<V>> = (0..adapters.len()).map(|_| [const { None }; 4]).collect();
         for index in (first..adapters.len()).rev() {
             let block = self.block(index, adapters, batch);
             let residuals = match layers.pop().expect("one entry a layer") {

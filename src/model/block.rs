@@ -8,7 +8,7 @@ use crate::autodiff::kernels::{swiglu, swiglu_vjp};
 
 use super::attention::{self, OverBatch};
 use super::lora::{LayerAdapters, LayerGrads};
-use super::{Layer, Norms, Projection, adapted};
+use super::{Joint, Layer, Norms, adapted};
 
 /// What a layer does differently when it reads a batch that is differentiated, and when it reads on from a cache.
 pub(super) trait Mode<V> {
@@ -17,12 +17,12 @@ pub(super) trait Mode<V> {
     /// What the backward pass needs of the attention.
     type Residuals;
 
-    /// RMS norm of rows as wide as the gain; a row of heads is a row for each head.
+    /// RMS norm of rows as wide as the gain.
     fn norm(&self, x: &V, gain: &Self::Gain) -> Result<V>;
 
-    /// Attention of `q: (rows, heads · width)`, `k, v: (rows, kv · width)`, before rotation →
-    /// `(rows, heads · width)`.
-    fn attend(&self, qkv: [&V; 3]) -> Result<(V, Self::Residuals)>;
+    /// Attention of queries, keys and values before their norms, if they have any (`gains`), and before rotation:
+    /// `(rows, (heads + 2 kv) · width)` → `(rows, heads · width)`.
+    fn attend(&self, qkv: &V, gains: Option<&[Self::Gain; 2]>) -> Result<(V, Self::Residuals)>;
 }
 
 /// One layer of a decoder: its weights and adapters, and how it computes.
@@ -37,21 +37,18 @@ pub(super) struct Block<'a, V, M: Mode<V>> {
 #[derive(Debug, Clone)]
 pub(super) struct Residuals<V, A> {
     x: V,
-    /// Queries and keys before their norms, if they have any.
-    heads: Option<[V; 2]>,
     attention: A,
     attended: V,
     middle: V,
-    gate: V,
-    up: V,
-    /// `s x Aᵀ` of each adapted projection.
-    z: [Option<V>; 7],
+    gate_up: V,
+    /// `s x Aᵀ` of each matrix with adapters.
+    z: [Option<V>; 4],
 }
 
 impl<V: Ops, M: Mode<V>> Block<'_, V, M> {
-    fn apply(&self, which: Projection, x: &V, z: &mut [Option<V>; 7]) -> Result<V> {
+    fn apply(&self, which: Joint, x: &V, z: &mut [Option<V>; 4]) -> Result<V> {
         let adapter = self.adapters[which as usize].as_ref();
-        let (y, low) = adapted::forward(self.layer.projection(which), adapter, x)?;
+        let (y, low) = adapted::forward(self.layer.linear(which), adapter, x)?;
         z[which as usize] = low;
         Ok(y)
     }
@@ -59,25 +56,13 @@ impl<V: Ops, M: Mode<V>> Block<'_, V, M> {
     /// `x: (B · S, D)` → the layer's output of that shape.
     pub fn forward(&self, x: &V) -> Result<(V, Residuals<V, M::Residuals>)> {
         let (mode, gains) = (&self.mode, self.gains);
-        let mut z = [const { None }; 7];
-        let normed = mode.norm(x, &gains.input)?;
-        let mut q = self.apply(Projection::QProj, &normed, &mut z)?;
-        let mut k = self.apply(Projection::KProj, &normed, &mut z)?;
-        let v = self.apply(Projection::VProj, &normed, &mut z)?;
-        let mut heads = None;
-        if let Some([of_q, of_k]) = &gains.heads {
-            let normed = [mode.norm(&q, of_q)?, mode.norm(&k, of_k)?];
-            heads = Some([q, k]);
-            [q, k] = normed;
-        }
-        let (attended, attention) = mode.attend([&q, &k, &v])?;
-        let middle = x.add(&self.apply(Projection::OProj, &attended, &mut z)?)?;
-        let normed = mode.norm(&middle, &gains.post_attention)?;
-        let gate = self.apply(Projection::GateProj, &normed, &mut z)?;
-        let up = self.apply(Projection::UpProj, &normed, &mut z)?;
-        let hidden = swiglu(&gate, &up)?;
-        let y = middle.add(&self.apply(Projection::DownProj, &hidden, &mut z)?)?;
-        Ok((y, Residuals { x: x.clone(), heads, attention, attended, middle, gate, up, z }))
+        let mut z = [const { None }; 4];
+        let qkv = self.apply(Joint::Qkv, &mode.norm(x, &gains.input)?, &mut z)?;
+        let (attended, attention) = mode.attend(&qkv, gains.heads.as_ref())?;
+        let middle = x.add(&self.apply(Joint::Output, &attended, &mut z)?)?;
+        let gate_up = self.apply(Joint::GateUp, &mode.norm(&middle, &gains.post_attention)?, &mut z)?;
+        let y = middle.add(&self.apply(Joint::Down, &swiglu(&gate_up)?, &mut z)?)?;
+        Ok((y, Residuals { x: x.clone(), attention, attended, middle, gate_up, z }))
     }
 }
 
@@ -91,64 +76,33 @@ impl<V: Ops> Block<'_, V, OverBatch<'_>> {
         dy: &V,
         need_dx: bool,
     ) -> Result<(Option<V>, LayerGrads<V>)> {
-        let (layer, adapters, mode, gains) = (self.layer, self.adapters, &self.mode, self.gains);
-        let mut back = Backward { layer, adapters, z: &residuals.z, grads: [const { None }; 7] };
+        let (mode, gains) = (&self.mode, self.gains);
+        let mut grads = [const { None }; 4];
+        let mut back = |which: Joint, x: &V, dy: &V, need_dx: bool| {
+            let index = which as usize;
+            let adapter = self.adapters[index].as_ref().zip(residuals.z[index].as_ref());
+            let (dx, grad) = adapted::backward(self.layer.linear(which), adapter, x, dy, need_dx)?;
+            grads[index] = grad;
+            Ok::<_, crate::Error>(dx)
+        };
 
-        let mut dhidden = None;
-        back.step(Projection::DownProj, &swiglu(&residuals.gate, &residuals.up)?, dy, Some(&mut dhidden))?;
-        let [dgate, dup] = swiglu_vjp(&residuals.gate, &residuals.up, &some(dhidden))?;
+        let dhidden = some(back(Joint::Down, &swiglu(&residuals.gate_up)?, dy, true)?);
+        let dgate_up = swiglu_vjp(&residuals.gate_up, &dhidden)?;
         let normed = mode.norm(&residuals.middle, &gains.post_attention)?;
-        let mut dnormed = None;
-        back.step(Projection::GateProj, &normed, &dgate, Some(&mut dnormed))?;
-        back.step(Projection::UpProj, &normed, &dup, Some(&mut dnormed))?;
-        let dmiddle = dy.add(&mode.norm_vjp(&residuals.middle, &gains.post_attention, &some(dnormed))?)?;
+        let dnormed = some(back(Joint::GateUp, &normed, &dgate_up, true)?);
+        let dmiddle = dy.add(&mode.norm_vjp(&residuals.middle, &gains.post_attention, &dnormed)?)?;
 
-        let mut dattended = None;
-        back.step(Projection::OProj, &residuals.attended, &dmiddle, Some(&mut dattended))?;
-        let dqkv =
-            self.before_head_norms(residuals, mode.backward(&residuals.attention, &some(dattended))?)?;
+        let dattended = some(back(Joint::Output, &residuals.attended, &dmiddle, true)?);
+        let dqkv = mode.backward(&residuals.attention, gains.heads.as_ref(), &dattended)?;
         let normed = mode.norm(&residuals.x, &gains.input)?;
-        let mut dnormed = None;
-        for (which, d) in [Projection::QProj, Projection::KProj, Projection::VProj].into_iter().zip(&dqkv) {
-            back.step(which, &normed, d, need_dx.then_some(&mut dnormed))?;
-        }
-        let dx = match dnormed {
+        let dx = match back(Joint::Qkv, &normed, &dqkv, need_dx)? {
             Some(dnormed) => Some(dmiddle.add(&mode.norm_vjp(&residuals.x, &gains.input, &dnormed)?)?),
             None => None,
         };
-        Ok((dx, back.grads))
-    }
-
-    /// The cotangents of q, k and v as they were projected, from those that enter the attention.
-    fn before_head_norms(
-        &self,
-        residuals: &Residuals<V, attention::Residuals<V>>,
-        [dq, dk, dv]: [V; 3],
-    ) -> Result<[V; 3]> {
-        let (Some([of_q, of_k]), Some([q, k])) = (&self.gains.heads, &residuals.heads) else {
-            return Ok([dq, dk, dv]);
-        };
-        Ok([self.mode.norm_vjp(q, of_q, &dq)?, self.mode.norm_vjp(k, of_k, &dk)?, dv])
+        Ok((dx, grads))
     }
 }
 
 fn some<V>(cotangent: Option<V>) -> V {
     cotangent.expect("asked for, so computed")
-}
-
-/// Collects the adapters' gradients on the way back.
-struct Backward<'a, V> {
-    layer: &'a Layer,
-    adapters: &'a LayerAdapters<V>,
-    z: &'a [Option<V>; 7],
-    grads: LayerGrads<V>,
-}
-
-impl<V: Ops> Backward<'_, V> {
-    fn step(&mut self, which: Projection, x: &V, dy: &V, dx: Option<&mut Option<V>>) -> Result<()> {
-        let index = which as usize;
-        let (adapter, z) = (self.adapters[index].as_ref(), self.z[index].as_ref());
-        self.grads[index] = adapted::backward(self.layer.projection(which), adapter, x, z, dy, dx)?;
-        Ok(())
-    }
 }

@@ -1,8 +1,10 @@
 //! The frozen decoder: its shape and its weights.
 
+use std::ops::Range;
+
 use candle_core::{DType, Device, Tensor};
 
-use super::{Family, Projection};
+use super::{Family, Joint, Projection};
 use crate::{Error, Result};
 
 /// Shape of a decoder.
@@ -85,14 +87,14 @@ impl<G> Norms<G> {
 pub struct Layer {
     /// Gains of its norms, in the compute type.
     pub norms: Norms<Tensor>,
-    /// The seven projections, in the order of [`Projection::ALL`].
-    pub projections: [Linear; 7],
+    /// The seven projections as four linear maps, in the order of [`Joint::ALL`].
+    pub linears: [Linear; 4],
 }
 
 impl Layer {
-    /// The frozen weights of one projection.
-    pub fn projection(&self, which: Projection) -> &Linear {
-        &self.projections[which as usize]
+    /// The frozen weights of some projections of one input.
+    pub fn linear(&self, which: Joint) -> &Linear {
+        &self.linears[which as usize]
     }
 }
 
@@ -115,7 +117,26 @@ pub struct Decoder {
     pub device: Device,
 }
 
+impl Decoder {
+    /// The frozen weights of one projection of layer `index`, as a view of the matrix that it is a part of.
+    pub fn projection(&self, index: usize, which: Projection) -> Linear {
+        let Linear { weight, bias } = self.layers[index].linear(which.joint());
+        let rows = self.config.rows_in_joint(which);
+        let part = |whole: &Tensor| {
+            whole.narrow(0, rows.start, rows.len()).expect("a matrix holds all of its projections")
+        };
+        Linear { weight: part(weight), bias: bias.as_ref().map(part) }
+    }
+}
+
 impl DecoderConfig {
+    /// Which rows of the matrix that it is a part of belong to a projection.
+    pub(super) fn rows_in_joint(&self, which: Projection) -> Range<usize> {
+        let before = which.joint().parts().iter().take_while(|&&part| part != which);
+        let start = before.map(|&part| self.projection_shape(part).0).sum();
+        start..start + self.projection_shape(which).0
+    }
+
     /// Whether each query and key head is normed before the rotation.
     pub fn has_head_norms(&self) -> bool {
         self.family.form().head_norms

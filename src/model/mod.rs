@@ -27,7 +27,7 @@ pub use config_file::CONFIG_FILE;
 pub use decoder::{Decoder, DecoderConfig, Layer, Linear, Norms, RopeScaling};
 pub use family::Family;
 pub use generate::{Ended, Generation, Session, generate_many, greedy, keep_going};
-pub use projection::Projection;
+pub use projection::{Joint, Projection};
 pub use sampling::{Decoding, Sampling};
 pub use save::GENERATION_CONFIG_FILE;
 pub use source::{HubSettings, resolve};

@@ -1,4 +1,4 @@
-//! The seven linear maps of a decoder layer that an adapter may change.
+//! The seven linear maps of a decoder layer that an adapter may change, and the four matrices that they are kept as.
 
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,47 @@ impl Projection {
             Self::GateProj => "mlp.gate_proj",
             Self::UpProj => "mlp.up_proj",
             Self::DownProj => "mlp.down_proj",
+        }
+    }
+}
+
+/// Projections of the same input, kept as one matrix with their rows below each other, so that one product takes
+/// them all. On disk each has a matrix of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joint {
+    /// Queries, keys and values.
+    Qkv,
+    /// Attention output.
+    Output,
+    /// Gate and up projection.
+    GateUp,
+    /// Down projection.
+    Down,
+}
+
+impl Joint {
+    /// All four, in the order in which a layer uses them.
+    pub const ALL: [Self; 4] = [Self::Qkv, Self::Output, Self::GateUp, Self::Down];
+
+    /// Its projections, from the first row down.
+    pub fn parts(self) -> &'static [Projection] {
+        match self {
+            Self::Qkv => &Projection::ALL[..3],
+            Self::Output => &Projection::ALL[3..4],
+            Self::GateUp => &Projection::ALL[4..6],
+            Self::Down => &Projection::ALL[6..],
+        }
+    }
+}
+
+impl Projection {
+    /// The matrix that it is a part of.
+    pub fn joint(self) -> Joint {
+        match self {
+            Self::QProj | Self::KProj | Self::VProj => Joint::Qkv,
+            Self::OProj => Joint::Output,
+            Self::GateProj | Self::UpProj => Joint::GateUp,
+            Self::DownProj => Joint::Down,
         }
     }
 }

@@ -8,9 +8,9 @@
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::silu;
 
-use super::lora::{AdapterRef, LayerAdapters, LowRank, adapters_of};
+use super::lora::{AdapterRef, check};
 use super::rotary::RotaryTables;
-use super::{Decoder, Layer, Linear, Projection};
+use super::{Decoder, DecoderConfig, Layer, Linear, Projection};
 use crate::Result;
 
 /// Added to the scores of keys that must not be read: far below any score, and finite, so that a row that
@@ -63,7 +63,7 @@ pub fn hidden_states(
     let (batch, len) = ids.dims2()?;
     let (config, dtype, device) = (&model.config, model.dtype, &model.device);
     let rotary = RotaryTables::new(config, len, dtype, device)?;
-    let adapters = adapters_of(config, adapter)?;
+    let adapters = by_projection(config, adapter)?;
     let pass = Pass { model, adapters, rotary, mask: attention_mask(len, key_mask, dtype, device)? };
     let rows = model.embed_tokens.index_select(&ids.flatten_all()?, 0)?;
     let mut x = rows.to_dtype(dtype)?.reshape((batch, len, config.hidden_size))?;
@@ -90,10 +90,34 @@ fn attention_mask(len: usize, key_mask: Option<&Tensor>, dtype: DType, device: &
     Ok(allowed.to_dtype(dtype)?.affine(-MASKED, MASKED)?)
 }
 
+/// The adapter of one projection.
+#[derive(Clone)]
+struct LowRank {
+    a: Tensor,
+    b: Tensor,
+    scale: f64,
+}
+
+/// The adapters of each layer, by projection.
+fn by_projection(
+    config: &DecoderConfig,
+    adapter: Option<AdapterRef<'_>>,
+) -> Result<Vec<[Option<LowRank>; 7]>> {
+    let mut layers = vec![[const { None }; 7]; config.num_layers];
+    if let Some((layout, tensors)) = adapter {
+        check(config, layout, tensors)?;
+        for (site, pair) in layout.sites.iter().zip(tensors.chunks_exact(2)) {
+            let (a, b, scale) = (pair[0].clone(), pair[1].clone(), layout.spec.scale());
+            layers[site.layer][site.projection as usize] = Some(LowRank { a, b, scale });
+        }
+    }
+    Ok(layers)
+}
+
 /// What the layers of one forward pass share.
 struct Pass<'a> {
     model: &'a Decoder,
-    adapters: Vec<LayerAdapters<Tensor>>,
+    adapters: Vec<[Option<LowRank>; 7]>,
     rotary: RotaryTables,
     mask: Tensor,
 }
@@ -131,10 +155,10 @@ impl Pass<'_> {
 
     /// y = x Wᵀ + b + s (x Aᵀ) Bᵀ
     fn linear(&self, index: usize, which: Projection, x: &Tensor) -> Result<Tensor> {
-        let Linear { weight, bias } = self.model.layers[index].projection(which);
+        let Linear { weight, bias } = self.model.projection(index, which);
         let mut y = matmul(x, &weight.to_dtype(self.model.dtype)?)?;
         if let Some(bias) = bias {
-            y = y.broadcast_add(bias)?;
+            y = y.broadcast_add(&bias)?;
         }
         match &self.adapters[index][which as usize] {
             None => Ok(y),

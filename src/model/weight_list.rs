@@ -7,7 +7,7 @@ use std::iter::once;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Decoder, DecoderConfig, Layer, Linear, Norms, Projection};
+use super::{Decoder, DecoderConfig, Joint, Layer, Linear, Norms, Projection};
 use crate::Result;
 
 /// One weight of a decoder.
@@ -89,7 +89,7 @@ impl Decoder {
     /// A decoder of the weights that `source` gives for each of the list, in its order.
     ///
     /// # Errors
-    /// Whatever `source` fails with.
+    /// Whatever `source` fails with, or a device out of memory.
     pub(super) fn build(
         config: DecoderConfig,
         dtype: DType,
@@ -97,54 +97,97 @@ impl Decoder {
         source: impl FnMut(&WeightSpec) -> Result<Tensor>,
     ) -> Result<Self> {
         let weights = config.weights();
-        let mut tensors = weights.iter().map(source).collect::<Result<Vec<_>>>()?.into_iter();
-        let mut next = || tensors.next().expect("the source gave one tensor for each weight");
-        let embed_tokens = next();
-        let layers = (0..config.num_layers).map(|_| Layer::build(&config, &mut next)).collect();
-        let norm = next();
-        let lm_head = if config.tied { embed_tokens.clone() } else { next() };
+        let mut source = weights.iter().map(source);
+        let mut next = || source.next().expect("as many weights as the list has");
+        let embed_tokens = next()?;
+        let layers = (0..config.num_layers).map(|_| Layer::build(&config, &mut next));
+        let layers = layers.collect::<Result<_>>()?;
+        let norm = next()?;
+        let lm_head = if config.tied { embed_tokens.clone() } else { next()? };
         Ok(Self { config, embed_tokens, layers, norm, lm_head, dtype, device: device.clone() })
     }
 
-    /// The weights in the order of the list.
-    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        let layers = self.layers.iter().flat_map(Layer::tensors);
-        let last = once(&self.norm).chain((!self.config.tied).then_some(&self.lm_head));
-        once(&self.embed_tokens).chain(layers).chain(last)
-    }
-
-    /// Every weight with its name in Hugging Face checkpoints; a tied output matrix is left out.
+    /// Every weight with its name in Hugging Face checkpoints; a tied output matrix is left out. What is kept
+    /// joined is taken apart, without a copy.
     pub fn named_tensors(&self) -> Vec<(String, Tensor)> {
-        self.config.weights().into_iter().map(|spec| spec.name).zip(self.tensors().cloned()).collect()
+        let layers = (0..self.layers.len()).flat_map(|index| self.layer_tensors(index));
+        let last = once(&self.norm).chain((!self.config.tied).then_some(&self.lm_head)).cloned();
+        let tensors = once(self.embed_tokens.clone()).chain(layers).chain(last);
+        self.config.weights().into_iter().map(|spec| spec.name).zip(tensors).collect()
     }
 
-    /// The decoder with `change` applied to each weight in turn; a tied matrix is changed once and stays tied.
+    /// The weights of a layer in the order of the list.
+    fn layer_tensors(&self, index: usize) -> Vec<Tensor> {
+        let Norms { input, post_attention, heads } = &self.layers[index].norms;
+        let norms = [input, post_attention].into_iter().chain(heads.iter().flatten()).cloned();
+        let projections = Projection::ALL.into_iter().flat_map(|which| {
+            let Linear { weight, bias } = self.projection(index, which);
+            once(weight).chain(bias)
+        });
+        norms.chain(projections).collect()
+    }
+
+    /// The decoder with `change` applied to each tensor that it holds: a tied matrix once, so that it stays tied, and
+    /// joined matrices as they are.
     ///
     /// # Errors
     /// Whatever `change` fails with.
     pub fn map_weights(&self, mut change: impl FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
-        let mut tensors = self.tensors();
-        Self::build(self.config.clone(), self.dtype, &self.device, |_| {
-            change(tensors.next().expect("a decoder has every weight of its list"))
-        })
+        let embed_tokens = change(&self.embed_tokens)?;
+        let layers = self.layers.iter().map(|layer| layer.map(&mut change)).collect::<Result<_>>()?;
+        let norm = change(&self.norm)?;
+        let lm_head = if self.config.tied { embed_tokens.clone() } else { change(&self.lm_head)? };
+        Ok(Self { embed_tokens, layers, norm, lm_head, ..self.clone() })
     }
 }
 
 impl Layer {
-    fn build(config: &DecoderConfig, next: &mut impl FnMut() -> Tensor) -> Self {
-        let (input, post_attention) = (next(), next());
-        let heads = config.has_head_norms().then(|| [next(), next()]);
+    fn build(config: &DecoderConfig, next: &mut impl FnMut() -> Result<Tensor>) -> Result<Self> {
+        let (input, post_attention) = (next()?, next()?);
+        let heads = if config.has_head_norms() { Some([next()?, next()?]) } else { None };
+        let norms = Norms { input, post_attention, heads };
         let biased = config.family.form().biased;
-        let projections = Projection::ALL.map(|which| {
-            let weight = next();
-            Linear { weight, bias: biased.contains(&which).then(&mut *next) }
+        let linears = Joint::ALL.into_iter().map(|joint| {
+            let (mut weights, mut biases) = (vec![], vec![]);
+            for which in joint.parts() {
+                weights.push(next()?);
+                if biased.contains(which) {
+                    biases.push(next()?);
+                }
+            }
+            debug_assert!(
+                biases.is_empty() || biases.len() == weights.len(),
+                "a family biases all of {joint:?}"
+            );
+            let bias = if biases.is_empty() { None } else { Some(join(biases)?) };
+            Ok(Linear { weight: join(weights)?, bias })
         });
-        Self { norms: Norms { input, post_attention, heads }, projections }
+        Ok(Self { norms, linears: four(linears)? })
     }
 
-    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        let projections = self.projections.iter().flat_map(|linear| once(&linear.weight).chain(&linear.bias));
+    fn map(&self, mut change: impl FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        let linears = four(self.linears.iter().map(|Linear { weight, bias }| {
+            Ok(Linear { weight: change(weight)?, bias: bias.as_ref().map(&mut change).transpose()? })
+        }))?;
         let Norms { input, post_attention, heads } = &self.norms;
-        [input, post_attention].into_iter().chain(heads.iter().flatten()).chain(projections)
+        let heads = match heads {
+            Some([q, k]) => Some([change(q)?, change(k)?]),
+            None => None,
+        };
+        let norms = Norms { input: change(input)?, post_attention: change(post_attention)?, heads };
+        Ok(Self { norms, linears })
     }
+}
+
+fn four(linears: impl Iterator<Item = Result<Linear>>) -> Result<[Linear; 4]> {
+    let linears: Vec<Linear> = linears.collect::<Result<_>>()?;
+    Ok(linears.try_into().expect("one for each matrix of a layer"))
+}
+
+/// Matrices or biases of one width below each other; a single one is shared.
+pub(super) fn join(mut parts: Vec<Tensor>) -> Result<Tensor> {
+    if parts.len() == 1 {
+        return Ok(parts.remove(0));
+    }
+    Ok(Tensor::cat(&parts, 0)?)
 }

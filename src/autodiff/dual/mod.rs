@@ -4,11 +4,11 @@ mod arithmetic;
 
 pub(super) use arithmetic::add_to_half;
 
-use candle_core::{Shape, Tensor};
+use candle_core::{D, Shape, Tensor};
 
 use super::choose;
 use super::kernel::Kernel;
-use super::ops::Ops;
+use super::ops::{LowRankUp, Ops, rows_axis};
 use super::product::{Part, Sum, Term};
 use crate::{Error, Result};
 
@@ -87,31 +87,27 @@ impl Dual {
         }
     }
 
-    /// The terms of `self · right`, of which `right` has `tangent` as its derivative.
-    fn terms(&self, right: &Tensor, tangent: Option<&Tensor>) -> Vec<Term> {
-        let term =
-            |part, left: &Tensor, right: &Tensor| Term { part, left: left.clone(), right: right.clone() };
+    /// The terms of `self · right`.
+    fn terms(&self, right: &Self) -> Vec<Term> {
+        let term = |part, left: &Tensor, right: &Tensor| Term::new(part, left, right);
         let mut terms = match (&self.stacked, &self.tangent) {
             // One product of twice the rows.
-            (Some(stacked), _) if stacked.rank() == 3 && stacked.is_contiguous() => {
-                vec![term(Part::Both, stacked, right)]
-            }
-            (_, None) => vec![term(Part::Primal, &self.primal, right)],
+            (Some(stacked), _) if stacked.rank() == 3 => vec![term(Part::Both, stacked, &right.primal)],
+            (_, None) => vec![term(Part::Primal, &self.primal, &right.primal)],
             (_, Some(own)) => {
-                vec![term(Part::Primal, &self.primal, right), term(Part::Tangent, own, right)]
+                let tangent = term(Part::Tangent, own, &right.primal);
+                vec![term(Part::Primal, &self.primal, &right.primal), tangent]
             }
         };
-        terms.extend(tangent.map(|tangent| term(Part::Tangent, &self.primal, tangent)));
+        terms.extend(right.tangent.as_ref().map(|tangent| term(Part::Tangent, &self.primal, tangent)));
         terms
     }
 
-    /// `bias + self · frozen + z · right`.
-    fn add_low(&self, frozen: &Tensor, bias: Option<&Tensor>, low: Option<(&Self, &Self)>) -> Result<Self> {
-        let mut terms = self.joined()?.terms(frozen, None);
-        if let Some((z, right)) = low {
-            terms.extend(z.terms(&right.primal, right.tangent.as_ref()));
-        }
-        choose::product(&Sum::new(bias, terms)?)
+    /// The rows as a batch `right` takes them: in a block for each of its matrices, or as they are for a single one.
+    fn blocks(&self, right: &Self) -> Result<Self> {
+        let [episodes, _, _] = *right.primal.dims() else { return Ok(self.clone()) };
+        let (rows, width) = self.primal.dims2()?;
+        self.reshape((episodes, rows / episodes, width))
     }
 }
 
@@ -157,29 +153,61 @@ impl Ops for Dual {
     }
 
     fn matmul(&self, other: &Self) -> Result<Self> {
-        choose::product(&Sum::new(None, self.terms(&other.primal, other.tangent.as_ref()))?)
+        choose::product(&Sum::new(other.primal.dim(D::Minus1)?, None, self.terms(other))?)
     }
 
-    fn affine(&self, weight: &Tensor, bias: Option<&Tensor>, low: Option<(&Self, &Self)>) -> Result<Self> {
-        let low = low.map(|(z, b)| Ok::<_, Error>((z, b.t()?))).transpose()?;
-        self.add_low(&weight.t()?, bias, low.as_ref().map(|(z, b)| (*z, b)))
+    fn affine(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        low: Option<(&Self, &[LowRankUp<Self>])>,
+    ) -> Result<Self> {
+        let mut terms = self.joined()?.terms(&Self::constant(&weight.t()?));
+        if let Some((z, ups)) = low {
+            let mut start = 0;
+            for LowRankUp { b, column } in ups {
+                let rank = b.primal.dim(D::Minus1)?;
+                let product = z.blocks(b)?.columns(start, rank)?.terms(&b.t()?);
+                terms.extend(product.into_iter().map(|term| term.at(*column)));
+                start += rank;
+            }
+        }
+        choose::product(&Sum::new(weight.dim(0)?, bias, terms)?)
     }
 
     fn affine_back(&self, weight: &Tensor, low: Option<(&Self, &Self)>) -> Result<Self> {
-        self.add_low(weight, None, low)
+        let mut terms = self.joined()?.terms(&Self::constant(weight));
+        if let Some((z, a)) = low {
+            terms.extend(z.blocks(a)?.terms(a));
+        }
+        choose::product(&Sum::new(weight.dim(1)?, None, terms)?)
+    }
+
+    fn low_back(&self, ups: &[LowRankUp<Self>]) -> Result<Self> {
+        let (mut terms, mut start) = (vec![], 0);
+        for LowRankUp { b, column } in ups {
+            let product = self.blocks(b)?.columns(*column, b.primal.dim(D::Minus2)?)?.terms(b);
+            terms.extend(product.into_iter().map(|term| term.at(start)));
+            start += b.primal.dim(D::Minus1)?;
+        }
+        choose::product(&Sum::new(start, None, terms)?)?.reshape((self.primal.dim(0)?, start))
     }
 
     fn cat(parts: &[Self]) -> Result<Self> {
+        if let [one] = parts {
+            return Ok(one.clone());
+        }
+        let axis = rows_axis(&parts[0].primal);
         if let Some(stacks) = parts.iter().map(Self::stacked).collect::<Option<Vec<_>>>() {
-            return Self::from_stacked(Tensor::cat(&stacks, 1)?);
+            return Self::from_stacked(Tensor::cat(&stacks, axis + 1)?);
         }
         let primals: Vec<&Tensor> = parts.iter().map(|part| &part.primal).collect();
-        let primal = Tensor::cat(&primals, 0)?;
+        let primal = Tensor::cat(&primals, axis)?;
         if parts.iter().all(|part| part.tangent.is_none()) {
             return Ok(Self::constant(&primal));
         }
         let tangents = parts.iter().map(Self::tangent_or_zeros).collect::<Result<Vec<_>>>()?;
-        Self::new(primal, Some(Tensor::cat(&tangents, 0)?))
+        Self::new(primal, Some(Tensor::cat(&tangents, axis)?))
     }
 
     fn run<const I: usize, const O: usize, K: Kernel<I, O>>(

@@ -1,7 +1,10 @@
 //! Element-wise functions.
 
+use candle_core::D;
+
 use crate::Result;
-use crate::autodiff::{Number, Ops, Pointwise, pointwise};
+use crate::autodiff::formula::Formula;
+use crate::autodiff::{Dual, Kernel, Number, Ops, Pointwise, Rows, RowsMut, Scalar, pointwise};
 
 /// 1 / (1 + e⁻ˣ). The exponential is taken of −|x|: it never overflows, and so neither does its tangent.
 #[inline(always)]
@@ -29,16 +32,72 @@ impl Pointwise<3, 2> for SwiGluVjp {
     }
 }
 
-/// `y = gate · σ(gate) ⊙ up`   SwiGLU, Shazeer 2020. All of one shape.
-pub fn swiglu<V: Ops>(gate: &V, up: &V) -> Result<V> {
-    let [y] = pointwise(SwiGlu, [gate, up])?;
+/// [`SwiGlu`] of rows that hold `width` gates and behind them as many ups.
+struct Gated {
+    width: usize,
+}
+
+impl Gated {
+    /// The two halves of every row.
+    fn halves(&self, x: &Dual) -> Result<[Dual; 2]> {
+        let half = |nth| x.batched_linear(|x| x.narrow(D::Minus1, nth * self.width, self.width));
+        Ok([half(0)?, half(1)?])
+    }
+}
+
+impl Kernel<1, 1> for Gated {
+    #[inline(always)]
+    fn row<S: Scalar>(&self, row: usize, [x]: [Rows<'_, S>; 1], [mut y]: [RowsMut<'_, S>; 1]) {
+        let (gate, up) = (x.row(2 * row, self.width), x.row(2 * row + 1, self.width));
+        for i in 0..self.width {
+            let [hidden] = SwiGlu.eval([gate.get(i), up.get(i)]);
+            y.set(i, hidden);
+        }
+    }
+
+    fn compose(&self, [x]: [Dual; 1]) -> Result<[Dual; 1]> {
+        Formula::of(&SwiGlu).eval(self.halves(&x)?)
+    }
+}
+
+impl Kernel<2, 1> for Gated {
+    #[inline(always)]
+    fn row<S: Scalar>(&self, row: usize, [x, dy]: [Rows<'_, S>; 2], [mut dx]: [RowsMut<'_, S>; 1]) {
+        let (gate, up) = (x.row(2 * row, self.width), x.row(2 * row + 1, self.width));
+        let dy = dy.row(row, self.width);
+        for i in 0..self.width {
+            let [dgate, dup] = SwiGluVjp.eval([gate.get(i), up.get(i), dy.get(i)]);
+            dx.set(i, dgate);
+            dx.set(self.width + i, dup);
+        }
+    }
+
+    fn compose(&self, [x, dy]: [Dual; 2]) -> Result<[Dual; 1]> {
+        let [gate, up] = self.halves(&x)?;
+        let parts: [Dual; 2] = Formula::of(&SwiGluVjp).eval([gate, up, dy])?;
+        let rows = parts[0].primal().elem_count() / self.width;
+        let parts = parts.iter().map(|part| part.reshape((rows, 1, self.width)));
+        Ok([Dual::cat(&parts.collect::<Result<Vec<_>>>()?)?])
+    }
+}
+
+/// `y = gate · σ(gate) ⊙ up`   SwiGLU, Shazeer 2020.
+///
+/// `gate_up: (rows, 2 · width)`, the gates before the ups → `y: (rows, width)`.
+pub fn swiglu<V: Ops>(gate_up: &V) -> Result<V> {
+    let (rows, columns) = gate_up.primal().dims2()?;
+    let width = columns / 2;
+    let [y] = V::run(&Gated { width }, rows, [gate_up], [(rows, width).into()])?;
     Ok(y)
 }
 
-/// Cotangents `[gate, up]` of [`swiglu`] from the cotangent `dy` of its output:
+/// Cotangent of [`swiglu`]'s input from the cotangent `dy` of its output:
 /// `d gate = dy ⊙ up ⊙ (σ + gate σ (1 − σ))`, `d up = dy ⊙ gate σ`.
-pub fn swiglu_vjp<V: Ops>(gate: &V, up: &V, dy: &V) -> Result<[V; 2]> {
-    pointwise(SwiGluVjp, [gate, up, dy])
+pub fn swiglu_vjp<V: Ops>(gate_up: &V, dy: &V) -> Result<V> {
+    let shape = gate_up.primal().shape().clone();
+    let (rows, columns) = shape.dims2()?;
+    let [dx] = V::run(&Gated { width: columns / 2 }, rows, [gate_up, dy], [shape])?;
+    Ok(dx)
 }
 
 #[inline(always)]

@@ -11,7 +11,7 @@ pub use activation::{gelu, gelu_vjp, product, quotient, softplus, softplus_vjp, 
 pub use attention::{AttentionMask, causal_softmax, softmax_vjp};
 pub use cross_entropy::{Targets, cross_entropy};
 pub use norm::{Gain, rms_norm, rms_norm_vjp};
-pub use rope::{RopeTable, merge_heads, split_heads};
+pub use rope::{HeadsOf, RopeTable, merge_heads, split_heads};
 
 #[cfg(test)]
 mod tests;

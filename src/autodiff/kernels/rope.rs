@@ -103,12 +103,16 @@ impl RopeTable {
     }
 }
 
-/// Sizes of one batch of heads.
-#[derive(Clone, Copy)]
-struct Heads {
-    tokens: usize,
-    heads: usize,
-    width: usize,
+/// Heads that stand side by side in the columns of a matrix: `count` of them of one `width`, the head `first` and those
+/// behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadsOf {
+    /// Number of the first head, from the left.
+    pub first: usize,
+    /// How many.
+    pub count: usize,
+    /// Columns of each.
+    pub width: usize,
 }
 
 /// Copies one head of one token, turned by `direction` times its position's angle.
@@ -143,69 +147,95 @@ fn swap_heads_and_tokens(x: &Dual) -> Result<Dual> {
     x.batched_linear(|x| x.transpose(D::Minus(3), D::Minus2)?.contiguous())
 }
 
-struct Split<'a>(Heads, Option<&'a RopeTable>);
+struct Split<'a> {
+    tokens: usize,
+    /// Heads of a row, those that are not taken included.
+    all: usize,
+    heads: HeadsOf,
+    rope: Option<&'a RopeTable>,
+}
+
 impl Kernel<1, 1> for Split<'_> {
     #[inline(always)]
     fn row<S: Scalar>(&self, row: usize, [x]: [Rows<'_, S>; 1], [mut y]: [RowsMut<'_, S>; 1]) {
-        let Heads { tokens, heads, width } = self.0;
-        let (batch, head) = (row / heads, row % heads);
-        for token in 0..tokens {
-            let source = x.row((batch * tokens + token) * heads + head, width);
-            rotate(self.1, token, 1.0, source, |i, v| y.set(token * width + i, v), width);
+        let HeadsOf { first, count, width } = self.heads;
+        let (batch, head) = (row / count, first + row % count);
+        for token in 0..self.tokens {
+            let source = x.row((batch * self.tokens + token) * self.all + head, width);
+            rotate(self.rope, token, 1.0, source, |i, v| y.set(token * width + i, v), width);
         }
     }
 
     fn compose(&self, [x]: [Dual; 1]) -> Result<[Dual; 1]> {
-        let Heads { tokens, heads, width } = self.0;
-        let batch = x.primal().elem_count() / (tokens * heads * width);
-        let x = swap_heads_and_tokens(&x.reshape((batch, tokens, heads, width))?)?;
-        Ok([match self.1 {
+        let HeadsOf { first, count, width } = self.heads;
+        let batch = x.primal().elem_count() / (self.tokens * self.all * width);
+        let x = x.reshape((batch, self.tokens, self.all, width))?;
+        let x = swap_heads_and_tokens(&x.batched_linear(|x| x.narrow(D::Minus2, first, count))?)?;
+        Ok([match self.rope {
             Some(table) => table.turn(&x, 1.0)?,
             None => x,
         }])
     }
 }
 
-struct Merge<'a>(Heads, Option<&'a RopeTable>);
-impl Kernel<1, 1> for Merge<'_> {
+struct Merge<'a, const N: usize> {
+    tokens: usize,
+    width: usize,
+    /// Heads of each input.
+    counts: [usize; N],
+    ropes: [Option<&'a RopeTable>; N],
+}
+
+impl<const N: usize> Kernel<N, 1> for Merge<'_, N> {
     #[inline(always)]
-    fn row<S: Scalar>(&self, row: usize, [x]: [Rows<'_, S>; 1], [mut y]: [RowsMut<'_, S>; 1]) {
-        let Heads { tokens, heads, width } = self.0;
+    fn row<S: Scalar>(&self, row: usize, inputs: [Rows<'_, S>; N], [mut y]: [RowsMut<'_, S>; 1]) {
+        let (tokens, width) = (self.tokens, self.width);
         let (batch, token) = (row / tokens, row % tokens);
-        for head in 0..heads {
-            let source = x.row((batch * heads + head) * tokens + token, width);
-            rotate(self.1, token, -1.0, source, |i, v| y.set(head * width + i, v), width);
+        let mut column = 0;
+        for (input, x) in inputs.iter().enumerate() {
+            let (count, rope) = (self.counts[input], self.ropes[input]);
+            for head in 0..count {
+                let source = x.row((batch * count + head) * tokens + token, width);
+                rotate(rope, token, -1.0, source, |i, v| y.set(column + i, v), width);
+                column += width;
+            }
         }
     }
 
-    fn compose(&self, [x]: [Dual; 1]) -> Result<[Dual; 1]> {
-        let Heads { tokens, heads, width } = self.0;
-        let batch = x.primal().elem_count() / (tokens * heads * width);
-        let x = x.reshape((batch, heads, tokens, width))?;
-        let x = match self.1 {
-            Some(table) => table.turn(&x, -1.0)?,
-            None => x,
-        };
-        Ok([swap_heads_and_tokens(&x)?])
+    fn compose(&self, inputs: [Dual; N]) -> Result<[Dual; 1]> {
+        let mut parts = vec![];
+        for (input, x) in inputs.into_iter().enumerate() {
+            let count = self.counts[input];
+            let batch = x.primal().elem_count() / (self.tokens * count * self.width);
+            let x = x.reshape((batch, count, self.tokens, self.width))?;
+            let x = match self.ropes[input] {
+                Some(table) => table.turn(&x, -1.0)?,
+                None => x,
+            };
+            parts.push(swap_heads_and_tokens(&x)?);
+        }
+        Ok([Dual::cat(&parts)?])
     }
 }
 
 /// From token-major to head-major, turning each head by its token's angle if a table is given (RoPE, Su et
-/// al. 2021, in the halves layout of Hugging Face): `(B, S, heads · width) → (B, heads, S, width)`.
-pub fn split_heads<V: Ops>(x: &V, heads: usize, rope: Option<&RopeTable>) -> Result<V> {
-    let (batch, tokens, all) = x.primal().dims3()?;
-    let sizes = Heads { tokens, heads, width: all / heads };
-    let shape = Shape::from((batch, heads, tokens, sizes.width));
-    let [y] = V::run(&Split(sizes, rope), batch * heads, [x], [shape])?;
+/// al. 2021, in the halves layout of Hugging Face): of `(B, S, all · width)` the named heads → `(B, heads, S, width)`.
+pub fn split_heads<V: Ops>(x: &V, heads: HeadsOf, rope: Option<&RopeTable>) -> Result<V> {
+    let (batch, tokens, columns) = x.primal().dims3()?;
+    let HeadsOf { count, width, .. } = heads;
+    let shape = Shape::from((batch, count, tokens, width));
+    let kernel = Split { tokens, all: columns / width, heads, rope };
+    let [y] = V::run(&kernel, batch * count, [x], [shape])?;
     Ok(y)
 }
 
-/// The transpose (and inverse) of [`split_heads`]: `(B, heads, S, width) → (B, S, heads · width)`, turning
-/// back if a table is given.
-pub fn merge_heads<V: Ops>(x: &V, rope: Option<&RopeTable>) -> Result<V> {
-    let (batch, heads, tokens, width) = x.primal().dims4()?;
-    let shape = Shape::from((batch, tokens, heads * width));
-    let [y] = V::run(&Merge(Heads { tokens, heads, width }, rope), batch * tokens, [x], [shape])?;
+/// The transpose (and inverse) of [`split_heads`] for heads of several kinds, each `(B, heads, S, width)` →
+/// `(B, S, all · width)`, turning back those for which a table is given.
+pub fn merge_heads<V: Ops, const N: usize>(x: [&V; N], ropes: [Option<&RopeTable>; N]) -> Result<V> {
+    let (batch, _, tokens, width) = x[0].primal().dims4()?;
+    let counts = x.map(|x| x.primal().elem_count() / (batch * tokens * width));
+    let shape = Shape::from((batch, tokens, counts.iter().sum::<usize>() * width));
+    let [y] = V::run(&Merge { tokens, width, counts, ropes }, batch * tokens, x, [shape])?;
     Ok(y)
 }
 

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::Result;
-use crate::autodiff::{Dual, Ops};
+use crate::autodiff::{Dual, LowRankUp, Ops};
 use crate::device::under_test;
 
 /// A function of several tensors, over any arithmetic.
@@ -101,9 +101,9 @@ fn gain() -> Gain {
 
 #[test]
 fn activations() {
-    function!(Swiglu, |x| vec![swiglu(&x[0], &x[1])?]);
-    function!(SwigluBack, |x| swiglu_vjp(&x[0], &x[1], &x[2])?.to_vec());
-    check_vjp("swiglu", &Swiglu, &SwigluBack, &[&[3, 7], &[3, 7]]);
+    function!(Swiglu, |x| vec![swiglu(&x[0])?]);
+    function!(SwigluBack, |x| vec![swiglu_vjp(&x[0], &x[1])?]);
+    check_vjp("swiglu", &Swiglu, &SwigluBack, &[&[3, 14]]);
     function!(Gelu, |x| vec![gelu(&x[0])?]);
     function!(GeluBack, |x| vec![gelu_vjp(&x[0], &x[1])?]);
     check_vjp("gelu", &Gelu, &GeluBack, &[&[5, 6]]);
@@ -117,9 +117,9 @@ fn activations() {
 #[test]
 fn elements_beyond_one_row_and_one_thread() {
     // 2 · 3 · 5 · 7 · 11 · 13 · 2 numbers are split into rows of 1,001, and 331 · 337 into rows of 337.
-    function!(Swiglu, |x| vec![swiglu(&x[0], &x[1])?]);
+    function!(Product, |x| vec![product(&x[0], &x[1])?]);
     for count in [60_060, 331 * 337, 65_537] {
-        check_tangent("swiglu", &Swiglu, &[&[count], &[count]]);
+        check_tangent("product", &Product, &[&[count], &[count]]);
     }
 }
 
@@ -134,14 +134,26 @@ fn table() -> RopeTable {
     RopeTable::new(&[1.0, 0.3, 0.05], 4)
 }
 
+/// Three kinds of heads side by side in rows of five: the first two, one, and the last two.
+const KINDS: [HeadsOf; 3] = [
+    HeadsOf { first: 0, count: 2, width: 6 },
+    HeadsOf { first: 2, count: 1, width: 6 },
+    HeadsOf { first: 3, count: 2, width: 6 },
+];
+
 #[test]
 fn rotation_and_head_layout() {
-    function!(Split, |x| vec![split_heads(&x[0], 2, Some(&table()))?]);
-    function!(SplitBack, |x| vec![merge_heads(&x[1], Some(&table()))?]);
-    check_vjp("split_heads", &Split, &SplitBack, &[&[3, 4, 12]]);
-    function!(Plain, |x| vec![split_heads(&x[0], 2, None)?]);
-    function!(PlainBack, |x| vec![merge_heads(&x[1], None)?]);
-    check_vjp("split_heads without rotation", &Plain, &PlainBack, &[&[3, 4, 12]]);
+    function!(Split, |x| {
+        let table = table();
+        let ropes = [Some(&table), Some(&table), None];
+        let split = KINDS.iter().zip(ropes).map(|(&kind, rope)| split_heads(&x[0], kind, rope));
+        split.collect::<Result<Vec<_>>>()?
+    });
+    function!(SplitBack, |x| {
+        let table = table();
+        vec![merge_heads([&x[1], &x[2], &x[3]], [Some(&table), Some(&table), None])?]
+    });
+    check_vjp("split_heads", &Split, &SplitBack, &[&[3, 4, 30]]);
 }
 
 const SPANS: [(usize, usize); 3] = [(0, 5), (2, 5), (0, 3)];
@@ -208,21 +220,54 @@ fn products_of_dual_numbers_follow_leibniz() {
     function!(Products, |x| {
         let frozen = |seed| random(&[4, 6], seed).to_dtype(x[0].primal().dtype());
         let bias = random(&[4], 79).to_dtype(x[0].primal().dtype())?;
-        let projected = x[0].affine(&frozen(77)?, Some(&bias), Some((&x[3], &x[4])))?;
+        let ups = [LowRankUp { b: x[4].clone(), column: 0 }, LowRankUp { b: x[5].clone(), column: 3 }];
+        let projected = x[0].affine(&frozen(77)?, Some(&bias), Some((&x[3], &ups)))?;
         let sum = projected.affine_back(&frozen(78)?, Some((&x[1].t()?, &x[2])))?;
-        vec![sum.scale(1.7)?, V::cat(&[sum.clone(), x[2].clone()])?, sum.reshape((6, 3))?]
+        vec![
+            sum.scale(1.7)?,
+            V::cat(&[sum.clone(), x[2].clone()])?,
+            sum.reshape((6, 3))?,
+            projected.low_back(&ups)?,
+            projected.columns(1, 2)?.t()?.matmul(&sum)?,
+        ]
     });
-    check_tangent("products", &Products, &[&[3, 6], &[2, 3], &[2, 6], &[3, 2], &[4, 2]]);
+    check_tangent("products", &Products, &[&[3, 6], &[2, 3], &[2, 6], &[3, 4], &[2, 2], &[1, 2]]);
     function!(Batched, |x| vec![x[0].matmul(&x[1].t()?)?, x[0].scale(2.0)?.matmul(&x[2])?]);
     check_tangent("batched", &Batched, &[&[2, 3, 5, 4], &[2, 3, 6, 4], &[2, 3, 4, 3]]);
 }
 
 #[test]
+fn low_rank_products_of_blocks_of_rows_equal_those_of_each_block() {
+    function!(Together, |x| {
+        let frozen = random(&[4, 6], 77).to_dtype(x[0].primal().dtype())?;
+        let ups = [LowRankUp { b: x[2].clone(), column: 1 }];
+        let y = x[0].affine(&frozen, None, Some((&x[1], &ups)))?;
+        vec![y.affine_back(&frozen, Some((&x[1], &x[3])))?, y.low_back(&ups)?]
+    });
+    let shapes: [&[usize]; 4] = [&[6, 6], &[6, 2], &[2, 3, 2], &[2, 2, 6]];
+    check_tangent("blocks", &Together, &shapes);
+    let (x, v) = (several(&shapes, 5), several(&shapes, 6));
+    let block = |x: &Tensor, nth: usize| match x.rank() {
+        3 => x.get(nth).unwrap(),
+        _ => x.narrow(0, 3 * nth, 3).unwrap(),
+    };
+    let part = |x: &[Tensor], nth| x.iter().map(|x| block(x, nth)).collect::<Vec<_>>();
+    for nth in 0..2 {
+        let found = [Together.eval(&x).unwrap(), tangent(&Together, &x, &v)];
+        let (x, v) = (part(&x, nth), part(&v, nth));
+        let alone = [Together.eval(&x).unwrap(), tangent(&Together, &x, &v)];
+        for (found, alone) in found.iter().zip(&alone) {
+            assert!(distance(&part(found, nth), alone) < 1e-14);
+        }
+    }
+}
+
+#[test]
 fn a_constant_stays_without_a_tangent() {
-    let x = Dual::constant(&random(&[2, 4], 1));
-    let y = swiglu(&x, &x).unwrap().affine(&random(&[3, 4], 2), None, None).unwrap();
+    let x = Dual::constant(&random(&[2, 8], 1));
+    let y = swiglu(&x).unwrap().affine(&random(&[3, 4], 2), None, None).unwrap();
     assert!(y.tangent().is_none());
-    let z = swiglu(&x, &Dual::new(random(&[2, 4], 3), Some(random(&[2, 4], 4))).unwrap()).unwrap();
+    let z = product(&x, &Dual::new(random(&[2, 8], 3), Some(random(&[2, 8], 4))).unwrap()).unwrap();
     assert!(z.tangent().is_some());
 }
 
@@ -230,13 +275,14 @@ fn a_constant_stays_without_a_tangent() {
 fn saturated_activations_have_finite_tangents() {
     let extreme: Vec<f32> = vec![-1e4, -200.0, -89.0, -30.0, 0.0, 30.0, 89.0, 200.0, 1e4];
     let x = Tensor::new(extreme.as_slice(), &under_test()).unwrap();
-    let x = Dual::new(x.clone(), Some(x.ones_like().unwrap())).unwrap();
+    let dual = |x: Tensor| Dual::new(x.clone(), Some(x.ones_like().unwrap())).unwrap();
+    let column = x.unsqueeze(1).unwrap();
+    let (gate_up, dy) = (dual(Tensor::cat(&[&column, &column], 1).unwrap()), dual(column));
+    let x = dual(x);
     let softplus_back = softplus_vjp(&x, &x, 3.0).unwrap();
-    let [gate, up] = swiglu_vjp(&x, &x, &x).unwrap();
     let all = [
-        swiglu(&x, &x).unwrap(),
-        gate,
-        up,
+        swiglu(&gate_up).unwrap(),
+        swiglu_vjp(&gate_up, &dy).unwrap(),
         softplus(&x, 3.0).unwrap(),
         softplus_back,
         gelu(&x).unwrap(),
@@ -244,7 +290,7 @@ fn saturated_activations_have_finite_tangents() {
     ];
     for (index, y) in all.iter().enumerate() {
         for half in [y.primal(), y.tangent().unwrap()] {
-            let numbers = half.to_vec1::<f32>().unwrap();
+            let numbers = half.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert!(numbers.iter().all(|n| n.is_finite()), "function {index}: {numbers:?}");
         }
     }

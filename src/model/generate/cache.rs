@@ -77,11 +77,10 @@ pub(super) struct OverCache<'a> {
 }
 
 impl OverCache<'_> {
-    /// Rotates the heads of the next tokens: `(B · S, H · d)` → `(B, H, S, d)`.
-    fn turned(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
-        let Piece { rows, len, rotary: RotaryTables { cos, sin }, .. } = self.piece;
-        let x = x.reshape((*rows, *len, heads, ()))?;
-        Ok(rotary_emb::rope_thd(&x, cos, sin)?.transpose(1, 2)?.contiguous()?)
+    /// Heads of the next tokens, turned: `(B, S, heads, width)` → `(B, heads, S, width)`.
+    fn turned(&self, x: &Tensor) -> Result<Tensor> {
+        let RotaryTables { cos, sin } = &self.piece.rotary;
+        Ok(rotary_emb::rope_thd(x, cos, sin)?.transpose(1, 2)?.contiguous()?)
     }
 }
 
@@ -95,15 +94,21 @@ impl Mode<Tensor> for OverCache<'_> {
     }
 
     /// The query heads that share a key head are rows of one product.
-    fn attend(&self, [q, k, v]: [&Tensor; 3]) -> Result<(Tensor, ())> {
+    fn attend(&self, qkv: &Tensor, gains: Option<&[Tensor; 2]>) -> Result<(Tensor, ())> {
         let (config, Piece { rows, len, read, mask, .. }) = (self.config, self.piece);
         let (heads, kv_heads, head_dim) = (config.num_heads, config.num_kv_heads, config.head_dim);
         let (rows, len, total, grouped) = (*rows, *len, read + len, heads / kv_heads * len);
-        let v = v.reshape((rows, len, kv_heads, head_dim))?.transpose(1, 2)?.contiguous()?;
-        self.cache.keys.slice_set(&self.turned(k, kv_heads)?, 2, *read)?;
+        let all = qkv.reshape((rows, len, heads + 2 * kv_heads, head_dim))?;
+        let part = |first, count| all.narrow(2, first, count)?.contiguous();
+        let (mut q, mut k) = (part(0, heads)?, part(heads, kv_heads)?);
+        if let Some([of_q, of_k]) = gains {
+            (q, k) = (self.norm(&q, of_q)?, self.norm(&k, of_k)?);
+        }
+        let v = all.narrow(2, heads + kv_heads, kv_heads)?.transpose(1, 2)?.contiguous()?;
+        self.cache.keys.slice_set(&self.turned(&k)?, 2, *read)?;
         self.cache.values.slice_set(&v, 2, *read)?;
         let (keys, values) = (self.cache.keys.narrow(2, 0, total)?, self.cache.values.narrow(2, 0, total)?);
-        let q = self.turned(q, heads)?.reshape((rows, kv_heads, grouped, head_dim))?;
+        let q = self.turned(&q)?.reshape((rows, kv_heads, grouped, head_dim))?;
         let scores = (Ops::matmul(&q, &keys.t()?)? * config.attention_scale())?;
         let weights = match mask {
             None => ops::softmax_last_dim(&scores)?,

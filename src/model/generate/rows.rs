@@ -52,7 +52,8 @@ impl<'a> Rows<'a> {
         let capacity = capacity.max(1);
         let mut adapters = adapters_of(&model.config, adapter)?;
         for LowRank { a, b, .. } in adapters.iter_mut().flatten().flatten() {
-            (*a, *b) = (a.to_dtype(model.dtype)?, b.to_dtype(model.dtype)?);
+            *a = a.to_dtype(model.dtype)?;
+            b.iter_mut().try_for_each(|up| up.b.to_dtype(model.dtype).map(|b| up.b = b))?;
         }
         let caches = model.layers.iter().map(|_| Cache::new(model, rows, capacity));
         let caches = caches.collect::<Result<Vec<_>>>()?;

@@ -1,9 +1,10 @@
 //! An adapter's tensors together with the layout that orders them.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
-use super::{LoraLayout, LoraSpec};
-use crate::model::{Decoder, DecoderConfig, Linear, Projection};
+use super::{LoraLayout, LoraSpec, Site};
+use crate::model::weight_list::join;
+use crate::model::{Decoder, DecoderConfig, Projection};
 use crate::{Error, Result};
 
 /// A LoRA adapter.
@@ -41,18 +42,32 @@ impl Adapter {
 pub fn merge(model: &Decoder, layout: &LoraLayout, tensors: &[Tensor]) -> Result<Decoder> {
     check(&model.config, layout, tensors)?;
     let mut merged = model.clone();
-    for (site, pair) in layout.sites.iter().zip(tensors.chunks_exact(2)) {
-        let linear: &mut Linear = &mut merged.layers[site.layer].projections[site.projection as usize];
-        let (a, b) = (pair[0].to_dtype(model.dtype)?, pair[1].to_dtype(model.dtype)?);
-        let change = (b.matmul(&a)? * layout.spec.scale())?;
-        let weight = (linear.weight.to_dtype(model.dtype)? + change)?;
-        linear.weight = weight.to_dtype(linear.weight.dtype())?;
+    let mut changes = layout.sites.iter().zip(tensors.chunks_exact(2)).peekable();
+    while let Some(&(&Site { layer, projection, .. }, _)) = changes.peek() {
+        let joint = projection.joint();
+        let mut parts = vec![];
+        for &which in joint.parts() {
+            let weight = model.projection(layer, which).weight;
+            let here = changes.next_if(|(site, _)| (site.layer, site.projection) == (layer, which));
+            parts.push(match here {
+                Some((_, pair)) => changed(&weight, pair, layout.spec.scale(), model.dtype)?,
+                None => weight,
+            });
+        }
+        merged.layers[layer].linears[joint as usize].weight = join(parts)?;
     }
     Ok(merged)
 }
 
+/// W + s B A in the type of W, computed in `dtype`.
+fn changed(weight: &Tensor, pair: &[Tensor], scale: f64, dtype: DType) -> Result<Tensor> {
+    let (a, b) = (pair[0].to_dtype(dtype)?, pair[1].to_dtype(dtype)?);
+    let change = (b.matmul(&a)? * scale)?;
+    Ok((weight.to_dtype(dtype)? + change)?.to_dtype(weight.dtype())?)
+}
+
 /// An adapter fits a decoder if every site is one of its matrices and every tensor has the site's shape.
-pub(super) fn check(base: &DecoderConfig, layout: &LoraLayout, tensors: &[Tensor]) -> Result<()> {
+pub(in crate::model) fn check(base: &DecoderConfig, layout: &LoraLayout, tensors: &[Tensor]) -> Result<()> {
     if *layout != LoraLayout::new(layout.spec.clone(), base) {
         return Err(Error::Invalid("the adapter was made for a decoder of another shape".to_owned()));
     }

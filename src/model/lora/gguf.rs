@@ -124,7 +124,7 @@ mod tests {
                 ..DecoderConfig::qwen2_5_0_5b()
             };
             let (out_features, in_features) = base.projection_shape(projection);
-            let site = Site { layer: 0, projection, in_features, out_features };
+            let site = Site { layer: 0, projection, in_features, out_features, first_row: 0 };
             let rows = Tensor::arange(0u32, out_features as u32, &Device::Cpu).unwrap();
             let b = rows.reshape((out_features, 1)).unwrap();
             rows_as_in_gguf(&b, &site, &base).unwrap().flatten_all().unwrap().to_vec1::<u32>().unwrap()

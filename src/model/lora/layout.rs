@@ -44,6 +44,8 @@ pub struct Site {
     pub in_features: usize,
     /// Output width of the projection.
     pub out_features: usize,
+    /// Where its outputs begin among those of the projections that are kept as one matrix with it.
+    pub first_row: usize,
 }
 
 /// The flat order of an adapter's tensors: for each site its A `(r, in)`, then its B `(out, r)`.
@@ -69,7 +71,8 @@ impl LoraLayout {
             .flat_map(|layer| spec.targets.iter().map(move |&projection| (layer, projection)))
             .map(|(layer, projection)| {
                 let (out_features, in_features) = config.projection_shape(projection);
-                Site { layer, projection, in_features, out_features }
+                let first_row = config.rows_in_joint(projection).start;
+                Site { layer, projection, in_features, out_features, first_row }
             })
             .collect();
         Self { spec, sites, num_layers: config.num_layers }

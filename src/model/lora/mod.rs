@@ -7,9 +7,10 @@ mod init;
 mod layout;
 mod peft;
 
+pub(in crate::model) use adapter::check;
 pub use adapter::{Adapter, AdapterRef, merge};
-pub(in crate::model) use by_layer::adapters_of;
 pub use by_layer::{LayerAdapters, LayerGrads, LowRank, LowRankGrad};
+pub(in crate::model) use by_layer::{adapters_of, no_adapters};
 pub use init::LoraInit;
 pub use layout::{Layers, LoraLayout, LoraSpec, Site};
 pub use peft::{ADAPTER_CONFIG_FILE, ADAPTER_FILE};
