@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 
-use super::MetaGradient;
+use super::{EpisodeGradient, MetaGradient, MetaGradients};
 
 /// Adds meta-gradients in the order in which they come, so that the sum does not depend on who computed
 /// them, and divides by their number. Holds one sum, however many are added.
@@ -15,6 +15,23 @@ pub struct GradientMean {
 impl GradientMean {
     /// Adds one episode's meta-gradient; fails if its tensors have other shapes.
     pub fn add(&mut self, next: MetaGradient) -> Result<()> {
+        self.add_sum(next, 1)
+    }
+
+    /// Adds those of episodes that were computed together; fails as [`add`](Self::add).
+    pub fn add_all(&mut self, next: MetaGradients) -> Result<()> {
+        let count = next.episodes.len();
+        let mut losses = MetaGradient { inner_losses: vec![], outer_loss: 0.0, tree: next.tree };
+        for EpisodeGradient { inner_losses, outer_loss, .. } in &next.episodes {
+            losses.inner_losses.resize(inner_losses.len(), 0.0);
+            losses.inner_losses.iter_mut().zip(inner_losses).for_each(|(sum, loss)| *sum += loss);
+            losses.outer_loss += outer_loss;
+        }
+        self.add_sum(losses, count)
+    }
+
+    /// Adds the sum of the meta-gradients of `count` episodes.
+    fn add_sum(&mut self, next: MetaGradient, count: usize) -> Result<()> {
         self.sum = Some(match self.sum.take() {
             None => next,
             Some(sum) => MetaGradient {
@@ -23,7 +40,7 @@ impl GradientMean {
                 tree: sum.tree.add(&next.tree)?,
             },
         });
-        self.count += 1;
+        self.count += count;
         Ok(())
     }
 
@@ -64,6 +81,17 @@ mod tests {
         assert_eq!((mean.outer_loss, mean.inner_losses.as_slice()), (2.5, [2.5, 5.0].as_slice()));
         assert_eq!(mean.tree.adapter[0].to_vec2::<f64>().unwrap(), [[2.5; 3]; 2]);
         assert_eq!(mean.tree.inner_lr.to_vec2::<f64>().unwrap(), [[2.5; 2]]);
+    }
+
+    #[test]
+    fn episodes_that_were_computed_together_count_as_many() {
+        let own = |loss: f64| EpisodeGradient { inner_losses: vec![loss, 2.0 * loss], outer_loss: loss, norm: 0.0 };
+        let mut mean = GradientMean::default();
+        mean.add(gradient(1.0)).unwrap();
+        mean.add_all(MetaGradients { episodes: vec![own(2.0), own(6.0)], tree: gradient(8.0).tree }).unwrap();
+        let mean = mean.finish().unwrap();
+        assert_eq!((mean.outer_loss, mean.inner_losses.as_slice()), (3.0, [3.0, 6.0].as_slice()));
+        assert_eq!(mean.tree.inner_lr.to_vec2::<f64>().unwrap(), [[3.0; 2]]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A batch of token rows with the tokens that its loss predicts.
 
+use std::iter::repeat_n;
+
 use candle_core::{Device, Tensor};
 
 use crate::autodiff::Resident;
@@ -9,6 +11,8 @@ use crate::text::Sequence;
 use crate::{Error, Result};
 
 /// A batch with its labels. Row `t` of a segment predicts token `t + 1`.
+///
+/// It may hold the rows of several episodes, each with as many: the first of them are of the first episode, and so on.
 #[derive(Debug, Clone)]
 pub struct LabelledBatch {
     /// The tokens.
@@ -28,7 +32,9 @@ pub struct LabelledBatch {
     row_tokens: Resident,
     /// What the loss of each predicted token counts, R of them; `None` where all count 1.
     weights: Option<Vec<f64>>,
-    weights_there: Resident,
+    /// How many tokens of each episode are predicted.
+    predicted_of: Vec<usize>,
+    factors_there: Resident,
 }
 
 impl LabelledBatch {
@@ -62,6 +68,7 @@ impl LabelledBatch {
         }
         #[expect(clippy::disallowed_methods, reason = "token numbers, once a batch")]
         let index = |rows: Vec<u32>| Tensor::new(rows, device);
+        let count = targets.len();
         Ok(Self {
             tokens: TokenBatch::new(rows, spans, config, device)?,
             predicting: index(predicting)?,
@@ -72,23 +79,47 @@ impl LabelledBatch {
             row_of_present,
             row_tokens: Resident::default(),
             weights: None,
-            weights_there: Resident::default(),
+            predicted_of: vec![count],
+            factors_there: Resident::default(),
         })
     }
 
-    /// Number of predicted tokens, each counted as its loss is.
-    pub fn total_weight(&self) -> f64 {
+    /// How many predicted tokens each episode has.
+    pub fn predicted_of(&self) -> &[usize] {
+        &self.predicted_of
+    }
+
+    /// Number of predicted tokens of each episode, each counted as its loss is.
+    pub fn total_weights(&self) -> Vec<f64> {
         match &self.weights {
-            None => self.targets.len() as f64,
-            Some(weights) => weights.iter().sum(),
+            None => self.predicted_of.iter().map(|&count| count as f64).collect(),
+            Some(weights) => self.by_episode(weights).map(|weights| weights.iter().sum()).collect(),
         }
     }
 
-    /// What the loss of each predicted token counts, `(R)`, of the type and on the device of `like`; `None`
-    /// where all count 1.
-    pub(super) fn weights(&self, like: &Tensor) -> Result<Option<Tensor>> {
-        let there = |weights: &Vec<f64>| self.weights_there.numbers(like, weights.len(), || weights.clone());
-        self.weights.as_ref().map(there).transpose()
+    /// The numbers of each episode, of one a predicted token.
+    pub(super) fn by_episode<'a, T>(&'a self, mut numbers: &'a [T]) -> impl Iterator<Item = &'a [T]> {
+        self.predicted_of.iter().map(move |&count| {
+            let (own, rest) = numbers.split_at(count);
+            numbers = rest;
+            own
+        })
+    }
+
+    /// What the loss of each predicted token is multiplied with, `(R)`, of the type and on the device of `like`: what it
+    /// counts times the factor of its episode.
+    pub(super) fn factors(&self, like: &Tensor, of_episodes: &[f64]) -> Result<Tensor> {
+        let each = || of_episodes.iter().zip(&self.predicted_of);
+        let factors = || each().flat_map(|(&factor, &count)| repeat_n(factor, count));
+        let product = |weights: &Vec<f64>| weights.iter().zip(factors()).map(|(w, f)| w * f).collect();
+        let numbers = || self.weights.as_ref().map_or_else(|| factors().collect(), product);
+        self.factors_there.numbers(like, self.targets.len(), numbers)
+    }
+
+    /// The same, where all are one number.
+    pub(super) fn common_factor(&self, of_episodes: &[f64]) -> Option<f64> {
+        let (first, rest) = of_episodes.split_first()?;
+        (self.weights.is_none() && rest.iter().all(|factor| factor == first)).then_some(*first)
     }
 
     /// 1 where a token that is present belongs to a row, `(B, P)`, like `weights`; 0 elsewhere.
@@ -98,24 +129,38 @@ impl LabelledBatch {
         self.row_tokens.numbers(weights, (size, rows.len()), || (0..size).flat_map(inside).collect())
     }
 
-    /// A batch from sequences, padded on the right to `width` tokens.
+    /// A batch of the sequences of several episodes, padded on the right to the longest, with empty rows for an episode
+    /// that has fewer than another.
     pub fn from_sequences(
-        sequences: &[Sequence],
-        width: usize,
+        episodes: &[&[Sequence]],
         config: &DecoderConfig,
         device: &Device,
     ) -> Result<Self> {
+        let count = episodes.iter().map(|own| own.len()).max().unwrap_or(0);
+        let width = longest(episodes.iter().copied().flatten())?;
+        let empty = Sequence::new(vec![], 0);
+        let rows = || episodes.iter().flat_map(|own| own.iter().chain(repeat_n(&empty, count - own.len())));
         let pad = |s: &Sequence| {
             let mut row = s.tokens.clone();
             row.resize(width, 0);
             row
         };
-        let rows: Vec<_> = sequences.iter().map(pad).collect();
-        let spans = sequences.iter().map(|s| (0, s.tokens.len())).collect();
+        let padded: Vec<_> = rows().map(pad).collect();
+        let spans = rows().map(|s| (0, s.tokens.len())).collect();
         let label = |s: &Sequence| (0..width).map(|t| t >= s.loss_from && t < s.tokens.len()).collect();
-        let labels: Vec<_> = sequences.iter().map(label).collect();
-        let weights = sequences.iter().any(|s| s.weights.is_some());
-        let weights = weights.then(|| sequences.iter().flat_map(Sequence::predicted_weights).collect());
-        Ok(Self { weights, ..Self::new(&rows, spans, &labels, config, device)? })
+        let labels: Vec<_> = rows().map(label).collect();
+        let weights = rows().any(|s| s.weights.is_some());
+        let weights = weights.then(|| rows().flat_map(Sequence::predicted_weights).collect());
+        let predicted_of = episodes.iter().map(|own| own.iter().map(Sequence::predicted).sum()).collect();
+        Ok(Self { weights, predicted_of, ..Self::new(&padded, spans, &labels, config, device)? })
+    }
+}
+
+/// Length of the longest sequence; an error if there is none, or none to learn from.
+pub(super) fn longest<'a>(sequences: impl IntoIterator<Item = &'a Sequence>) -> Result<usize> {
+    match sequences.into_iter().map(|s| s.tokens.len()).max() {
+        None => Err(Error::Invalid("a context needs at least one segment".into())),
+        Some(0 | 1) => Err(Error::Invalid("a segment needs at least two tokens to learn from".into())),
+        Some(length) => Ok(length),
     }
 }

@@ -1,7 +1,7 @@
 //! The next-token loss of a batch and its gradient, over any [`Ops`]: on `Tensor` the gradient, on `Dual` a
 //! Hessian-vector product.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, IndexOp, Tensor};
 
 use crate::Result;
 use crate::autodiff::Ops;
@@ -30,14 +30,14 @@ pub(super) struct BatchLoss<'a> {
     pub batch: &'a LabelledBatch,
     /// Hidden states below the first adapted layer.
     pub prefix: &'a Tensor,
-    /// Factor of the sum over tokens, beside what each of them counts.
-    pub factor: f64,
+    /// Factor of each episode's sum over tokens, beside what each of them counts.
+    pub factors: &'a [f64],
     /// Whether token weights are scaled to a mean of one in each row.
     pub normalize_weights: bool,
     pub activations: Activations,
 }
 
-/// The loss of one batch, without its tangent.
+/// An episode's loss in one batch, without its tangent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PartLoss {
     /// `factor · Σ c_t ω_t CE_t`.
@@ -55,8 +55,13 @@ pub(super) struct LossGrad<V> {
 }
 
 impl BatchLoss<'_> {
-    /// `factor · Σ c_t ω_t CE_t` and its gradients: c is what a token of the batch counts; ω = 1 without a head.
-    pub fn gradient<V: Ops>(&self, phi: &[V], head: Option<&Head<V>>) -> Result<(PartLoss, LossGrad<V>)> {
+    /// `factor · Σ c_t ω_t CE_t` of each episode, and the gradients of their sum: c is what a token of the batch counts;
+    /// ω = 1 without a head.
+    pub fn gradient<V: Ops>(
+        &self,
+        phi: &[V],
+        head: Option<&Head<V>>,
+    ) -> Result<(Vec<PartLoss>, LossGrad<V>)> {
         let adapters = self.layout.by_layer(phi)?;
         let first = self.layout.first_layer().unwrap_or(0);
         let tokens = &self.batch.tokens;
@@ -66,8 +71,8 @@ impl BatchLoss<'_> {
         Ok((loss, LossGrad { adapter: self.layout.by_tensor(grads)?, head }))
     }
 
-    /// The loss alone: a forward pass.
-    pub fn loss(&self, phi: &[Tensor], head: Option<&Head<Tensor>>) -> Result<PartLoss> {
+    /// The losses alone: a forward pass.
+    pub fn loss(&self, phi: &[Tensor], head: Option<&Head<Tensor>>) -> Result<Vec<PartLoss>> {
         let adapters = self.layout.by_layer(phi)?;
         let first = self.layout.first_layer().unwrap_or(0);
         let (h, _) = self.backbone.forward(
@@ -89,25 +94,35 @@ impl BatchLoss<'_> {
             let range = start..start + length;
             losses.push(cross_entropy(&logits, &part(&factors)?, &self.batch.targets, range)?[1].clone());
         }
-        PartLoss::new(&Tensor::cat(&losses, 0)?, &factors)
+        self.parts(&Tensor::cat(&losses, 0)?, &factors)
     }
 
     /// The factor of every predicted token, without a head's weight, `(R)`.
     fn factors<V: Ops>(&self, like: &V) -> Result<V> {
-        let like = like.primal();
-        let factors = match self.batch.weights(like)? {
-            Some(weights) => (weights * self.factor)?,
-            None => Tensor::full(self.factor, self.batch.targets.len(), like.device())?,
-        };
-        Ok(V::constant(&factors.to_dtype(like.dtype())?))
+        Ok(V::constant(&self.batch.factors(like.primal(), self.factors)?))
     }
 
     /// `x: (R)`, each number times the factor of its predicted token.
     fn times_factors<V: Ops>(&self, x: &V) -> Result<V> {
-        match self.batch.weights(x.primal())? {
-            None => x.scale(self.factor),
-            Some(_) => product(x, &self.factors(x)?),
+        match self.batch.common_factor(self.factors) {
+            Some(factor) => x.scale(factor),
+            None => product(x, &self.factors(x)?),
         }
+    }
+
+    /// Each episode's loss from cross entropies and their factors, both `(R)`; summed in f64.
+    fn parts(&self, ce: &Tensor, factors: &Tensor) -> Result<Vec<PartLoss>> {
+        let (ce, factors) = (ce.to_dtype(DType::F64)?, factors.to_dtype(DType::F64)?);
+        let both = Tensor::stack(&[&(&ce * factors)?, &ce], 0)?;
+        let (mut sums, mut start) = (vec![], 0);
+        for &count in self.batch.predicted_of() {
+            // An episode that has fewer segments than another has none in the last micro-batches.
+            sums.push(if count == 0 { both.i((.., 0))?.zeros_like()? } else { both.narrow(1, start, count)?.sum(1)? });
+            start += count;
+        }
+        #[expect(clippy::disallowed_methods, reason = "all in one read, once a micro-batch")]
+        let sums = Tensor::stack(&sums, 0)?.to_vec2()?;
+        Ok(sums.iter().map(|sums| PartLoss { loss: sums[0], cross_entropy_sum: sums[1] }).collect())
     }
 
     /// Start and length of each chunk of rows whose logits exist at the same time.
@@ -117,14 +132,14 @@ impl BatchLoss<'_> {
         Ok((0..count).step_by(chunk).map(move |start| (start, chunk.min(count - start))))
     }
 
-    /// Loss, cotangent of the last hidden states `h: (B · S, D)`, gradient of the head.
-    fn output<V: Ops>(&self, h: &V, head: Option<&Head<V>>) -> Result<(PartLoss, V, Option<Head<V>>)> {
+    /// Losses, cotangent of the last hidden states `h: (B · S, D)`, gradient of the head.
+    fn output<V: Ops>(&self, h: &V, head: Option<&Head<V>>) -> Result<(Vec<PartLoss>, V, Option<Head<V>>)> {
         let rows = gather_rows(h, &self.batch.predicting)?;
         let Some(head) = head else {
             let factors = self.factors(&rows)?;
             let (ce, drows) = self.cross_entropy(&rows, &factors)?;
-            let loss = PartLoss::new(ce.primal(), factors.primal())?;
-            return Ok((loss, scatter_add_rows(h, &self.batch.predicting, &drows)?, None));
+            let losses = self.parts(ce.primal(), factors.primal())?;
+            return Ok((losses, scatter_add_rows(h, &self.batch.predicting, &drows)?, None));
         };
         let weighting = Weighting { batch_loss: self, head };
         let (weights, residuals) = weighting.forward(h)?;
@@ -132,7 +147,7 @@ impl BatchLoss<'_> {
         let (ce, drows) = self.cross_entropy(&rows, &factors)?;
         let (dh, grad) = weighting.backward(h, &residuals, &self.times_factors(&ce)?)?;
         let dh = dh.add(&scatter_add_rows(h, &self.batch.predicting, &drows)?)?;
-        Ok((PartLoss::new(ce.primal(), factors.primal())?, dh, Some(grad)))
+        Ok((self.parts(ce.primal(), factors.primal())?, dh, Some(grad)))
     }
 
     /// Cross entropies `(R)` and the gradient `(R, D)` of `Σ factor · ce` with respect to `rows: (R, D)`,
@@ -242,15 +257,4 @@ fn gather_rows<V: Ops>(x: &V, index: &Tensor) -> Result<V> {
 fn scatter_add_rows<V: Ops>(like: &V, index: &Tensor, rows: &V) -> Result<V> {
     let zeros = like.primal().zeros_like()?;
     rows.linear(|rows| zeros.index_add(index, rows, 0))
-}
-
-impl PartLoss {
-    /// From cross entropies and their factors, both `(R)`; summed in f64.
-    fn new(ce: &Tensor, factors: &Tensor) -> Result<Self> {
-        let (ce, factors) = (ce.to_dtype(DType::F64)?, factors.to_dtype(DType::F64)?);
-        let sums = [(&ce * factors)?.sum_all()?, ce.sum_all()?];
-        #[expect(clippy::disallowed_methods, reason = "both in one read, once a micro-batch")]
-        let sums = Tensor::stack(&sums, 0)?.to_vec1()?;
-        Ok(Self { loss: sums[0], cross_entropy_sum: sums[1] })
-    }
 }

@@ -15,6 +15,8 @@ pub(super) type Iterates<R> = Vec<Iterate<<R as Rule>::State>>;
 pub(super) struct InnerSteps<'a, R> {
     pub options: &'a InnerOptions,
     pub rule: R,
+    /// How many episodes take them together: with more than one, every tensor has a leading dimension of that size.
+    pub episodes: usize,
     /// The learning rate of each tensor and step.
     rates: Vec<Vec<f64>>,
 }
@@ -25,7 +27,7 @@ pub(super) struct InnerStepVjp<R: Rule> {
     pub before: Iterates<R>,
     /// Of the gradient, before clipping.
     pub grads: Vec<Tensor>,
-    /// Of the learning rates, one a tensor.
+    /// Of the learning rates, one a tensor, summed over the episodes.
     pub lrs: Vec<f64>,
 }
 
@@ -34,16 +36,49 @@ pub(super) fn adapter<S>(iterates: &[Iterate<S>]) -> Vec<Tensor> {
     iterates.iter().map(|at| at.param.clone()).collect()
 }
 
+/// A tensor once for each episode, in a leading dimension where there are several.
+fn repeat(tensor: &Tensor, episodes: usize) -> Result<Tensor> {
+    match episodes {
+        1 => Ok(tensor.clone()),
+        _ => Ok(tensor.unsqueeze(0)?.repeat((episodes, 1, 1))?),
+    }
+}
+
+/// The tensors of each episode, of those of all together.
+pub(super) fn each(tensors: &[Tensor], episodes: usize) -> Result<Vec<Vec<Tensor>>> {
+    match episodes {
+        1 => Ok(vec![tensors.to_vec()]),
+        _ => {
+            let own = |nth| tensors.iter().map(|tensor| Ok(tensor.get(nth)?)).collect();
+            (0..episodes).map(own).collect()
+        }
+    }
+}
+
+/// The sum over the episodes.
+pub(super) fn total(tensors: &[Tensor], episodes: usize) -> Result<Vec<Tensor>> {
+    match episodes {
+        1 => Ok(tensors.to_vec()),
+        _ => tensors.iter().map(|tensor| Ok(tensor.sum(0)?)).collect(),
+    }
+}
+
 impl<'a, R: Rule> InnerSteps<'a, R> {
     #[expect(clippy::disallowed_methods, reason = "the rates are on the CPU as a rule; once an inner loop")]
-    pub fn new(options: &'a InnerOptions, rule: R, params: &MetaParams) -> Result<Self> {
+    pub fn new(options: &'a InnerOptions, rule: R, params: &MetaParams, episodes: usize) -> Result<Self> {
         let rates = params.inner_lr.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec2()?;
-        Ok(Self { options, rule, rates })
+        Ok(Self { options, rule, episodes, rates })
     }
 
-    /// The tensors of `adapter` before the first step. Of cotangents: with none of the rule's state.
+    /// The tensors of `adapter`, the same for every episode, before the first step.
     pub fn start(&self, adapter: &[Tensor]) -> Result<Iterates<R>> {
-        adapter.iter().map(|tensor| self.rule.start(tensor.clone())).collect()
+        let repeated = adapter.iter().map(|tensor| repeat(tensor, self.episodes));
+        repeated.map(|tensor| self.rule.start(tensor?)).collect()
+    }
+
+    /// Cotangents of the adapter after the last step, with none of the rule's state.
+    pub fn end(&self, cotangents: &[Tensor]) -> Result<Iterates<R>> {
+        cotangents.iter().map(|tensor| self.rule.start(tensor.clone())).collect()
     }
 
     fn size(&self, step: usize, tensor: usize) -> StepSize {
@@ -53,7 +88,7 @@ impl<'a, R: Rule> InnerSteps<'a, R> {
 
     fn clipped(&self, grads: &[Tensor]) -> Result<Vec<Tensor>> {
         match self.options.clip_norm {
-            Some(limit) => optim::clip(grads, limit),
+            Some(limit) => optim::clip(grads, limit, self.episodes),
             None => Ok(grads.to_vec()),
         }
     }
@@ -83,7 +118,7 @@ impl<'a, R: Rule> InnerSteps<'a, R> {
             lrs.push(lr);
         }
         if let Some(limit) = self.options.clip_norm {
-            back_grads = optim::clip_vjp(grads, limit, &back_grads)?;
+            back_grads = optim::clip_vjp(grads, limit, &back_grads, self.episodes)?;
         }
         #[expect(clippy::disallowed_methods, reason = "all rates of a step in one read")]
         let lrs = Tensor::stack(&lrs, 0)?.to_vec1()?;

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 use super::batch::LabelledBatch;
 use super::inner::{self, InnerSteps};
 use super::options::{InnerOptimizer, InnerOptions, with_rule};
-use super::sequence_loss::{LossValue, SequenceLoss, longest};
+use super::sequence_loss::{LossValue, SequenceLoss};
 use super::sweep::Sweep;
 use super::{MetaParams, MetaTree};
 
@@ -54,6 +54,26 @@ pub struct Adapted {
     pub inner_losses: Vec<f64>,
 }
 
+/// Gradients of the outer losses of some episodes with respect to [`MetaParams`], computed together.
+#[derive(Debug, Clone)]
+pub struct MetaGradients {
+    /// What each episode is of them.
+    pub episodes: Vec<EpisodeGradient>,
+    /// The sum of their gradients, as in [`MetaGradient`].
+    pub tree: MetaTree<Tensor>,
+}
+
+/// One episode of a meta-gradient.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EpisodeGradient {
+    /// The inner loss before each step.
+    pub inner_losses: Vec<f64>,
+    /// The answer's loss under φ_N.
+    pub outer_loss: f64,
+    /// Norm of the gradient with respect to φ₀.
+    pub norm: f64,
+}
+
 /// Gradient of the outer loss with respect to [`MetaParams`].
 #[derive(Debug, Clone)]
 pub struct MetaGradient {
@@ -88,7 +108,15 @@ impl Learner {
     /// # Errors
     /// No segment, no token to predict, or a token outside the vocabulary.
     pub fn inner_loss(&self, segments: &[Sequence]) -> Result<SequenceLoss> {
-        SequenceLoss::inner(&self.backbone, &self.layout, segments, &self.options)
+        self.inner_losses(&[segments])
+    }
+
+    /// The inner losses of several contexts, to be taken together.
+    ///
+    /// # Errors
+    /// As [`inner_loss`](Self::inner_loss).
+    pub fn inner_losses(&self, contexts: &[&[Sequence]]) -> Result<SequenceLoss> {
+        SequenceLoss::inner(&self.backbone, &self.layout, contexts, &self.options)
     }
 
     /// The outer loss of questions: the next-token loss of their labelled tokens, which are the answers'.
@@ -96,9 +124,16 @@ impl Learner {
     /// # Errors
     /// As [`inner_loss`](Self::inner_loss).
     pub fn outer_loss(&self, queries: &[Sequence]) -> Result<SequenceLoss> {
+        self.outer_losses(&[queries])
+    }
+
+    /// The outer losses of the questions of several episodes, to be taken together.
+    ///
+    /// # Errors
+    /// As [`inner_loss`](Self::inner_loss).
+    pub fn outer_losses(&self, queries: &[&[Sequence]]) -> Result<SequenceLoss> {
         let decoder = &self.backbone.decoder;
-        let width = longest(queries)?;
-        let batch = LabelledBatch::from_sequences(queries, width, &decoder.config, &decoder.device)?;
+        let batch = LabelledBatch::from_sequences(queries, &decoder.config, &decoder.device)?;
         SequenceLoss::outer(&self.backbone, &self.layout, batch, Activations::Keep)
     }
 
@@ -110,7 +145,7 @@ impl Learner {
         self.adapt_to(params, &self.inner_loss(segments)?, &mut |_| {})
     }
 
-    /// As [`adapt`](Self::adapt), on a prepared context; `watch` is told how it goes on.
+    /// As [`adapt`](Self::adapt), on a prepared context of one episode; `watch` is told how it goes on.
     ///
     /// # Errors
     /// Parameters that do not fit the adapter or the settings.
@@ -120,39 +155,62 @@ impl Learner {
         context: &SequenceLoss,
         watch: &mut dyn FnMut(Adapting),
     ) -> Result<Adapted> {
-        self.check(params)?;
-        with_rule!(self.options.optimizer, rule => {
-            let steps = InnerSteps::new(&self.options, rule, params)?;
-            self.unrolled(&steps, params, context, &mut |_| {}, watch)
-        })
+        one_of(context)?;
+        Ok(self.adapt_all(params, context, watch)?.remove(0))
     }
 
-    /// All inner steps; `keep` gets each step's gradient.
+    /// As [`adapt`](Self::adapt), on the contexts of several episodes together: one pass takes the segments of all, each
+    /// under an adapter of its own.
+    ///
+    /// # Errors
+    /// As [`adapt`](Self::adapt).
+    pub fn adapt_together(&self, params: &MetaParams, contexts: &[&[Sequence]]) -> Result<Vec<Adapted>> {
+        self.adapt_all(params, &self.inner_losses(contexts)?, &mut |_| {})
+    }
+
+    fn adapt_all(
+        &self,
+        params: &MetaParams,
+        contexts: &SequenceLoss,
+        watch: &mut dyn FnMut(Adapting),
+    ) -> Result<Vec<Adapted>> {
+        self.check(params)?;
+        let episodes = contexts.episodes();
+        let (phi, losses) = with_rule!(self.options.optimizer, rule => {
+            let steps = InnerSteps::new(&self.options, rule, params, episodes)?;
+            self.unrolled(&steps, params, contexts, &mut |_| {}, watch)?
+        });
+        let own = |(phi, inner_losses)| Adapted { phi, inner_losses };
+        Ok(inner::each(&phi, episodes)?.into_iter().zip(losses).map(own).collect())
+    }
+
+    /// All inner steps; `keep` gets each step's gradient. The adapters of all episodes after them, and the losses of
+    /// each before each step.
     fn unrolled<R: Rule>(
         &self,
         steps: &InnerSteps<'_, R>,
         params: &MetaParams,
-        context: &SequenceLoss,
+        contexts: &SequenceLoss,
         keep: &mut dyn FnMut(Vec<Tensor>),
         watch: &mut dyn FnMut(Adapting),
-    ) -> Result<Adapted> {
+    ) -> Result<(Vec<Tensor>, Vec<Vec<f64>>)> {
         let mut at = steps.start(&params.adapter)?;
-        let mut inner_losses = vec![];
+        let mut losses = vec![vec![]; contexts.episodes()];
         for step in 0..self.options.steps {
             let phi = inner::adapter(&at);
             let mut done = |micro_batches| watch(Adapting::MicroBatch { step, micro_batches });
             let (before, grads) =
-                context.gradient(&self.backbone, &self.layout, &phi, params.head.as_ref(), &mut done)?;
+                contexts.gradient(&self.backbone, &self.layout, &phi, params.head.as_ref(), &mut done)?;
             drop(phi);
             at = steps.step(&at, &grads.adapter, step)?;
-            inner_losses.push(before.loss);
-            watch(Adapting::Step { step, before });
+            losses.iter_mut().zip(&before).for_each(|(all, before)| all.push(before.loss));
+            watch(Adapting::Step { step, before: before[0] });
             keep(grads.adapter);
         }
-        Ok(Adapted { phi: inner::adapter(&at), inner_losses })
+        Ok((inner::adapter(&at), losses))
     }
 
-    /// The inner loss of a context under the adapter `phi`: a forward pass; `done(n)` is called after the
+    /// The inner loss of one episode's context under the adapter `phi`: a forward pass; `done(n)` is called after the
     /// n-th micro-batch, from 1.
     ///
     /// # Errors
@@ -164,8 +222,9 @@ impl Learner {
         phi: &[Tensor],
         done: &mut dyn FnMut(usize),
     ) -> Result<LossValue> {
+        one_of(context)?;
         self.check(params)?;
-        context.loss(&self.backbone, &self.layout, phi, params.head.as_ref(), done)
+        Ok(context.losses(&self.backbone, &self.layout, phi, params.head.as_ref(), done)?.remove(0))
     }
 
     /// Loss of an episode's answers after adapting to its context, and its gradient with respect to
@@ -182,7 +241,7 @@ impl Learner {
         self.meta_gradient_of(params, &self.inner_loss(segments)?, &self.outer_loss(queries)?)
     }
 
-    /// As [`meta_gradient`](Self::meta_gradient), on a prepared context and questions.
+    /// As [`meta_gradient`](Self::meta_gradient), on a prepared context and questions of one episode.
     ///
     /// # Errors
     /// As [`adapt_to`](Self::adapt_to).
@@ -192,29 +251,63 @@ impl Learner {
         context: &SequenceLoss,
         questions: &SequenceLoss,
     ) -> Result<MetaGradient> {
+        one_of(context)?;
+        let MetaGradients { mut episodes, tree } = self.meta_gradients_of(params, context, questions)?;
+        let EpisodeGradient { inner_losses, outer_loss, .. } = episodes.remove(0);
+        Ok(MetaGradient { inner_losses, outer_loss, tree })
+    }
+
+    /// As [`meta_gradient`](Self::meta_gradient), of several episodes together: one pass takes the segments of all, each
+    /// under an adapter of its own. `contexts` and `queries` have an entry an episode.
+    ///
+    /// # Errors
+    /// As [`meta_gradient`](Self::meta_gradient).
+    pub fn meta_gradients(
+        &self,
+        params: &MetaParams,
+        contexts: &[&[Sequence]],
+        queries: &[&[Sequence]],
+    ) -> Result<MetaGradients> {
+        self.meta_gradients_of(params, &self.inner_losses(contexts)?, &self.outer_losses(queries)?)
+    }
+
+    fn meta_gradients_of(
+        &self,
+        params: &MetaParams,
+        contexts: &SequenceLoss,
+        questions: &SequenceLoss,
+    ) -> Result<MetaGradients> {
         self.check(params)?;
-        with_rule!(self.options.optimizer, rule => self.through_the_steps(rule, params, context, questions))
+        let (expected, found) = (contexts.episodes(), questions.episodes());
+        if expected != found {
+            return Err(Error::Invalid(format!("there are contexts of {expected} episodes, questions of {found}")));
+        }
+        with_rule!(self.options.optimizer, rule => self.through_the_steps(rule, params, contexts, questions))
     }
 
     fn through_the_steps<R: Rule>(
         &self,
         rule: R,
         params: &MetaParams,
-        context: &SequenceLoss,
+        contexts: &SequenceLoss,
         questions: &SequenceLoss,
-    ) -> Result<MetaGradient> {
-        let steps = InnerSteps::new(&self.options, rule, params)?;
+    ) -> Result<MetaGradients> {
+        let steps = InnerSteps::new(&self.options, rule, params, contexts.episodes())?;
         let mut grads = vec![];
-        let Adapted { phi, inner_losses } =
-            self.unrolled(&steps, params, context, &mut |grad| grads.push(grad), &mut |_| {})?;
-        let (outer_loss, outer) =
+        let (phi, inner_losses) =
+            self.unrolled(&steps, params, contexts, &mut |grad| grads.push(grad), &mut |_| {})?;
+        let (outer_losses, outer) =
             questions.gradient(&self.backbone, &self.layout, &phi, None, &mut |_| {})?;
         drop(phi);
-        let mut sweep = Sweep::new(self, steps, params, context, grads, &outer.adapter)?;
+        let mut sweep = Sweep::new(self, steps, params, contexts, grads, &outer.adapter)?;
         for step in (0..self.options.steps).rev() {
             sweep.back_through(step)?;
         }
-        Ok(MetaGradient { inner_losses, outer_loss: outer_loss.loss, tree: sweep.finish()? })
+        let episodes = inner_losses.into_iter().zip(outer_losses).zip(sweep.norms()?);
+        let episodes = episodes.map(|((inner_losses, outer), norm)| {
+            EpisodeGradient { inner_losses, outer_loss: outer.loss, norm }
+        });
+        Ok(MetaGradients { episodes: episodes.collect(), tree: sweep.finish()? })
     }
 
     /// Loss of answers under φ₀ itself, without an inner step, and its gradient: plain fine-tuning. The
@@ -225,10 +318,10 @@ impl Learner {
     pub fn answer_gradient(&self, params: &MetaParams, queries: &[Sequence]) -> Result<MetaGradient> {
         self.check(params)?;
         let questions = self.outer_loss(queries)?;
-        let (loss, gradient) =
+        let (losses, gradient) =
             questions.gradient(&self.backbone, &self.layout, &params.adapter, None, &mut |_| {})?;
         let tree = MetaTree { adapter: gradient.adapter, ..params.zeros_like()? };
-        Ok(MetaGradient { inner_losses: vec![], outer_loss: loss.loss, tree })
+        Ok(MetaGradient { inner_losses: vec![], outer_loss: losses[0].loss, tree })
     }
 
     /// Refuses parameters that do not fit the adapter or the settings.
@@ -257,5 +350,13 @@ impl Learner {
             ));
         }
         Ok(())
+    }
+}
+
+/// Refuses the losses of several episodes.
+fn one_of(context: &SequenceLoss) -> Result<()> {
+    match context.episodes() {
+        1 => Ok(()),
+        several => Err(Error::Invalid(format!("expected the context of one episode, found {several}"))),
     }
 }

@@ -9,7 +9,6 @@ mod estimate;
 mod head;
 mod inner;
 mod learner;
-
 mod options;
 mod outer;
 mod params;
@@ -22,7 +21,7 @@ pub use accumulate::GradientMean;
 pub use batch::LabelledBatch;
 pub use estimate::{Estimate, Workload, base_parameters, trainable_parameters};
 pub use head::{Affine, Head};
-pub use learner::{Adapted, Adapting, Learner, MetaGradient};
+pub use learner::{Adapted, Adapting, EpisodeGradient, Learner, MetaGradient, MetaGradients};
 pub use options::{InnerOptimizer, InnerOptions, Reduction};
 pub use outer::{LrParameterization, OuterOptions, OuterState};
 pub use sequence_loss::{LossValue, SequenceLoss};

@@ -1,5 +1,6 @@
 //! The loss of many sequences, micro-batch by micro-batch: of a context's segments it is the inner loss, of the
-//! questions with their answers the outer loss.
+//! questions with their answers the outer loss. Those of several episodes may be taken together, each under an adapter
+//! of its own: the products with frozen matrices are then shared.
 
 use std::borrow::Cow;
 
@@ -11,7 +12,7 @@ use crate::model::{Activations, Backbone};
 use crate::text::Sequence;
 use crate::{Error, Result};
 
-use super::batch::LabelledBatch;
+use super::batch::{LabelledBatch, longest};
 use super::batch_loss::{BatchLoss, LossGrad, PartLoss};
 use super::head::Head;
 use super::options::{InnerOptions, Reduction};
@@ -20,15 +21,17 @@ use super::options::{InnerOptions, Reduction};
 /// computed anew at every pass, so that memory does not grow with the context.
 const PREFIX_BYTES: usize = 256 << 20;
 
-/// The micro-batches of one loss. Every position weighs alike, so that their number does not change it.
+/// The micro-batches of the losses of one or several episodes. Every position weighs alike, so that their number does
+/// not change a loss.
 pub struct SequenceLoss {
     parts: Parts,
     /// Hidden states of each batch below the first adapted layer, if there are such layers and room.
     prefixes: Option<Vec<Tensor>>,
     first_layer: usize,
-    factor: f64,
-    /// One over the number of predicted tokens.
-    per_token: f64,
+    /// What each episode's sum over tokens is multiplied with.
+    factors: Vec<f64>,
+    /// One over each episode's number of predicted tokens.
+    per_token: Vec<f64>,
     normalize_weights: bool,
     activations: Activations,
 }
@@ -38,7 +41,9 @@ enum Parts {
     Batches(Vec<LabelledBatch>),
     /// Made when they are needed: of a long context only the tokens are held, 4 bytes each.
     Segments {
-        segments: Vec<Sequence>,
+        /// The segments of each episode.
+        episodes: Vec<Vec<Sequence>>,
+        /// Of each episode in one micro-batch.
         at_once: usize,
     },
 }
@@ -53,31 +58,34 @@ pub struct LossValue {
 }
 
 impl SequenceLoss {
-    /// The inner loss of a context cut into segments.
+    /// The inner losses of the contexts of some episodes, each cut into segments.
     ///
     /// # Errors
-    /// No segment, no token to predict in a micro-batch, or a token outside the vocabulary.
+    /// No episode or no segment, no token to predict in a micro-batch, or a token outside the vocabulary.
     pub fn inner(
         backbone: &Backbone,
         layout: &LoraLayout,
-        segments: &[Sequence],
+        episodes: &[&[Sequence]],
         options: &InnerOptions,
     ) -> Result<Self> {
-        let positions = segments.len() * (longest(segments)? - 1);
         let at_once = options.micro_batch_segments.max(1);
-        segments.iter().try_for_each(|segment| backbone.decoder.config.check_tokens(&segment.tokens))?;
-        for part in segments.chunks(at_once) {
-            if part.iter().all(|segment| segment.predicted() == 0) {
-                return Err(Error::Invalid(
-                    "a batch has no token to predict: every token is masked out".into(),
-                ));
+        let mut positions = vec![];
+        for &segments in episodes {
+            positions.push(segments.len() * (longest(segments)? - 1));
+            segments.iter().try_for_each(|segment| backbone.decoder.config.check_tokens(&segment.tokens))?;
+            for part in segments.chunks(at_once) {
+                if part.iter().all(|segment| segment.predicted() == 0) {
+                    return Err(Error::Invalid(
+                        "a batch has no token to predict: every token is masked out".into(),
+                    ));
+                }
             }
         }
-        let parts = Parts::Segments { segments: segments.to_vec(), at_once };
-        Self::from_parts(backbone, layout, parts, positions, options)
+        let episodes = episodes.iter().map(|segments| segments.to_vec()).collect();
+        Self::from_parts(backbone, layout, Parts::Segments { episodes, at_once }, &positions, options)
     }
 
-    /// The inner loss of batches made elsewhere; `positions` is B × (S − 1) over all of them.
+    /// The inner loss of one episode's batches made elsewhere; `positions` is B × (S − 1) over all of them.
     ///
     /// # Errors
     /// What tensor operations refuse.
@@ -88,38 +96,38 @@ impl SequenceLoss {
         positions: usize,
         options: &InnerOptions,
     ) -> Result<Self> {
-        Self::from_parts(backbone, layout, Parts::Batches(batches), positions, options)
+        Self::from_parts(backbone, layout, Parts::Batches(batches), &[positions], options)
     }
 
     fn from_parts(
         backbone: &Backbone,
         layout: &LoraLayout,
         parts: Parts,
-        positions: usize,
+        positions: &[usize],
         options: &InnerOptions,
     ) -> Result<Self> {
-        let divisor = match options.reduction {
+        let divisors = match options.reduction {
             // Without weights the authors' code falls back to the ordinary mean over labelled tokens.
-            Reduction::Positions if options.head => positions as f64,
-            Reduction::Positions | Reduction::LabelledTokens => parts.total_weight(),
-            Reduction::Constant(divisor) => divisor,
+            Reduction::Positions if options.head => positions.iter().map(|&count| count as f64).collect(),
+            Reduction::Positions | Reduction::LabelledTokens => parts.total_weights(),
+            Reduction::Constant(divisor) => vec![divisor; positions.len()],
         };
-        Self::assemble(backbone, layout, parts, divisor, options.normalize_weights, options.activations)
+        Self::assemble(backbone, layout, parts, &divisors, options.normalize_weights, options.activations)
     }
 
     fn assemble(
         backbone: &Backbone,
         layout: &LoraLayout,
         parts: Parts,
-        divisor: f64,
+        divisors: &[f64],
         normalize_weights: bool,
         activations: Activations,
     ) -> Result<Self> {
         let mut whole = Self {
             prefixes: None,
             first_layer: layout.first_layer().unwrap_or(0),
-            factor: 1.0 / divisor,
-            per_token: 1.0 / parts.predicted() as f64,
+            factors: divisors.iter().map(|divisor| 1.0 / divisor).collect(),
+            per_token: parts.predicted().into_iter().map(|count| 1.0 / count as f64).collect(),
             parts,
             normalize_weights,
             activations,
@@ -128,8 +136,8 @@ impl SequenceLoss {
         Ok(whole)
     }
 
-    /// The outer loss: the mean over the labelled tokens of the questions' answers, each counted as its sequence
-    /// says.
+    /// The outer losses: of each episode of the batch the mean over the labelled tokens of its questions' answers, each
+    /// counted as its sequence says.
     ///
     /// # Errors
     /// What tensor operations refuse.
@@ -140,8 +148,13 @@ impl SequenceLoss {
         activations: Activations,
     ) -> Result<Self> {
         let parts = Parts::Batches(vec![batch]);
-        let divisor = parts.total_weight();
-        Self::assemble(backbone, layout, parts, divisor, false, activations)
+        let divisors = parts.total_weights();
+        Self::assemble(backbone, layout, parts, &divisors, false, activations)
+    }
+
+    /// How many episodes it is the losses of.
+    pub fn episodes(&self) -> usize {
+        self.factors.len()
     }
 
     /// The layers below the first adapted one give the same at every step: runs them once, where their
@@ -167,8 +180,8 @@ impl SequenceLoss {
         self.parts.len()
     }
 
-    /// The loss and its gradients at `phi`, summed over the micro-batches; `done(n)` is called after the
-    /// n-th of them, from 1.
+    /// The losses and the gradients of their sum at `phi`, summed over the micro-batches; `done(n)` is called after the
+    /// n-th of them, from 1. Of several episodes every tensor of `phi` has a leading dimension with each one's own.
     pub(super) fn gradient<V: Ops>(
         &self,
         backbone: &Backbone,
@@ -176,14 +189,14 @@ impl SequenceLoss {
         phi: &[V],
         head: Option<&Head<V>>,
         done: &mut dyn FnMut(usize),
-    ) -> Result<(LossValue, LossGrad<V>)> {
-        let (mut loss, mut sum) = (LossValue { loss: 0.0, cross_entropy: 0.0 }, None);
+    ) -> Result<(Vec<LossValue>, LossGrad<V>)> {
+        let (mut losses, mut sum) = (self.no_losses(), None);
         self.each(
             backbone,
             layout,
             |batch_loss| {
-                let (part, grad) = batch_loss.gradient(phi, head)?;
-                loss.add(part, self.per_token);
+                let (parts, grad) = batch_loss.gradient(phi, head)?;
+                self.add(&mut losses, &parts);
                 sum = Some(match sum.take() {
                     Some(sum) => LossGrad::add(sum, grad)?,
                     None => grad,
@@ -193,29 +206,40 @@ impl SequenceLoss {
             done,
         )?;
         let grad = sum.ok_or_else(|| Error::Invalid("a context needs at least one segment".into()))?;
-        Ok((loss, grad))
+        Ok((losses, grad))
     }
 
-    /// The loss at `phi` alone; `done` as for [`gradient`](Self::gradient).
-    pub(super) fn loss(
+    /// The losses at `phi` alone; arguments as for [`gradient`](Self::gradient).
+    pub(super) fn losses(
         &self,
         backbone: &Backbone,
         layout: &LoraLayout,
         phi: &[Tensor],
         head: Option<&Head<Tensor>>,
         done: &mut dyn FnMut(usize),
-    ) -> Result<LossValue> {
-        let mut loss = LossValue { loss: 0.0, cross_entropy: 0.0 };
+    ) -> Result<Vec<LossValue>> {
+        let mut losses = self.no_losses();
         self.each(
             backbone,
             layout,
             |batch_loss| {
-                loss.add(batch_loss.loss(phi, head)?, self.per_token);
+                self.add(&mut losses, &batch_loss.loss(phi, head)?);
                 Ok(())
             },
             done,
         )?;
-        Ok(loss)
+        Ok(losses)
+    }
+
+    fn no_losses(&self) -> Vec<LossValue> {
+        vec![LossValue { loss: 0.0, cross_entropy: 0.0 }; self.episodes()]
+    }
+
+    fn add(&self, losses: &mut [LossValue], parts: &[PartLoss]) {
+        for ((loss, part), per_token) in losses.iter_mut().zip(parts).zip(&self.per_token) {
+            loss.loss += part.loss;
+            loss.cross_entropy += part.cross_entropy_sum * per_token;
+        }
     }
 
     /// Calls `work` on the loss of one micro-batch after another.
@@ -237,7 +261,7 @@ impl SequenceLoss {
                 layout,
                 batch: &batch,
                 prefix: &prefix,
-                factor: self.factor,
+                factors: &self.factors,
                 normalize_weights: self.normalize_weights,
                 activations: self.activations,
             })?;
@@ -247,18 +271,11 @@ impl SequenceLoss {
     }
 }
 
-impl LossValue {
-    fn add(&mut self, part: PartLoss, per_token: f64) {
-        self.loss += part.loss;
-        self.cross_entropy += part.cross_entropy_sum * per_token;
-    }
-}
-
 impl Parts {
     fn len(&self) -> usize {
         match self {
             Self::Batches(batches) => batches.len(),
-            Self::Segments { segments, at_once } => segments.len().div_ceil(*at_once),
+            Self::Segments { episodes, at_once } => longest_list(episodes).div_ceil(*at_once),
         }
     }
 
@@ -266,41 +283,63 @@ impl Parts {
     fn tokens(&self) -> usize {
         match self {
             Self::Batches(batches) => batches.iter().map(|b| b.tokens.size() * b.tokens.tokens()).sum(),
-            Self::Segments { segments, .. } => {
-                segments.len() * segments.iter().map(|s| s.tokens.len()).max().unwrap_or(0)
+            Self::Segments { episodes, .. } => {
+                let longest = episodes.iter().flatten().map(|s| s.tokens.len()).max();
+                episodes.len() * longest_list(episodes) * longest.unwrap_or(0)
             }
         }
     }
 
-    /// Tokens that are predicted.
-    fn predicted(&self) -> usize {
+    /// Tokens of each episode that are predicted.
+    fn predicted(&self) -> Vec<usize> {
         match self {
-            Self::Batches(batches) => batches.iter().map(|batch| batch.targets.len()).sum(),
-            Self::Segments { segments, .. } => segments.iter().map(Sequence::predicted).sum(),
+            Self::Batches(batches) => sums(batches.iter().map(|batch| batch.predicted_of().to_vec())),
+            Self::Segments { episodes, .. } => {
+                episodes.iter().map(|segments| segments.iter().map(Sequence::predicted).sum()).collect()
+            }
         }
     }
 
     /// The same, each counted as its loss is.
-    fn total_weight(&self) -> f64 {
+    fn total_weights(&self) -> Vec<f64> {
         match self {
-            Self::Batches(batches) => batches.iter().map(LabelledBatch::total_weight).sum(),
-            Self::Segments { segments, .. } => segments.iter().flat_map(Sequence::predicted_weights).sum(),
+            Self::Batches(batches) => sums(batches.iter().map(LabelledBatch::total_weights)),
+            Self::Segments { episodes, .. } => {
+                let weight = |segments: &Vec<Sequence>| {
+                    segments.iter().flat_map(Sequence::predicted_weights).sum()
+                };
+                episodes.iter().map(weight).collect()
+            }
         }
     }
 
     fn batch(&self, index: usize, backbone: &Backbone) -> Result<Cow<'_, LabelledBatch>> {
         match self {
             Self::Batches(batches) => Ok(Cow::Borrowed(&batches[index])),
-            Self::Segments { segments, at_once } => {
-                let first = index * at_once;
-                let part = &segments[first..segments.len().min(first + at_once)];
+            Self::Segments { episodes, at_once } => {
+                let part = |segments: &'_ Vec<Sequence>| {
+                    let end = |place: usize| segments.len().min(place * at_once);
+                    end(index)..end(index + 1)
+                };
+                let parts: Vec<_> = episodes.iter().map(|segments| &segments[part(segments)]).collect();
                 let decoder = &backbone.decoder;
-                let batch =
-                    LabelledBatch::from_sequences(part, longest(part)?, &decoder.config, &decoder.device)?;
-                Ok(Cow::Owned(batch))
+                Ok(Cow::Owned(LabelledBatch::from_sequences(&parts, &decoder.config, &decoder.device)?))
             }
         }
     }
+}
+
+fn longest_list(episodes: &[Vec<Sequence>]) -> usize {
+    episodes.iter().map(Vec::len).max().unwrap_or(0)
+}
+
+/// Lists of one length added number by number.
+fn sums<T: std::ops::AddAssign>(lists: impl Iterator<Item = Vec<T>>) -> Vec<T> {
+    let add = |mut sums: Vec<T>, list: Vec<T>| {
+        sums.iter_mut().zip(list).for_each(|(sum, number)| *sum += number);
+        sums
+    };
+    lists.reduce(add).unwrap_or_default()
 }
 
 impl<V: Ops> LossGrad<V> {
@@ -313,14 +352,5 @@ impl<V: Ops> LossGrad<V> {
             (head, _) => head,
         };
         Ok(Self { adapter, head })
-    }
-}
-
-/// Length of the longest sequence; an error if there is none, or none to learn from.
-pub(super) fn longest(sequences: &[Sequence]) -> Result<usize> {
-    match sequences.iter().map(|s| s.tokens.len()).max() {
-        None => Err(Error::Invalid("a context needs at least one segment".into())),
-        Some(0 | 1) => Err(Error::Invalid("a segment needs at least two tokens to learn from".into())),
-        Some(length) => Ok(length),
     }
 }

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 
 use crate::Result;
 use crate::autodiff::{Dual, Ops};
-use crate::optim::{Iterate, Rule};
+use crate::optim::{self, Iterate, Rule};
 
 use super::inner::{self, InnerSteps, Iterates};
 use super::{Head, Learner, MetaParams, MetaTree, SequenceLoss};
@@ -37,7 +37,7 @@ impl<'a, R: Rule> Sweep<'a, R> {
     ) -> Result<Self> {
         let (tensors, rates) = params.inner_lr.dims2()?;
         let head = params.head.as_ref().map(|head| head.map(|t| Ok(t.zeros_like()?))).transpose()?;
-        let (cotangents, inner_lr) = (steps.start(outer)?, vec![vec![0.0; rates]; tensors]);
+        let (cotangents, inner_lr) = (steps.end(outer)?, vec![vec![0.0; rates]; tensors]);
         Ok(Self { learner, steps, params, context, grads, cotangents, inner_lr, head })
     }
 
@@ -85,12 +85,19 @@ impl<'a, R: Rule> Sweep<'a, R> {
         Ok(())
     }
 
-    /// What has come back to φ₀, the rates and the head.
+    /// Norm of what has come back to φ₀, of each episode.
+    #[expect(clippy::disallowed_methods, reason = "in one read, once a meta-gradient")]
+    pub fn norms(&self) -> Result<Vec<f64>> {
+        Ok(optim::norms(&inner::adapter(&self.cotangents), self.steps.episodes)?.to_vec1()?)
+    }
+
+    /// What has come back to φ₀, the rates and the head, summed over the episodes.
     #[expect(clippy::disallowed_methods, reason = "the rates' cotangents are on the host already")]
     pub fn finish(self) -> Result<MetaTree<Tensor>> {
         let (tensors, rates) = self.params.inner_lr.dims2()?;
         let inner_lr = self.inner_lr.into_iter().flatten();
         let inner_lr = Tensor::from_iter(inner_lr, &Device::Cpu)?.reshape((tensors, rates))?;
-        Ok(MetaTree { adapter: inner::adapter(&self.cotangents), inner_lr, head: self.head })
+        let adapter = inner::total(&inner::adapter(&self.cotangents), self.steps.episodes)?;
+        Ok(MetaTree { adapter, inner_lr, head: self.head })
     }
 }

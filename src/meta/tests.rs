@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 mod families;
 mod invariance;
 mod parameters;
+mod together;
 mod uneven;
 
 use super::inner::InnerSteps;
@@ -142,7 +143,7 @@ fn outer_loss(case: &Case, params: &MetaParams, frozen: &[Vec<Tensor>]) -> f64 {
     let learner = &case.learner;
     let (phi, _) = unrolled(case, params, learner.options.steps, frozen);
     let questions = learner.outer_loss(&case.queries).unwrap();
-    questions.loss(&learner.backbone, &learner.layout, &phi, None, &mut |_| {}).unwrap().loss
+    questions.losses(&learner.backbone, &learner.layout, &phi, None, &mut |_| {}).unwrap()[0].loss
 }
 
 /// The adapter after the first `count` steps, and the gradient of each: those of `frozen` where there are any.
@@ -155,7 +156,7 @@ fn unrolled(
     let options = &case.learner.options;
     let context = case.learner.inner_loss(&case.segments).unwrap();
     with_rule!(options.optimizer, rule => {
-        let steps = InnerSteps::new(options, rule, params).unwrap();
+        let steps = InnerSteps::new(options, rule, params, 1).unwrap();
         let mut at = steps.start(&params.adapter).unwrap();
         let mut all = vec![];
         for step in 0..count {
@@ -184,8 +185,8 @@ fn inner_gradient(
 ) -> (f64, Vec<Tensor>) {
     let head = params.head.as_ref();
     let found = context.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| {});
-    let (loss, grads) = found.unwrap();
-    (loss.loss, grads.adapter)
+    let (losses, grads) = found.unwrap();
+    (losses[0].loss, grads.adapter)
 }
 
 /// Richardson's fourth-order difference at 0: the unroll bends too much for the second-order one.
@@ -215,7 +216,7 @@ fn the_answers_own_gradient_equals_differences_and_leaves_rates_and_head_alone()
     let questions = case.learner.outer_loss(&case.queries).unwrap();
     let loss = |params: &MetaParams| {
         let (backbone, layout) = (&case.learner.backbone, &case.learner.layout);
-        questions.loss(backbone, layout, &params.adapter, None, &mut |_| {}).unwrap().loss
+        questions.losses(backbone, layout, &params.adapter, None, &mut |_| {}).unwrap()[0].loss
     };
     assert!((loss(&case.params) - found.outer_loss).abs() < 1e-12);
     for seed in [1, 2] {
@@ -297,7 +298,7 @@ fn the_loss_alone_is_the_loss_that_comes_with_the_gradient() {
         let mut parts = vec![];
         let alone = learner.inner_loss_at(&case.params, &context, phi, &mut |n| parts.push(n)).unwrap();
         let head = case.params.head.as_ref();
-        let with = context.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| {}).unwrap().0;
+        let with = context.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| {}).unwrap().0[0];
         assert!((alone.loss - with.loss).abs() < 1e-12, "{alone:?}, {with:?}");
         assert!((alone.cross_entropy - with.cross_entropy).abs() < 1e-12, "{alone:?}, {with:?}");
         assert_eq!(case.learner.options.head, (alone.loss - alone.cross_entropy).abs() > 1e-3, "{alone:?}");

@@ -13,7 +13,7 @@ mod schedule;
 mod sgd;
 
 pub use adamw::{AdamW, Moments};
-pub use clip::{clip, clip_factor, clip_vjp, global_norm};
+pub use clip::{clip, clip_factor, clip_vjp, global_norm, norms};
 pub use momentum::Momentum;
 pub use rule::{Iterate, Rule, StepSize, StepVjp};
 pub use schedule::Schedule;

@@ -160,12 +160,12 @@ fn clipping_backwards_equals_differences() {
     let grads = [tensor(&[3.0, -1.0]), tensor(&[2.0])];
     let cotangents = [tensor(&[0.4, 0.9]), tensor(&[-0.2])];
     for limit in [1.3, 100.0] {
-        let back = clip_vjp(&grads, limit, &cotangents).unwrap();
+        let back = clip_vjp(&grads, limit, &cotangents, 1).unwrap();
         for (tensor, index) in [(0, 0), (0, 1), (1, 0)] {
             let of = |by: f64| {
                 let mut moved = grads.clone();
                 moved[tensor] = bump(&moved[tensor], index, by);
-                let clipped = clip(&moved, limit).unwrap();
+                let clipped = clip(&moved, limit, 1).unwrap();
                 clipped
                     .iter()
                     .zip(&cotangents)
@@ -176,6 +176,25 @@ fn clipping_backwards_equals_differences() {
             assert!((numbers(&back[tensor])[index] - slope).abs() < 1e-8);
         }
     }
+}
+
+#[test]
+fn gradients_beside_each_other_are_clipped_each_by_its_own_norm() {
+    let together = |rows: &[&[f64]]| {
+        let rows: Vec<Tensor> = rows.iter().map(|row| tensor(row)).collect();
+        vec![Tensor::stack(&rows, 0).unwrap()]
+    };
+    let (large, small) = ([3.0, -4.0], [0.1, 0.2]);
+    let (grads, cotangents) = (together(&[&large, &small]), together(&[&[0.4, 0.9], &[-0.2, 0.3]]));
+    let clipped = clip(&grads, 1.0, 2).unwrap();
+    let back = clip_vjp(&grads, 1.0, &cotangents, 2).unwrap();
+    for episode in 0..2 {
+        let own = |tensors: &[Tensor]| vec![tensors[0].get(episode).unwrap()];
+        assert_eq!(numbers(&own(&clipped)[0]), numbers(&clip(&own(&grads), 1.0, 1).unwrap()[0]));
+        let alone = clip_vjp(&own(&grads), 1.0, &own(&cotangents), 1).unwrap();
+        assert_eq!(numbers(&own(&back)[0]), numbers(&alone[0]));
+    }
+    assert_eq!(numbers(&clipped[0].get(1).unwrap()), small);
 }
 
 #[test]

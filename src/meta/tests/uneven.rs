@@ -30,7 +30,7 @@ fn a_token_that_counts_twice_is_as_two_and_one_that_counts_nothing_as_none() {
     let loss = |queries: &[Sequence]| {
         let questions = case.learner.outer_loss(queries).unwrap();
         let (backbone, layout) = (&case.learner.backbone, &case.learner.layout);
-        questions.loss(backbone, layout, &case.params.adapter, None, &mut |_| {}).unwrap().loss
+        questions.losses(backbone, layout, &case.params.adapter, None, &mut |_| {}).unwrap()[0].loss
     };
     let weighted = |weights: &[f64]| Sequence { weights: Some(weights.to_vec()), ..case.queries[0].clone() };
     // Of the two predicted tokens, each for itself.
