@@ -11,8 +11,8 @@ use clap::Parser;
 use perk::model::lora::{Adapter, LoraInit};
 use perk::model::{Decoding, Sampling, Session};
 
-#[path = "shared/qwen.rs"]
-mod qwen;
+#[path = "shared/base.rs"]
+mod base;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,7 +35,7 @@ struct Arguments {
     #[arg(long, default_value_t = 3)]
     repeat: usize,
     #[command(flatten)]
-    place: qwen::Place,
+    place: base::Place,
     /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -44,7 +44,7 @@ struct Arguments {
 fn main() {
     perk::memory::keep_freed_pages();
     let arguments = Arguments::parse();
-    let (decoder, layout) = qwen::base(arguments.layers, arguments.rank, &arguments.place);
+    let (decoder, layout) = base::qwen(arguments.layers, arguments.rank, &arguments.place);
     let init = LoraInit::SmallB { std: 0.01 };
     let adapter = Adapter::new(layout, init, 1, DType::F32, &decoder.device).expect("memory for the adapter");
     let capacity = arguments.prompt_tokens + arguments.new_tokens;
@@ -59,15 +59,15 @@ fn main() {
         "{:>7} {:>7} {:>9.4} {:>9.2} {:>9.2}",
         arguments.prompt_tokens,
         arguments.new_tokens,
-        qwen::median(first),
-        qwen::median(speed),
-        qwen::peak_gb(),
+        base::median(first),
+        base::median(speed),
+        base::peak_gb(),
     );
 }
 
 /// Seconds to the first token, and tokens a second after it.
 fn generate(session: &mut Session<'_>, arguments: &Arguments) -> (f64, f64) {
-    let prompt = qwen::tokens(arguments.prompt_tokens, 4);
+    let prompt = base::tokens(arguments.prompt_tokens, 4);
     let decoding =
         Decoding { stops: Vec::new(), max_new_tokens: arguments.new_tokens, sampling: Sampling::Greedy };
     session.clear();

@@ -12,10 +12,10 @@ use perk::model::Activations;
 use perk::optim::AdamW;
 use perk::text::Sequence;
 
+#[path = "shared/base.rs"]
+mod base;
 #[path = "shared/params.rs"]
 mod params;
-#[path = "shared/qwen.rs"]
-mod qwen;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -53,7 +53,7 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    place: qwen::Place,
+    place: base::Place,
     /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -118,15 +118,15 @@ fn row(arguments: &Arguments, tokens: usize) {
     }
     let seconds: Vec<f64> = (0..arguments.repeat).map(|_| once()).collect();
     if arguments.json {
-        return println!("{}", json(arguments, tokens, &learner, qwen::median(seconds)));
+        return println!("{}", json(arguments, tokens, &learner, base::median(seconds)));
     }
     println!(
         "{tokens:>7} {:>3} {:>3} {:>8} {:>9.1} {:>10.2}",
         arguments.steps,
         arguments.differentiated,
         if arguments.encode { "encode" } else { "meta" },
-        qwen::median(seconds),
-        qwen::peak_gb(),
+        base::median(seconds),
+        base::peak_gb(),
     );
 }
 
@@ -145,12 +145,12 @@ fn json(arguments: &Arguments, tokens: usize, learner: &Learner, seconds: f64) -
         "tokens": tokens, "steps": arguments.steps, "differentiated": arguments.differentiated,
         "rank": arguments.rank, "storage": arguments.place.storage, "device": arguments.place.device,
         "micro_batch": arguments.micro_batch, "seconds": seconds, "tflops": operations / seconds / 1e12,
-        "host_peak_gb": qwen::peak_gb(),
+        "host_peak_gb": base::peak_gb(),
     })
 }
 
 fn learner(arguments: &Arguments) -> Learner {
-    let (decoder, layout) = qwen::base(24, arguments.rank, &arguments.place);
+    let (decoder, layout) = base::qwen(24, arguments.rank, &arguments.place);
     let options = InnerOptions {
         steps: arguments.steps,
         differentiated: arguments.differentiated,
@@ -167,5 +167,5 @@ fn learner(arguments: &Arguments) -> Learner {
 }
 
 fn sequence(length: usize, loss_from: usize, seed: usize) -> Sequence {
-    Sequence::new(qwen::tokens(length, seed), loss_from)
+    Sequence::new(base::tokens(length, seed), loss_from)
 }

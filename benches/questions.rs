@@ -12,7 +12,7 @@ use clap::Parser;
 use perk::model::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
 use perk::model::{Decoder, Decoding, Projection, Sampling, Session, generate_many, keep_going};
 
-#[path = "shared/qwen.rs"]
+#[path = "shared/base.rs"]
 mod shared;
 
 #[global_allocator]

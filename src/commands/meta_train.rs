@@ -7,7 +7,7 @@ use crate::{
     checkpoint::{Progress, load_progress, load_tensors, save_run, write_file},
     config::{Config, Objective},
     error::{Error, Result},
-    meta::{GradientMean, MetaGradient, MetaParams, OuterState},
+    meta::{GradientMean, MetaGradient, MetaGradients, MetaParams, OuterState},
     model::HubSettings,
     model::lora::Adapter,
     report::{Metrics, RunFolder, RunResult, StepRecord, peak_bytes},
@@ -226,39 +226,49 @@ impl<'a> Run<'a> {
     fn mean_gradient(&self, params: &MetaParams) -> Result<(MetaGradient, usize)> {
         let first = self.progress.next_episode;
         let indices: Vec<u64> = (first..).take(self.setup.config.outer.episodes_per_step).collect();
-        let workers = &self.setup.workers;
+        let (workers, together) = (&self.setup.workers, self.setup.together);
+        let groups: Vec<&[u64]> = indices.chunks(together).collect();
         // Gradients wait here to be added in order: a few for each thread, not all of a large step's.
         let at_once = if workers.count() == 1 { 1 } else { 4 * workers.count() };
         let (mut mean, mut context_tokens) = (GradientMean::default(), 0);
-        for part in indices.chunks(at_once) {
-            for (gradient, tokens) in workers.map(part, |&index| self.episode_gradient(params, index))? {
-                mean.add(gradient)?;
+        for part in groups.chunks(at_once) {
+            for (gradients, tokens) in workers.map(part, |indices| self.gradients(params, indices))? {
+                mean.add(gradients)?;
                 context_tokens += tokens;
             }
         }
         Ok((mean.finish()?, context_tokens))
     }
 
-    /// One episode's meta-gradient, and the tokens of its context.
-    fn episode_gradient(&self, params: &MetaParams, index: u64) -> Result<(MetaGradient, usize)> {
+    /// The meta-gradients of some episodes, computed together, and the tokens of their contexts.
+    fn gradients(&self, params: &MetaParams, indices: &[u64]) -> Result<(MetaGradients, usize)> {
         let objective = self.setup.config.outer.objective;
-        let episode = self.source.episode(index)?;
-        let episode = self.setup.encoder.encode_training(&episode, index, objective)?;
+        let encode =
+            |&index: &u64| self.setup.encoder.encode_training(&self.source.episode(index)?, index, objective);
+        let episodes = indices.iter().map(encode).collect::<Result<Vec<_>>>()?;
+        let queries: Vec<_> = episodes.iter().map(|episode| &episode.queries[..]).collect();
         let learner = &self.setup.learner;
-        let gradient = match objective {
-            Objective::Perk => learner.meta_gradient(params, &episode.segments, &episode.queries)?,
-            Objective::InContext => learner.answer_gradient(params, &episode.queries)?,
+        let gradients = match objective {
+            Objective::Perk => {
+                let contexts: Vec<_> = episodes.iter().map(|episode| &episode.segments[..]).collect();
+                learner.meta_gradients(params, &contexts, &queries)?
+            }
+            Objective::InContext => learner.answer_gradients(params, &queries)?,
         };
-        self.require_finite(&gradient, index)?;
-        Ok((gradient, episode.context_tokens))
+        self.require_finite(&gradients, indices)?;
+        Ok((gradients, episodes.iter().map(|episode| episode.context_tokens).sum()))
     }
 
     /// Stops the run before a NaN or an infinity reaches the optimiser.
-    fn require_finite(&self, gradient: &MetaGradient, episode: u64) -> Result<()> {
-        let norm = ("the norm of the meta-gradient", gradient.tree.norm()?);
-        let inner = gradient.inner_losses.iter().map(|&loss| ("the inner loss", loss));
-        let outer = ("the outer loss", gradient.outer_loss);
-        all_finite(inner.chain([outer, norm]), self.progress.step, episode)
+    fn require_finite(&self, gradients: &MetaGradients, indices: &[u64]) -> Result<()> {
+        let step = self.progress.step;
+        for (own, &index) in gradients.episodes.iter().zip(indices) {
+            let inner = own.inner_losses.iter().map(|&loss| ("the inner loss", loss));
+            let rest = [("the outer loss", own.outer_loss), ("the norm of the meta-gradient", own.norm)];
+            all_finite(inner.chain(rest), step, index)?;
+        }
+        let norm = [("the norm of the meta-gradient", gradients.tree.norm()?)];
+        all_finite(norm, step, indices.first().copied().unwrap_or_default())
     }
 
     /// Scores held-out episodes where it is time, and keeps the best state; false if a stop was requested

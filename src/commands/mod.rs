@@ -1,6 +1,7 @@
 //! The recipes behind the commands: each reads as the algorithm it runs.
 
 pub mod ask;
+mod at_once;
 mod base;
 pub mod encode;
 pub mod evaluate;

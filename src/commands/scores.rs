@@ -131,7 +131,7 @@ fn methods(eval: &EvalConfig, objective: Objective) -> Vec<Method> {
 }
 
 fn scorer(setup: &Setup) -> Scorer<'_> {
-    Scorer { asker: setup.asker(), workers: &setup.workers }
+    Scorer { asker: setup.asker(), workers: &setup.workers, together: setup.together }
 }
 
 /// Counts the episodes that are done, for the observer.

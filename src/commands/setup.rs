@@ -1,6 +1,6 @@
 //! What a configuration stands for: the loaded base, the tokenizer, the learner, the threads.
 
-use std::{path::PathBuf, thread::available_parallelism};
+use std::path::PathBuf;
 
 use candle_core::DType;
 
@@ -8,7 +8,7 @@ use crate::{
     config::{self, Config, InnerConfig, LoraConfig, Objective, OuterConfig, Storage, TargetConfig},
     error::{Error, Result},
     eval::{Asker, Reasoning},
-    meta::{InnerOptimizer, InnerOptions, Learner, OuterOptions, Reduction, Workers, base_parameters},
+    meta::{InnerOptimizer, InnerOptions, Learner, OuterOptions, Reduction, Workers},
     model::lora::{Layers, LoraInit, LoraLayout, LoraSpec},
     model::{Decoder, DecoderConfig, HubSettings, Projection, resolve},
     optim::{AdamW, Momentum, Sgd},
@@ -16,9 +16,7 @@ use crate::{
     text::Tokenizer,
 };
 
-/// Below this many frozen weights an episode's tensors are too small to keep all cores busy, and episodes
-/// are computed side by side instead.
-const SMALL_BASE: usize = 20_000_000;
+use super::at_once::AtOnce;
 
 /// Everything that stays the same while a run goes on.
 #[derive(Debug)]
@@ -37,8 +35,10 @@ pub struct Setup {
     pub reasoning: Option<Reasoning>,
     /// Episodes to tokens.
     pub encoder: Encoder,
-    /// Episodes at the same time.
+    /// Threads that share the episodes.
     pub workers: Workers,
+    /// How many episodes a thread takes together.
+    pub together: usize,
     /// What to tell a person whose GPU is not used.
     pub device_note: Option<String>,
 }
@@ -68,7 +68,8 @@ impl Setup {
 
     fn on(config: &Config, base: PathBuf, decoder: Decoder, tokenizer: Tokenizer) -> Result<Self> {
         let layout = lora_layout(&config.lora, &decoder.config)?;
-        let workers = Workers::new(parallel_episodes(config, &decoder.config, decoder.device.is_cpu()))?;
+        let AtOnce { threads, together } =
+            AtOnce::new(config, &decoder.config, &layout, decoder.device.is_cpu());
         let encoder = Encoder::new(&config.data, tokenizer.clone(), config.run.seed)?;
         let inner = inner_config(config);
         Ok(Self {
@@ -79,7 +80,8 @@ impl Setup {
             tokenizer,
             reasoning: reasoning(&config.data.target)?,
             encoder,
-            workers,
+            workers: Workers::new(threads)?,
+            together,
             device_note: None,
         })
     }
@@ -125,17 +127,6 @@ pub(super) fn dtypes(storage: Storage) -> (DType, DType) {
         Storage::F16 => (DType::F16, DType::F32),
         Storage::F64 => (DType::F64, DType::F64),
     }
-}
-
-/// The configured number, or by the size of the base.
-pub(super) fn parallel_episodes(config: &Config, shape: &DecoderConfig, on_cpu: bool) -> usize {
-    let cores = || available_parallelism().map_or(1, usize::from);
-    let wanted = match config.outer.parallel_episodes {
-        0 if base_parameters(shape) <= SMALL_BASE && on_cpu => cores(),
-        0 => 1,
-        given => given,
-    };
-    wanted.min(config.outer.episodes_per_step.max(config.eval.episodes))
 }
 
 /// The adapter's form on a base of this shape.

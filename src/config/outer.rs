@@ -63,8 +63,14 @@ pub struct OuterConfig {
     pub schedule: Schedule,
     /// What is left of them at the last step.
     pub final_lr_fraction: f64,
-    /// Episodes computed at the same time; 0 chooses by the size of the model. Results do not depend on it.
+    /// Threads that each compute episodes of their own; 0 chooses by the size of the model. Results do not depend on
+    /// it.
     pub parallel_episodes: usize,
+    /// Episodes that one pass takes together, each under an adapter of its own; 0 takes one on a CPU, and on a GPU as many
+    /// as `memory_gb` allows. Results depend on it in their last digits.
+    pub episodes_together: usize,
+    /// Memory, in 10⁹ bytes, that `episodes_together = 0` stays below by the estimate of `--dry-run`.
+    pub memory_gb: f64,
     /// A checkpoint folder whose adapter, inner rates and head are the start; the optimiser starts anew.
     pub start_from: Option<PathBuf>,
 }
@@ -87,6 +93,8 @@ impl Default for OuterConfig {
             schedule: Schedule::Cosine,
             final_lr_fraction: 0.1,
             parallel_episodes: 0,
+            episodes_together: 0,
+            memory_gb: 16.0,
             start_from: None,
         }
     }
@@ -108,5 +116,7 @@ impl OuterConfig {
         check.not_negative("clip_norm", self.clip_norm);
         check.fraction("final_lr_fraction", self.final_lr_fraction);
         check.require(self.parallel_episodes <= 1024, "parallel_episodes", "must be 1024 or less");
+        check.require(self.episodes_together <= 1024, "episodes_together", "must be 1024 or less");
+        check.positive("memory_gb", self.memory_gb);
     }
 }

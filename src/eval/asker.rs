@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use candle_core::Tensor;
+
 use crate::{
     error::{Error, Result},
     meta::{Learner, MetaParams},
@@ -30,10 +32,18 @@ pub struct Asker<'a> {
     pub reasoning: Option<&'a Reasoning>,
 }
 
+/// What questions about a context are answered with.
+#[derive(Debug, Clone)]
+pub struct EncodedContext {
+    /// The adapter's tensors, in the layout's order; `None` for the base alone.
+    adapter: Option<Vec<Tensor>>,
+    encode_secs: f64,
+}
+
 /// What the model answered to the questions of an episode.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EpisodeReplies {
-    /// Seconds that the inner loop took.
+    /// Seconds that the inner loop took: of contexts that were learned together, divided by their number.
     pub encode_secs: f64,
     /// One a question.
     pub replies: Vec<EpisodeReply>,
@@ -60,29 +70,47 @@ pub struct EpisodeReply {
 }
 
 impl Asker<'_> {
-    /// Every question of `episode`, each for itself but many side by side, by `method`. `params` are the
-    /// meta-trained parameters of [`Method::Perk`] and [`Method::NoAdaptation`], or the fine-tuned adapter of
-    /// [`Method::FtIcr`].
+    /// What the model reads the questions of `episodes` with, by `method`: an adapter that has learned the context, or none.
+    /// `params` are the meta-trained parameters of [`Method::Perk`] and [`Method::NoAdaptation`], or the fine-tuned adapter
+    /// of [`Method::FtIcr`]. The contexts are learned together.
     ///
     /// # Errors
-    /// A method without its parameters, a question that is longer than the model's positions, an adapter that
-    /// has diverged.
-    pub fn ask(
+    /// A method without its parameters, or a context without a token to learn.
+    pub fn encode(
         &self,
         params: Option<&MetaParams>,
         method: Method,
-        episode: &EncodedEpisode,
-    ) -> Result<EpisodeReplies> {
+        episodes: &[&EncodedEpisode],
+    ) -> Result<Vec<EncodedContext>> {
         let needed =
             || params.ok_or_else(|| Error::Invalid(format!("{} needs trained parameters", method.name())));
         let began = Instant::now();
-        let adapted = match method {
-            Method::Perk => Some(self.learner.adapt(needed()?, &episode.segments)?.phi),
-            Method::NoAdaptation | Method::FtIcr => Some(needed()?.adapter.clone()),
-            Method::Base | Method::Icr => None,
+        let adapters: Vec<_> = match method {
+            Method::Perk => {
+                let contexts: Vec<_> = episodes.iter().map(|episode| &episode.segments[..]).collect();
+                let adapted = self.learner.adapt_together(needed()?, &contexts)?;
+                adapted.into_iter().map(|adapted| Some(adapted.phi)).collect()
+            }
+            Method::NoAdaptation | Method::FtIcr => vec![Some(needed()?.adapter.clone()); episodes.len()],
+            Method::Base | Method::Icr => vec![None; episodes.len()],
         };
-        let encode_secs = if method == Method::Perk { began.elapsed().as_secs_f64() } else { 0.0 };
-        let adapter = adapted.as_deref().map(|phi| (&self.learner.layout, phi));
+        let secs = began.elapsed().as_secs_f64() / episodes.len().max(1) as f64;
+        let encode_secs = if method == Method::Perk { secs } else { 0.0 };
+        Ok(adapters.into_iter().map(|adapter| EncodedContext { adapter, encode_secs }).collect())
+    }
+
+    /// Every question of `episode`, each for itself but many side by side, by `method`, with what
+    /// [`encode`](Self::encode) made of its context.
+    ///
+    /// # Errors
+    /// A question that is longer than the model's positions, an adapter that has diverged.
+    pub fn ask(
+        &self,
+        encoded: &EncodedContext,
+        method: Method,
+        episode: &EncodedEpisode,
+    ) -> Result<EpisodeReplies> {
+        let adapter = encoded.adapter.as_deref().map(|phi| (&self.learner.layout, phi));
         let prompts = episode.queries.iter().map(|query| self.prompt(method, query));
         let prompts = prompts.collect::<Result<Vec<_>>>()?;
         let longest = prompts.iter().map(|(prompt, _)| prompt.len()).max().unwrap_or(0);
@@ -94,7 +122,7 @@ impl Asker<'_> {
         for (reply, query) in replies.iter_mut().zip(&episode.queries) {
             reply.support = reasoning.and_then(|reasoning| reasoning.score(&reply.answer, &query.support));
         }
-        Ok(EpisodeReplies { encode_secs, replies })
+        Ok(EpisodeReplies { encode_secs: encoded.encode_secs, replies })
     }
 
     /// One reply a prompt, from one batch; each prompt comes with the number of tokens that it lost.

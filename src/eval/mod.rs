@@ -13,7 +13,7 @@ mod scores;
 mod support;
 
 pub use answers::{contains, exact_match, f1, normalise};
-pub use asker::{Asker, EpisodeReplies, EpisodeReply};
+pub use asker::{Asker, EncodedContext, EpisodeReplies, EpisodeReply};
 pub use babilong::{babilong_is_right, babilong_labels};
 pub use cell_score::CellScore;
 pub use interval::wilson;

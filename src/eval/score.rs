@@ -1,20 +1,24 @@
 //! Asking questions of held-out episodes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::{
     error::Result,
     meta::{MetaParams, Workers},
     tasks::{EncodedEpisode, EncodedQuery},
 };
 
-use super::{Asker, Method, Row, Tally};
+use super::{Asker, EncodedContext, Method, Row, Tally};
 
 /// Asks a model about held-out episodes.
 #[derive(Debug)]
 pub struct Scorer<'a> {
     /// Who answers.
     pub asker: Asker<'a>,
-    /// Episodes at the same time.
+    /// Threads that share the episodes.
     pub workers: &'a Workers,
+    /// How many episodes a thread encodes together.
+    pub together: usize,
 }
 
 impl Scorer<'_> {
@@ -29,7 +33,21 @@ impl Scorer<'_> {
         episodes: &[EncodedEpisode],
         done: &(dyn Fn() -> bool + Sync),
     ) -> Result<Tally> {
-        let tallies = self.workers.map_while(episodes, done, |episode| self.ask(params, method, episode))?;
+        let groups: Vec<&[EncodedEpisode]> = episodes.chunks(self.together.max(1)).collect();
+        let stopped = AtomicBool::new(false);
+        let tallies = self.workers.map_while(&groups, &|| !stopped.load(Ordering::Relaxed), |group| {
+            let contexts: Vec<&EncodedEpisode> = group.iter().collect();
+            let encoded = self.asker.encode(Some(params), method, &contexts)?;
+            let mut tallies = vec![];
+            for (episode, encoded) in group.iter().zip(&encoded) {
+                tallies.push(self.ask(encoded, method, episode)?);
+                if !done() {
+                    stopped.store(true, Ordering::Relaxed);
+                    break;
+                }
+            }
+            Ok(tallies.into_iter().sum::<Tally>())
+        })?;
         Ok(tallies.into_iter().sum())
     }
 
@@ -62,8 +80,8 @@ impl Scorer<'_> {
         })
     }
 
-    fn ask(&self, params: &MetaParams, method: Method, episode: &EncodedEpisode) -> Result<Tally> {
-        let asked = self.asker.ask(Some(params), method, episode)?;
+    fn ask(&self, encoded: &EncodedContext, method: Method, episode: &EncodedEpisode) -> Result<Tally> {
+        let asked = self.asker.ask(encoded, method, episode)?;
         let mut tally = Tally { asked: asked.replies.len(), ..Tally::default() };
         for (reply, query) in asked.replies.iter().zip(&episode.queries) {
             // An answer must also be ended.

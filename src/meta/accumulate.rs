@@ -13,34 +13,20 @@ pub struct GradientMean {
 }
 
 impl GradientMean {
-    /// Adds one episode's meta-gradient; fails if its tensors have other shapes.
-    pub fn add(&mut self, next: MetaGradient) -> Result<()> {
-        self.add_sum(next, 1)
-    }
-
-    /// Adds those of episodes that were computed together; fails as [`add`](Self::add).
-    pub fn add_all(&mut self, next: MetaGradients) -> Result<()> {
-        let count = next.episodes.len();
-        let mut losses = MetaGradient { inner_losses: vec![], outer_loss: 0.0, tree: next.tree };
+    /// Adds the meta-gradients of one or several episodes; fails if the tensors have other shapes.
+    pub fn add(&mut self, next: MetaGradients) -> Result<()> {
+        self.count += next.episodes.len();
+        let steps = next.episodes.first().map_or(0, |episode| episode.inner_losses.len());
+        let start = MetaGradient { inner_losses: vec![0.0; steps], outer_loss: 0.0, tree: next.tree };
+        let mut sum = match self.sum.take() {
+            None => start,
+            Some(sum) => MetaGradient { tree: sum.tree.add(&start.tree)?, ..sum },
+        };
         for EpisodeGradient { inner_losses, outer_loss, .. } in &next.episodes {
-            losses.inner_losses.resize(inner_losses.len(), 0.0);
-            losses.inner_losses.iter_mut().zip(inner_losses).for_each(|(sum, loss)| *sum += loss);
-            losses.outer_loss += outer_loss;
+            sum.inner_losses.iter_mut().zip(inner_losses).for_each(|(sum, loss)| *sum += loss);
+            sum.outer_loss += outer_loss;
         }
-        self.add_sum(losses, count)
-    }
-
-    /// Adds the sum of the meta-gradients of `count` episodes.
-    fn add_sum(&mut self, next: MetaGradient, count: usize) -> Result<()> {
-        self.sum = Some(match self.sum.take() {
-            None => next,
-            Some(sum) => MetaGradient {
-                inner_losses: sum.inner_losses.iter().zip(&next.inner_losses).map(|(a, b)| a + b).collect(),
-                outer_loss: sum.outer_loss + next.outer_loss,
-                tree: sum.tree.add(&next.tree)?,
-            },
-        });
-        self.count += count;
+        self.sum = Some(sum);
         Ok(())
     }
 
@@ -66,17 +52,20 @@ mod tests {
 
     use super::*;
 
-    fn gradient(value: f64) -> MetaGradient {
+    /// Meta-gradients of episodes with such losses, whose sum has `value` everywhere.
+    fn gradients(losses: &[f64], value: f64) -> MetaGradients {
         let full = |shape: &[usize]| Tensor::full(value, shape, &Device::Cpu).unwrap();
         let tree = MetaTree { adapter: vec![full(&[2, 3])], inner_lr: full(&[1, 2]), head: None };
-        MetaGradient { inner_losses: vec![value, 2.0 * value], outer_loss: value, tree }
+        let own =
+            |&loss| EpisodeGradient { inner_losses: vec![loss, 2.0 * loss], outer_loss: loss, norm: 0.0 };
+        MetaGradients { episodes: losses.iter().map(own).collect(), tree }
     }
 
     #[test]
     fn the_mean_of_two_meta_gradients_is_half_their_sum_in_every_part() {
         let mut mean = GradientMean::default();
-        mean.add(gradient(1.0)).unwrap();
-        mean.add(gradient(4.0)).unwrap();
+        mean.add(gradients(&[1.0], 1.0)).unwrap();
+        mean.add(gradients(&[4.0], 4.0)).unwrap();
         let mean = mean.finish().unwrap();
         assert_eq!((mean.outer_loss, mean.inner_losses.as_slice()), (2.5, [2.5, 5.0].as_slice()));
         assert_eq!(mean.tree.adapter[0].to_vec2::<f64>().unwrap(), [[2.5; 3]; 2]);
@@ -85,10 +74,9 @@ mod tests {
 
     #[test]
     fn episodes_that_were_computed_together_count_as_many() {
-        let own = |loss: f64| EpisodeGradient { inner_losses: vec![loss, 2.0 * loss], outer_loss: loss, norm: 0.0 };
         let mut mean = GradientMean::default();
-        mean.add(gradient(1.0)).unwrap();
-        mean.add_all(MetaGradients { episodes: vec![own(2.0), own(6.0)], tree: gradient(8.0).tree }).unwrap();
+        mean.add(gradients(&[1.0], 1.0)).unwrap();
+        mean.add(gradients(&[2.0, 6.0], 8.0)).unwrap();
         let mean = mean.finish().unwrap();
         assert_eq!((mean.outer_loss, mean.inner_losses.as_slice()), (3.0, [3.0, 6.0].as_slice()));
         assert_eq!(mean.tree.inner_lr.to_vec2::<f64>().unwrap(), [[3.0; 2]]);

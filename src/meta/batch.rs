@@ -131,11 +131,7 @@ impl LabelledBatch {
 
     /// A batch of the sequences of several episodes, padded on the right to the longest, with empty rows for an episode
     /// that has fewer than another.
-    pub fn from_sequences(
-        episodes: &[&[Sequence]],
-        config: &DecoderConfig,
-        device: &Device,
-    ) -> Result<Self> {
+    pub fn from_sequences(episodes: &[&[Sequence]], config: &DecoderConfig, device: &Device) -> Result<Self> {
         let count = episodes.iter().map(|own| own.len()).max().unwrap_or(0);
         let width = longest(episodes.iter().copied().flatten())?;
         let empty = Sequence::new(vec![], 0);

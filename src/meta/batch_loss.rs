@@ -117,7 +117,11 @@ impl BatchLoss<'_> {
         let (mut sums, mut start) = (vec![], 0);
         for &count in self.batch.predicted_of() {
             // An episode that has fewer segments than another has none in the last micro-batches.
-            sums.push(if count == 0 { both.i((.., 0))?.zeros_like()? } else { both.narrow(1, start, count)?.sum(1)? });
+            sums.push(if count == 0 {
+                both.i((.., 0))?.zeros_like()?
+            } else {
+                both.narrow(1, start, count)?.sum(1)?
+            });
             start += count;
         }
         #[expect(clippy::disallowed_methods, reason = "all in one read, once a micro-batch")]

@@ -24,8 +24,25 @@ pub struct Workload {
     pub segment_tokens: usize,
     /// Whether all layers' intermediate values are kept at once.
     pub keep_activations: bool,
-    /// Episodes at the same time.
-    pub parallel_episodes: usize,
+    /// Episodes at the same time, on threads of their own or together.
+    pub episodes: usize,
+}
+
+impl Workload {
+    /// How many episodes can be computed at once in `budget_bytes`, from one to `most`, where this is what one needs.
+    pub fn most_together(
+        &self,
+        config: &DecoderConfig,
+        layout: &LoraLayout,
+        budget_bytes: u64,
+        most: usize,
+    ) -> usize {
+        let fits = |count: &usize| {
+            let work = Self { episodes: count * self.episodes, ..*self };
+            Estimate::new(config, layout, &work).total_bytes() <= budget_bytes
+        };
+        (1..=most).take_while(fits).last().unwrap_or(1)
+    }
 }
 
 /// The parts of the estimate, in bytes.
@@ -54,7 +71,7 @@ impl Estimate {
     pub fn new(config: &DecoderConfig, layout: &LoraLayout, work: &Workload) -> Self {
         let trainable = trainable_parameters(config, layout, work).iter().sum::<usize>();
         let per_episode = work.inner_steps + WORKING_COPIES;
-        let copies = OUTER_COPIES + work.parallel_episodes * per_episode;
+        let copies = OUTER_COPIES + work.episodes * per_episode;
         let tokens = work.micro_batch_segments * work.segment_tokens;
         let layers = if work.keep_activations { config.num_layers } else { 1 };
         // Without keeping, each layer's input stays.
@@ -62,7 +79,7 @@ impl Estimate {
         let values = tokens * (layers * values_per_token(config, work.segment_tokens) + inputs);
         let logits = rows_per_chunk(tokens, config.vocab_size) * config.vocab_size * LOGIT_COPIES;
         // Primal and tangent.
-        let dual = 2 * work.compute_bytes * work.parallel_episodes;
+        let dual = 2 * work.compute_bytes * work.episodes;
         Self {
             base_bytes: (base_parameters(config) * work.storage_bytes) as u64,
             adapter_bytes: (copies * trainable * work.compute_bytes) as u64,
@@ -130,7 +147,7 @@ mod tests {
             micro_batch_segments: 1,
             segment_tokens: 256,
             keep_activations: true,
-            parallel_episodes: 1,
+            episodes: 1,
         }
     }
 
@@ -154,7 +171,7 @@ mod tests {
         assert_eq!(2 * half.base_bytes, full.base_bytes);
         let recomputed = Estimate::new(&config, &layout, &Workload { keep_activations: false, ..work() });
         assert!(recomputed.activation_bytes < full.activation_bytes / 4);
-        let many = Estimate::new(&config, &layout, &Workload { parallel_episodes: 2, ..work() });
+        let many = Estimate::new(&config, &layout, &Workload { episodes: 2, ..work() });
         assert_eq!(many.activation_bytes, 2 * full.activation_bytes);
     }
 

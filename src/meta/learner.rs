@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::model::lora::LoraLayout;
 use crate::model::{Activations, Backbone, Decoder};
-use crate::optim::Rule;
+use crate::optim::{Rule, global_norm};
 use crate::text::Sequence;
 use crate::{Error, Result};
 
@@ -280,7 +280,9 @@ impl Learner {
         self.check(params)?;
         let (expected, found) = (contexts.episodes(), questions.episodes());
         if expected != found {
-            return Err(Error::Invalid(format!("there are contexts of {expected} episodes, questions of {found}")));
+            return Err(Error::Invalid(format!(
+                "there are contexts of {expected} episodes, questions of {found}"
+            )));
         }
         with_rule!(self.options.optimizer, rule => self.through_the_steps(rule, params, contexts, questions))
     }
@@ -304,24 +306,32 @@ impl Learner {
             sweep.back_through(step)?;
         }
         let episodes = inner_losses.into_iter().zip(outer_losses).zip(sweep.norms()?);
-        let episodes = episodes.map(|((inner_losses, outer), norm)| {
-            EpisodeGradient { inner_losses, outer_loss: outer.loss, norm }
+        let episodes = episodes.map(|((inner_losses, outer), norm)| EpisodeGradient {
+            inner_losses,
+            outer_loss: outer.loss,
+            norm,
         });
         Ok(MetaGradients { episodes: episodes.collect(), tree: sweep.finish()? })
     }
 
-    /// Loss of answers under φ₀ itself, without an inner step, and its gradient: plain fine-tuning. The
-    /// learning rates and the head get a gradient of zero.
+    /// Losses of the answers of some episodes under φ₀ itself, without an inner step, and their gradients: plain
+    /// fine-tuning. The learning rates and the head get a gradient of zero.
     ///
     /// # Errors
     /// As [`adapt`](Self::adapt).
-    pub fn answer_gradient(&self, params: &MetaParams, queries: &[Sequence]) -> Result<MetaGradient> {
+    pub fn answer_gradients(&self, params: &MetaParams, queries: &[&[Sequence]]) -> Result<MetaGradients> {
         self.check(params)?;
-        let questions = self.outer_loss(queries)?;
-        let (losses, gradient) =
-            questions.gradient(&self.backbone, &self.layout, &params.adapter, None, &mut |_| {})?;
-        let tree = MetaTree { adapter: gradient.adapter, ..params.zeros_like()? };
-        Ok(MetaGradient { inner_losses: vec![], outer_loss: losses[0].loss, tree })
+        let (mut episodes, mut tree) = (vec![], params.zeros_like()?);
+        for queries in queries {
+            let questions = self.outer_loss(queries)?;
+            let (losses, gradient) =
+                questions.gradient(&self.backbone, &self.layout, &params.adapter, None, &mut |_| {})?;
+            let norm = global_norm(&gradient.adapter)?;
+            let sums = tree.adapter.iter().zip(&gradient.adapter);
+            tree.adapter = sums.map(|(sum, own)| Ok((sum + own)?)).collect::<Result<_>>()?;
+            episodes.push(EpisodeGradient { inner_losses: vec![], outer_loss: losses[0].loss, norm });
+        }
+        Ok(MetaGradients { episodes, tree })
     }
 
     /// Refuses parameters that do not fit the adapter or the settings.

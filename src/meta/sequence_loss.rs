@@ -305,9 +305,8 @@ impl Parts {
         match self {
             Self::Batches(batches) => sums(batches.iter().map(LabelledBatch::total_weights)),
             Self::Segments { episodes, .. } => {
-                let weight = |segments: &Vec<Sequence>| {
-                    segments.iter().flat_map(Sequence::predicted_weights).sum()
-                };
+                let weight =
+                    |segments: &Vec<Sequence>| segments.iter().flat_map(Sequence::predicted_weights).sum();
                 episodes.iter().map(weight).collect()
             }
         }

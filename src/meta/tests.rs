@@ -132,8 +132,8 @@ fn step_along(params: &MetaParams, direction: &MetaParams, by: f64) -> MetaParam
 }
 
 /// ⟨gradient, direction⟩.
-fn along(gradient: &MetaGradient, direction: &MetaParams) -> f64 {
-    let pairs = gradient.tree.leaves().zip(direction.leaves());
+fn along(gradient: &MetaParams, direction: &MetaParams) -> f64 {
+    let pairs = gradient.leaves().zip(direction.leaves());
     pairs.map(|(a, b)| dot(std::slice::from_ref(a), std::slice::from_ref(b))).sum()
 }
 
@@ -203,7 +203,7 @@ fn check_meta_gradient(name: &str, case: &Case) {
     for seed in [1, 2] {
         let direction = direction(&case.params, seed);
         let slope = slope(|by| outer_loss(case, &step_along(&case.params, &direction, by), &frozen));
-        let found = along(&found, &direction);
+        let found = along(&found.tree, &direction);
         let error = (found - slope).abs() / slope.abs().max(1e-2);
         assert!(error < 1e-6, "{name}: {found} against {slope}, {error:e} off");
     }
@@ -212,18 +212,20 @@ fn check_meta_gradient(name: &str, case: &Case) {
 #[test]
 fn the_answers_own_gradient_equals_differences_and_leaves_rates_and_head_alone() {
     let case = case_on(Layers::All, options());
-    let found = case.learner.answer_gradient(&case.params, &case.queries).unwrap();
+    let found = case.learner.answer_gradients(&case.params, &[&case.queries[..]]).unwrap();
+    let (outer_loss, norm) = (found.episodes[0].outer_loss, found.episodes[0].norm);
     let questions = case.learner.outer_loss(&case.queries).unwrap();
     let loss = |params: &MetaParams| {
         let (backbone, layout) = (&case.learner.backbone, &case.learner.layout);
         questions.losses(backbone, layout, &params.adapter, None, &mut |_| {}).unwrap()[0].loss
     };
-    assert!((loss(&case.params) - found.outer_loss).abs() < 1e-12);
+    assert!((loss(&case.params) - outer_loss).abs() < 1e-12);
+    assert!((dot(&found.tree.adapter, &found.tree.adapter).sqrt() - norm).abs() < 1e-12);
     for seed in [1, 2] {
         // The direction moves rates and head too, which the loss does not see.
         let direction = direction(&case.params, seed);
         let slope = slope(|by| loss(&step_along(&case.params, &direction, by)));
-        let found = along(&found, &direction);
+        let found = along(&found.tree, &direction);
         let error = (found - slope).abs() / slope.abs().max(1e-2);
         assert!(error < 1e-6, "{found} against {slope}, {error:e} off");
     }

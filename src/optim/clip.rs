@@ -25,7 +25,8 @@ pub fn clip_factor(norm: f64, limit: Option<f64>) -> f64 {
 
 /// ⟨a, b⟩ of each episode, `(episodes)`.
 fn dots(a: &[Tensor], b: &[Tensor], episodes: usize) -> Result<Tensor> {
-    let one = |(a, b): (&Tensor, &Tensor)| Ok((a * b)?.to_dtype(DType::F64)?.reshape((episodes, ()))?.sum(1)?);
+    let one =
+        |(a, b): (&Tensor, &Tensor)| Ok((a * b)?.to_dtype(DType::F64)?.reshape((episodes, ()))?.sum(1)?);
     let parts = a.iter().zip(b).map(one).collect::<Result<Vec<_>>>()?;
     if parts.is_empty() {
         return Err(Error::Invalid("a gradient of no tensors has no norm".into()));

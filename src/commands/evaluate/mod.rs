@@ -14,15 +14,15 @@ pub use written::{notes, write};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use crate::{
     error::{Error, Result},
-    eval::{CellScore, EpisodeReply, Method, SampleRecord, cell_score, scores},
+    eval::{CellScore, EncodedContext, EpisodeReply, Method, SampleRecord, cell_score, scores},
     report::peak_bytes,
     tasks::{
-        Episode, Qa,
+        EncodedEpisode, Episode, Qa,
         benchmark::{Benchmark, Cell, Sample},
     },
 };
@@ -79,6 +79,14 @@ fn chance(records: &[SampleRecord]) -> Option<f64> {
     possible.then(|| choices.iter().map(|&count| 1.0 / count as f64).sum::<f64>() / choices.len() as f64)
 }
 
+/// A sample whose context is encoded.
+struct Asked {
+    index: usize,
+    sample: Sample,
+    episode: EncodedEpisode,
+    context: EncodedContext,
+}
+
 struct Run<'a> {
     models: &'a Models,
     benchmark: &'a dyn Benchmark,
@@ -103,18 +111,47 @@ impl Run<'_> {
             self.observer.notice(&Event::Scoring { what: &what, done, total: self.total });
             !self.observer.stop_requested()
         };
-        let workers = &self.models.setup().workers;
-        records.extend(workers.map_while(&missing, &done, |&index| self.ask(method, cell, index))?);
+        let setup = self.models.setup();
+        let groups: Vec<&[usize]> = missing.chunks(setup.together).collect();
+        let stopped = AtomicBool::new(false);
+        let go_on = || !stopped.load(Ordering::Relaxed);
+        let ask = |group: &&[usize]| {
+            let mut records = vec![];
+            for asked in self.encoded(method, cell, group)? {
+                records.push(self.ask(method, cell, asked)?);
+                if !done() {
+                    stopped.store(true, Ordering::Relaxed);
+                    break;
+                }
+            }
+            Ok(records)
+        };
+        records.extend(setup.workers.map_while(&groups, &go_on, ask)?.into_iter().flatten());
         records.sort_by_key(|record| record.index);
         Ok((records.len() == count).then_some(records))
     }
 
-    /// Asks one question and journals it.
-    fn ask(&self, method: Method, cell: &Cell, index: usize) -> Result<SampleRecord> {
-        let sample = self.benchmark.sample(cell, index)?;
+    /// Samples of a cell with their contexts, encoded together.
+    fn encoded(&self, method: Method, cell: &Cell, indices: &[usize]) -> Result<Vec<Asked>> {
         let (asker, params, encoder) = self.models.of(method);
-        let episode = encoder.encode_to_ask(&episode(&sample)?, index as u64)?;
-        let asked = asker.ask(params, method, &episode)?;
+        let mut samples = vec![];
+        for &index in indices {
+            let sample = self.benchmark.sample(cell, index)?;
+            samples.push((encoder.encode_to_ask(&episode(&sample)?, index as u64)?, sample));
+        }
+        let episodes: Vec<&EncodedEpisode> = samples.iter().map(|(episode, _)| episode).collect();
+        let contexts = asker.encode(params, method, &episodes)?;
+        let asked = indices.iter().zip(samples).zip(contexts);
+        Ok(asked
+            .map(|((&index, (episode, sample)), context)| Asked { index, sample, episode, context })
+            .collect())
+    }
+
+    /// Asks one question and journals it.
+    fn ask(&self, method: Method, cell: &Cell, asked: Asked) -> Result<SampleRecord> {
+        let Asked { index, sample, episode, context } = asked;
+        let (asker, ..) = self.models.of(method);
+        let asked = asker.ask(&context, method, &episode)?;
         let reply = first(asked.replies, &sample)?;
         let metric = self.benchmark.metric();
         let answer = &reply.answer.answer;

@@ -14,7 +14,10 @@ fn episodes() -> Vec<(Vec<Sequence>, Vec<Sequence>)> {
     vec![
         (vec![sequence(1, 7, 2), sequence(2, 9, 3), sequence(3, 5, 1)], vec![sequence(4, 6, 4)]),
         (vec![sequence(5, 4, 1)], vec![sequence(6, 5, 3), heavy(7, 8, 5)]),
-        (vec![sequence(8, 11, 2), heavy(9, 6, 2), sequence(10, 3, 0), sequence(11, 8, 7)], vec![heavy(12, 4, 2)]),
+        (
+            vec![sequence(8, 11, 2), heavy(9, 6, 2), sequence(10, 3, 0), sequence(11, 8, 7)],
+            vec![heavy(12, 4, 2)],
+        ),
     ]
 }
 
@@ -32,7 +35,9 @@ fn check(name: &str, case: &Case) {
         let alone = learner.meta_gradient(params, context, queries).unwrap();
         sum = sum.add(&alone.tree).unwrap();
         let own = &found.episodes[nth];
-        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12 * b.abs().max(1.0), "{name}, {nth}: {a}, alone {b}");
+        let near = |a: f64, b: f64| {
+            assert!((a - b).abs() < 1e-12 * b.abs().max(1.0), "{name}, {nth}: {a}, alone {b}")
+        };
         near(own.outer_loss, alone.outer_loss);
         near(own.norm, dot(&alone.tree.adapter, &alone.tree.adapter).sqrt());
         assert_eq!(own.inner_losses.len(), learner.options.steps);

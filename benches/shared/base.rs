@@ -6,7 +6,7 @@
 use candle_core::{DType, Device};
 use perk::device::DeviceName;
 use perk::model::lora::{Layers, LoraLayout, LoraSpec};
-use perk::model::{Decoder, DecoderConfig, Projection};
+use perk::model::{Decoder, DecoderConfig, Family, Projection};
 
 /// Where a bench runs, and how its frozen weights are stored.
 #[derive(Debug, Clone, clap::Args)]
@@ -39,20 +39,49 @@ impl Place {
     }
 }
 
-/// A base of random weights, and rank `rank` on all seven projections of every layer.
-pub fn base(layers: usize, rank: usize, place: &Place) -> (Decoder, LoraLayout) {
+/// A base of random weights with the shape of Qwen2.5-0.5B, and rank `rank` on all seven projections of every layer.
+pub fn qwen(layers: usize, rank: usize, place: &Place) -> (Decoder, LoraLayout) {
     let config = DecoderConfig { num_layers: layers, ..DecoderConfig::qwen2_5_0_5b() };
+    with_shape(&config, rank, place)
+}
+
+/// The shape of SmolLM2-135M (Hugging Face, 2024).
+pub fn smollm2_135m() -> DecoderConfig {
+    DecoderConfig {
+        family: Family::Llama,
+        vocab_size: 49_152,
+        hidden_size: 576,
+        intermediate_size: 1_536,
+        num_layers: 30,
+        num_heads: 9,
+        num_kv_heads: 3,
+        head_dim: 64,
+        max_positions: 8_192,
+        rms_norm_eps: 1e-5,
+        rope_theta: 1e5,
+        rope_scaling: None,
+        tied: true,
+    }
+}
+
+/// A base of random weights, and rank `rank` on all seven projections of every layer.
+pub fn with_shape(config: &DecoderConfig, rank: usize, place: &Place) -> (Decoder, LoraLayout) {
     let decoder =
-        Decoder::random(&config, 7, place.storage(), DType::F32, &place.open()).expect("memory for the base");
+        Decoder::random(config, 7, place.storage(), DType::F32, &place.open()).expect("memory for the base");
     let spec =
         LoraSpec { rank, alpha: 16.0, rslora: true, targets: Projection::ALL.to_vec(), layers: Layers::All };
     let layout = LoraLayout::new(spec, &decoder.config);
     (decoder, layout)
 }
 
-/// Made-up token ids, below every vocabulary in use.
+/// Made-up token ids, below every vocabulary in use at Qwen's size.
 pub fn tokens(length: usize, seed: usize) -> Vec<u32> {
-    (0..length).map(|i| ((i * 7919 + seed * 104_729 + 17) % 150_000) as u32).collect()
+    tokens_below(length, seed, 150_000)
+}
+
+/// Made-up token ids below `end`.
+pub fn tokens_below(length: usize, seed: usize, end: usize) -> Vec<u32> {
+    (0..length).map(|i| ((i * 7919 + seed * 104_729 + 17) % end) as u32).collect()
 }
 
 /// The middle one; of an even number the upper of the two.
