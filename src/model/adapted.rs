@@ -19,9 +19,10 @@ pub(super) fn forward<V: Ops>(
     x: &V,
 ) -> Result<(V, Option<V>)> {
     let (weight, bias) = (&linear.weight, linear.bias.as_ref());
-    let Some(LowRank { a, b, scale }) = adapter else {
+    let Some(adapter) = adapter else {
         return Ok((x.affine(weight, bias, None)?, None));
     };
+    let (LowRank { b, scale, .. }, a) = (adapter, &adapter.joint_a()?);
     let z = blocks(x, a)?.matmul(&a.t()?)?.scale(*scale)?;
     let z = z.reshape((x.primal().dim(0)?, a.primal().dim(D::Minus2)?))?;
     Ok((x.affine(weight, bias, Some((&z, b)))?, Some(z)))
@@ -36,10 +37,11 @@ pub(super) fn backward<V: Ops>(
     dy: &V,
     need_dx: bool,
 ) -> Result<(Option<V>, Option<LowRankGrad<V>>)> {
-    let Some((LowRank { a, b, scale }, z)) = adapter else {
+    let Some((adapter, z)) = adapter else {
         let dx = if need_dx { Some(dy.affine_back(&linear.weight, None)?) } else { None };
         return Ok((dx, None));
     };
+    let (LowRank { b, scale, .. }, a) = (adapter, &adapter.joint_a()?);
     let dz = dy.low_back(b)?.scale(*scale)?;
     let (z, dy_blocks) = (blocks(z, a)?, blocks(dy, a)?);
     let (mut rank, mut grads) = (0, vec![]);

@@ -11,7 +11,7 @@ use crate::Result;
 use crate::autodiff::Ops;
 use crate::model::Decoder;
 use crate::model::block::Block;
-use crate::model::lora::{AdapterRef, LayerAdapters, LowRank, adapters_of};
+use crate::model::lora::{AdapterRef, LayerAdapters, adapters_of};
 use crate::model::rotary::RotaryTables;
 
 /// Most tokens that are read at once, of all rows together: bounds the attention scores that are held.
@@ -51,9 +51,10 @@ impl<'a> Rows<'a> {
     ) -> Result<Self> {
         let capacity = capacity.max(1);
         let mut adapters = adapters_of(&model.config, adapter)?;
-        for LowRank { a, b, .. } in adapters.iter_mut().flatten().flatten() {
-            *a = a.to_dtype(model.dtype)?;
-            b.iter_mut().try_for_each(|up| up.b.to_dtype(model.dtype).map(|b| up.b = b))?;
+        for low in adapters.iter_mut().flatten().flatten() {
+            // Joined once, and not at every token.
+            low.a = vec![low.joint_a()?.to_dtype(model.dtype)?];
+            low.b.iter_mut().try_for_each(|up| up.b.to_dtype(model.dtype).map(|b| up.b = b))?;
         }
         let caches = model.layers.iter().map(|_| Cache::new(model, rows, capacity));
         let caches = caches.collect::<Result<Vec<_>>>()?;

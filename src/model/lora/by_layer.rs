@@ -16,12 +16,22 @@ use crate::{Error, Result};
 /// of one size, of which each has an adapter of its own.
 #[derive(Debug, Clone)]
 pub struct LowRank<V> {
-    /// Their A's below each other, `(R, in)`, with R the sum of their ranks.
-    pub a: V,
+    /// Their A's, `(r, in)` each, or fewer matrices with those below each other.
+    pub a: Vec<V>,
     /// Their B's, in the same order.
     pub b: Vec<LowRankUp<V>>,
     /// The scale s.
     pub scale: f64,
+}
+
+impl<V: Ops> LowRank<V> {
+    /// The A's below each other, `(R, in)`, with R the sum of their ranks.
+    ///
+    /// # Errors
+    /// A device out of memory.
+    pub fn joint_a(&self) -> Result<V> {
+        V::cat(&self.a)
+    }
 }
 
 /// Gradients of the adapters of one matrix, of the shapes of A and of each B.
@@ -69,11 +79,10 @@ impl LoraLayout {
         for sites in self.joint_sites() {
             let Site { layer, projection, .. } = self.sites[sites.start];
             let pairs = || sites.clone().map(|site| (&self.sites[site], &tensors[2 * site..2 * site + 2]));
-            let a: Vec<V> = pairs().map(|(_, pair)| pair[0].clone()).collect();
+            let a = pairs().map(|(_, pair)| pair[0].clone()).collect();
             let up = |(site, pair): (&Site, &[V])| LowRankUp { b: pair[1].clone(), column: site.first_row };
             let b = pairs().map(up).collect();
-            layers[layer][projection.joint() as usize] =
-                Some(LowRank { a: V::cat(&a)?, b, scale: self.spec.scale() });
+            layers[layer][projection.joint() as usize] = Some(LowRank { a, b, scale: self.spec.scale() });
         }
         Ok(layers)
     }
