@@ -26,7 +26,7 @@ pub enum Error {
     )]
     DeviceMemory(String),
     /// The operating system refused to read or write a file.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", shown_path(path))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -34,7 +34,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file is missing, truncated or not what it should be.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", shown_path(path), shown_lines(reason))]
     File {
         /// The file or folder.
         path: PathBuf,
@@ -42,7 +42,7 @@ pub enum Error {
         reason: String,
     },
     /// A tensor in a file is missing, extra, of the wrong shape or type.
-    #[error("{}: tensor `{name}`: {reason}", path.display())]
+    #[error("{}: tensor `{}`: {}", shown_path(path), shown(name), shown_lines(reason))]
     Tensor {
         /// The file it was looked for in.
         path: PathBuf,
@@ -52,7 +52,7 @@ pub enum Error {
         reason: String,
     },
     /// A line of a data file cannot be used.
-    #[error("{}:{line}: {reason}", path.display())]
+    #[error("{}:{line}: {}", shown_path(path), shown(reason))]
     Data {
         /// The data file.
         path: PathBuf,
@@ -62,7 +62,7 @@ pub enum Error {
         reason: String,
     },
     /// A model hub did not deliver a model or a dataset.
-    #[error("hub id `{repo}`: {reason}")]
+    #[error("hub id `{}`: {}", shown(repo), shown_lines(reason))]
     Hub {
         /// Hub id, `owner/name`.
         repo: String,
@@ -70,7 +70,7 @@ pub enum Error {
         reason: String,
     },
     /// A configuration has one fault or more; all are listed.
-    #[error("{}: {}", path.display(), list(faults))]
+    #[error("{}: {}", shown_path(path), list(faults))]
     Config {
         /// The configuration file.
         path: PathBuf,
@@ -92,7 +92,7 @@ pub enum Error {
         episode: u64,
     },
     /// A request that cannot be met as given.
-    #[error("{0}")]
+    #[error("{}", shown_lines(.0))]
     Invalid(String),
 }
 
@@ -119,10 +119,17 @@ impl Error {
 
     /// The same fault where the folder `from` is called `to`: people know nothing of temporary names.
     pub(crate) fn moved(mut self, from: &Path, to: &Path) -> Self {
-        if let Self::Io { path, .. } | Self::File { path, .. } | Self::Tensor { path, .. } = &mut self
-            && let Ok(rest) = path.strip_prefix(from)
-        {
-            *path = to.join(rest);
+        match &mut self {
+            Self::Io { path, .. }
+            | Self::File { path, .. }
+            | Self::Tensor { path, .. }
+            | Self::Data { path, .. }
+            | Self::Config { path, .. } => {
+                if let Ok(rest) = path.strip_prefix(from) {
+                    *path = to.join(rest);
+                }
+            }
+            _ => {}
         }
         self
     }
@@ -144,7 +151,87 @@ impl Error {
 }
 
 fn list(faults: &[Fault]) -> String {
-    let lines: Vec<String> = faults.iter().map(|f| format!("\n  {}: {}", f.key, f.reason)).collect();
+    let line = |f: &Fault| format!("\n  {}: {}", shown(&f.key), shown(&f.reason));
+    let lines: Vec<String> = faults.iter().map(line).collect();
     let noun = if faults.len() == 1 { "fault" } else { "faults" };
     format!("{} {noun}{}", faults.len(), lines.concat())
+}
+
+/// A name or a line of text from outside, in one line: what a terminal would act on, or what would hide in it, is
+/// written as an escape, `\u{1b}`.
+pub fn shown(text: &str) -> String {
+    escaped(text, |_| false)
+}
+
+/// As [`shown`], for text of several lines: its line breaks and tabs stay.
+pub fn shown_lines(text: &str) -> String {
+    escaped(text, |c| matches!(c, '\n' | '\t'))
+}
+
+/// A path, as [`shown`].
+pub fn shown_path(path: &Path) -> String {
+    shown(&path.to_string_lossy())
+}
+
+fn escaped(text: &str, stays: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if !stays(c) && (c.is_control() || is_unseen(c)) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Marks without a shape of their own: they turn the direction of writing, break lines, or make two names look alike.
+fn is_unseen(c: char) -> bool {
+    matches!(
+        c,
+        '\u{61c}'
+            | '\u{200b}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_escaped_and_other_letters_stay() {
+        for (text, expected) in [
+            ("story-1", "story-1"),
+            ("Žluťoučký 東京 क्षि", "Žluťoučký 東京 क्षि"),
+            ("\u{1b}[31mred", "\\u{1b}[31mred"),
+            ("a\nerror: b", "a\\nerror: b"),
+            ("a\0b\u{7f}\u{9b}", "a\\u{0}b\\u{7f}\\u{9b}"),
+            ("gpj.\u{202e}txt\u{200b}\u{feff}", "gpj.\\u{202e}txt\\u{200b}\\u{feff}"),
+        ] {
+            assert_eq!(shown(text), expected);
+        }
+        assert_eq!(shown_lines("a\n\tb\r"), "a\n\tb\\r");
+    }
+
+    #[test]
+    fn names_in_errors_stay_in_their_line() {
+        let bad = "x\nerror: y\u{1b}]0;";
+        let io = std::io::Error::other("refused");
+        for error in [
+            Error::io(bad, io),
+            Error::file(bad, "is wrong"),
+            Error::data(bad, 1, bad),
+            Error::tensor("file", bad, "is wrong"),
+            Error::Hub { repo: bad.to_owned(), reason: "is wrong".to_owned() },
+            Error::Config { path: bad.into(), faults: vec![Fault { key: bad.into(), reason: bad.into() }] },
+        ] {
+            let text = error.to_string();
+            assert!(!text.contains('\u{1b}') && !text.contains("\nerror"), "{text:?}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ use perk::{
         encode::{self, Changes, Destination, EncodeEvent, Encoded},
     },
     config::Config,
+    error::shown_lines,
     report::peak_bytes,
     tasks::Context,
 };
@@ -135,7 +136,7 @@ impl Progress {
 
     fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.println(shown_lines(text)),
             None => terminal::note(text),
         }
     }

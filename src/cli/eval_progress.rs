@@ -10,7 +10,10 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use perk::commands::{Event, Observer};
+use perk::{
+    commands::{Event, Observer},
+    error::shown_lines,
+};
 
 use super::{terminal, units::duration};
 
@@ -88,7 +91,7 @@ impl Observer for EvalProgress {
         match event {
             Event::Scoring { what, done, total } => self.asked(what, *done, *total),
             Event::Note(text) => match &self.bar {
-                Some(bar) => bar.println(text),
+                Some(bar) => bar.println(shown_lines(text)),
                 None => terminal::note(text),
             },
             _ => {}

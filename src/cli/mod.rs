@@ -18,8 +18,8 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use perk::{Error, config::Objective};
+use clap::{Parser, error::Error as Fault};
+use perk::{Error, config::Objective, error::shown};
 
 use args::{Cli, Command};
 
@@ -28,7 +28,11 @@ const USAGE: u8 = 2;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(fault) => return usage(&fault),
+    };
+    let outcome = match cli.command {
         Command::MetaTrain(args) => meta_train::run(&args, Objective::Perk),
         Command::Finetune(args) => meta_train::run(&args, Objective::InContext),
         Command::Encode(args) => encode::run(&args),
@@ -45,4 +49,25 @@ pub fn main() -> ExitCode {
             ExitCode::from(if matches!(error, Error::Config { .. }) { USAGE } else { 1 })
         }
     }
+}
+
+/// Help and version as clap prints them; what is wrong with an argument without what a terminal would act on, for it
+/// is repeated in the message.
+fn usage(fault: &Fault) -> ExitCode {
+    if fault.use_stderr() {
+        let mut text = fault.render().to_string();
+        for argument in std::env::args_os().skip(1) {
+            let argument = argument.to_string_lossy();
+            let value = argument.split_once('=').map_or(&*argument, |(_, value)| value);
+            let plain = shown(value);
+            if plain != value {
+                text = text.replace(value, &plain);
+            }
+        }
+        terminal::note(text.trim_end());
+        return ExitCode::from(USAGE);
+    }
+    // A reader that has gone is no fault.
+    drop(fault.print());
+    ExitCode::SUCCESS
 }

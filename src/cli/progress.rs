@@ -12,6 +12,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use perk::{
     commands::{Event, Observer},
+    error::shown_lines,
     report::{EvalRecord, StepRecord},
 };
 
@@ -63,7 +64,7 @@ impl Progress {
 
     fn line(&self, text: &str) {
         match &self.bars {
-            Some(bars) => bars.steps.println(text),
+            Some(bars) => bars.steps.println(shown_lines(text)),
             None => terminal::note(text),
         }
     }

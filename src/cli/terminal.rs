@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Write, stderr, stdout};
 
-use perk::{Error, Result};
+use perk::{Error, Result, error::shown_lines};
 
 /// A line on standard output.
 ///
@@ -24,7 +24,8 @@ pub fn write(text: &str) -> Result<()> {
     }
 }
 
-/// A line on standard error; nobody is left to be told if that fails.
+/// A line on standard error, with nothing in it that a terminal would act on; nobody is left to be told if that
+/// fails.
 pub fn note(text: &str) {
-    drop(writeln!(stderr().lock(), "{text}"));
+    drop(writeln!(stderr().lock(), "{}", shown_lines(text)));
 }

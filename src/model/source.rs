@@ -9,6 +9,7 @@ use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 
 use super::weights::{INDEX_FILE, WEIGHTS_FILE, shard_names};
 use super::{CONFIG_FILE, GENERATION_CONFIG_FILE};
+use crate::error::shown;
 use crate::{Error, Result};
 
 /// How long the hub may take for its first answer.
@@ -63,7 +64,7 @@ pub fn resolve(base: &str, revision: Option<&str>, offline: bool, hub: &HubSetti
     }
     let revision = revision.unwrap_or(MAIN);
     if !is_revision(revision) {
-        return Err(hub_error(base, format!("`{revision}` is not a branch, tag or commit")));
+        return Err(hub_error(base, format!("`{}` is not a branch, tag or commit", shown(revision))));
     }
     let repo = Repo::with_revision(base.to_owned(), RepoType::Model, revision.to_owned());
     let cache = Cache::new(hub.cache_dir.clone()).repo(repo.clone());

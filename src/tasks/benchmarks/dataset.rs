@@ -8,6 +8,7 @@ use std::time::Duration;
 use hf_hub::api::sync::ApiRepo;
 use hf_hub::{Cache, Repo, RepoType};
 
+use crate::error::shown;
 use crate::model::HubSettings;
 use crate::model::source::{FIRST_ANSWER, MAIN, WITHOUT_HUB, client, failed, hub_error, is_hub_id};
 use crate::{Error, Result};
@@ -114,8 +115,17 @@ fn list_hub(name: &str, api: &Arc<ApiRepo>) -> Result<Vec<String>> {
     let work = move || api.info().map_err(|e| failed(&owned, "the list of files", &e));
     let mut files: Vec<String> =
         answered(name, Some(FIRST_ANSWER), work)?.siblings.into_iter().map(|file| file.rfilename).collect();
+    if let Some(file) = files.iter().find(|file| !stays_inside(file)) {
+        return Err(hub_error(name, format!("lists a file that leads out of its folder: `{}`", shown(file))));
+    }
     files.sort();
     Ok(files)
+}
+
+/// Whether a file of a list is in the folder of the list, for its name becomes part of a path.
+fn stays_inside(file: &str) -> bool {
+    let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+    file.split('/').all(plain) && !file.contains('\\') && !file.chars().any(char::is_control)
 }
 
 /// What `work` gives on a thread of its own: the client has no time limit and its own assertions on what a hub
@@ -169,6 +179,18 @@ fn collect(folder: &Path, prefix: &str, depth: usize, files: &mut Vec<String>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_leads_out_of_its_folder_is_told_from_one_that_does_not() {
+        for file in ["README.md", "data/qa1/4k.json", "a..b", "..a/b"] {
+            assert!(stays_inside(file), "{file}");
+        }
+        for file in
+            ["", "/etc/passwd", "..", "../a", "a/../b", "a//b", "a/", "./a", "a\\..\\b", "a\0", "a\nb"]
+        {
+            assert!(!stays_inside(file), "{file:?}");
+        }
+    }
 
     fn hub(folder: &Path, offline: bool) -> HubSettings {
         // Nothing listens on the discard port.
