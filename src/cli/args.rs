@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use perk::{
     commands::evaluate::Name,
+    config::EvalConfig,
     device::DeviceName,
     eval::Method,
     tasks::benchmark::{Length, Position},
@@ -93,7 +94,8 @@ pub struct HowToEncode {
     /// Inner steps, if not as many as in meta-training
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
-    /// Segments computed at once: memory grows with it, the adapter stays the same
+    /// Segments computed at once: memory grows with it; the adapter stays the same but for its last bits, since sums
+    /// are taken in another order
     #[arg(long, value_name = "SEGMENTS")]
     pub micro_batch: Option<usize>,
     /// Most tokens of a segment
@@ -157,7 +159,7 @@ pub struct Ask {
 #[derive(Debug, Args)]
 pub struct Choice {
     /// Longest answer, in tokens; as in meta-training if not given
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<ANSWER_TOKENS>)]
     pub max_tokens: Option<usize>,
     /// Draw tokens at this temperature, instead of taking the likeliest
     #[arg(long, value_name = "T")]
@@ -251,6 +253,18 @@ pub const RUNS: &str = "runs";
 /// Where encoded contexts are kept.
 pub const STORE: &str = "adapters";
 
+/// Most of an answer's tokens, as for `eval.max_new_tokens`.
+const ANSWER_TOKENS: usize = EvalConfig::MOST_NEW_TOKENS;
+
+/// Most samples of a cell, as for `eval.episodes`.
+const SAMPLES: usize = EvalConfig::MOST_EPISODES;
+
+/// A count from 1 to `MOST`.
+fn count<const MOST: usize>(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
+    number.ok_or_else(|| format!("must be a whole number from 1 to {MOST}"))
+}
+
 /// Form of a context.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum ContextForm {
@@ -299,13 +313,13 @@ pub struct Eval {
     #[arg(long, value_delimiter = ',', default_value = "random", value_name = "LIST")]
     pub position: Vec<Position>,
     /// Most samples of each cell
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count::<SAMPLES>)]
     pub samples: usize,
     /// Seed of generated data
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub seed: u64,
     /// Longest answer, in tokens; as in training if not given
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<ANSWER_TOKENS>)]
     pub max_tokens: Option<usize>,
     /// Folder or hub id of the base, if it is not where it was
     #[arg(long, value_name = "BASE")]

@@ -151,7 +151,7 @@ impl Answerer<'_> {
         let began = Instant::now();
         let tokenizer = &self.memory.tokenizer;
         let prompt = tokenizer.encode(&self.prompt(question)?)?;
-        self.require_room(prompt.len() + decoding.max_new_tokens)?;
+        self.require_room(prompt.len().saturating_add(decoding.max_new_tokens))?;
         self.session.clear();
         let tags = Reasoning::default();
         let Reasoning { form, separator } = self.reasoning.as_ref().unwrap_or(&tags);

@@ -72,6 +72,9 @@ impl CorpusConfig {
             "background_tokens",
             "must hold one number or more",
         );
+        for &tokens in &self.background_tokens {
+            check.range("background_tokens", tokens, 0, 1 << 16);
+        }
         if let Err(reason) = Template::parse(&self.prompt) {
             check.require(false, "prompt", reason);
         }

@@ -193,6 +193,7 @@ impl DataConfig {
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("data", faults);
         check.count("segment_tokens", self.segment_tokens);
+        check.range("background_min_tokens", self.background_min_tokens, 0, Checker::MOST);
         check.range("number_offset_max", self.number_offset_max, 0, Checker::MOST);
         if let Err(reason) = Template::parse(&self.prompt) {
             check.require(false, "prompt", reason);

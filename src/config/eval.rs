@@ -40,17 +40,28 @@ impl Default for EvalConfig {
 }
 
 impl EvalConfig {
+    /// Most episodes or samples of one score.
+    pub const MOST_EPISODES: usize = 1 << 20;
+    /// Most tokens of an answer.
+    pub const MOST_NEW_TOKENS: usize = 1 << 16;
+
     /// Adds what is wrong with the values to `faults`.
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("eval", faults);
-        check.range("episodes", self.episodes, 1, 1 << 20);
-        check.range("episodes_during", self.episodes_during, usize::from(self.every > 0), 1 << 20);
+        check.range("every", self.every, 0, Checker::MOST);
+        check.range("episodes", self.episodes, 1, Self::MOST_EPISODES);
+        check.range(
+            "episodes_during",
+            self.episodes_during,
+            usize::from(self.every > 0),
+            Self::MOST_EPISODES,
+        );
         check.require(!self.multiples.is_empty(), "multiples", "must hold at least one length");
         for &multiple in &self.multiples {
             check.range("multiples", multiple, 1, 1 << 16);
         }
         let rising = self.multiples.is_sorted_by(|a, b| a < b);
         check.require(rising, "multiples", "must rise, without repeats");
-        check.range("max_new_tokens", self.max_new_tokens, 1, 1 << 16);
+        check.range("max_new_tokens", self.max_new_tokens, 1, Self::MOST_NEW_TOKENS);
     }
 }

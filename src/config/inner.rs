@@ -89,7 +89,8 @@ pub struct InnerConfig {
     pub reduction: Reduction,
     /// Divisor for `reduction = "constant"`.
     pub divisor: f64,
-    /// Segments computed at once: memory grows with it, results do not depend on it.
+    /// Segments computed at once: memory grows with it; results depend on it in their last bits alone, since sums are
+    /// taken in another order.
     pub micro_batch_segments: usize,
     /// Kept or recomputed activations.
     pub activations: Activations,

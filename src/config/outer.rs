@@ -114,6 +114,7 @@ impl OuterConfig {
         check.positive("eps", self.eps);
         check.not_negative("weight_decay", self.weight_decay);
         check.not_negative("clip_norm", self.clip_norm);
+        check.range("warmup_steps", self.warmup_steps, 0, Checker::MOST);
         check.fraction("final_lr_fraction", self.final_lr_fraction);
         check.require(self.parallel_episodes <= 1024, "parallel_episodes", "must be 1024 or less");
         check.require(self.episodes_together <= 1024, "episodes_together", "must be 1024 or less");

@@ -33,6 +33,7 @@ impl RunConfig {
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("run", faults);
         check.require(!self.dir.as_os_str().is_empty(), "dir", "must name a folder");
+        check.range("checkpoint_every", self.checkpoint_every, 0, Checker::MOST);
         // TOML's whole numbers end there, and the resolved configuration must be readable again.
         check.require(self.seed <= i64::MAX as u64, "seed", format!("must be {} or less", i64::MAX));
     }

@@ -114,7 +114,7 @@ impl Asker<'_> {
         let prompts = episode.queries.iter().map(|query| self.prompt(method, query));
         let prompts = prompts.collect::<Result<Vec<_>>>()?;
         let longest = prompts.iter().map(|(prompt, _)| prompt.len()).max().unwrap_or(0);
-        let rows = (BATCH_TOKENS / (longest + self.max_new_tokens).max(1)).max(1);
+        let rows = (BATCH_TOKENS / longest.saturating_add(self.max_new_tokens).max(1)).max(1);
         let reasoning = self.reasoning.filter(|_| method.is_trained());
         let form = reasoning.map_or_else(AnswerForm::default, |reasoning| reasoning.form.clone());
         let batches = prompts.chunks(rows).map(|batch| self.replies(adapter, batch, &form));
@@ -162,12 +162,13 @@ impl Asker<'_> {
     /// What the model reads before it answers. A context that is too long loses its middle, and the number of
     /// tokens that it lost is returned too.
     fn prompt(&self, method: Method, query: &EncodedQuery) -> Result<(Vec<u32>, usize)> {
-        let room = self.learner.backbone.decoder.config.max_positions.saturating_sub(self.max_new_tokens);
+        let positions = self.learner.backbone.decoder.config.max_positions;
+        let room = positions.saturating_sub(self.max_new_tokens);
         if query.prompt.len() > room {
-            let (tokens, needed) = (query.prompt.len(), query.prompt.len() + self.max_new_tokens);
+            let (tokens, answer) = (query.prompt.len(), self.max_new_tokens);
             return Err(Error::Invalid(format!(
-                "a question of {tokens} tokens and its answer need {needed} positions, the model has {}",
-                room + self.max_new_tokens
+                "a question of {tokens} tokens and an answer of up to {answer} (--max-tokens, eval.max_new_tokens) \
+                 do not fit the {positions} positions of the model"
             )));
         }
         let whole = if method.reads_context() { query.in_context_prompt() } else { &query.prompt };

@@ -23,6 +23,7 @@ pub struct Sample {
 
 /// Which samples.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Cell {
     /// Name of the subtask: `qa1`, `recall`.
     pub subtask: String,
@@ -97,6 +98,13 @@ pub trait Benchmark: Send + Sync {
     fn sample(&self, cell: &Cell, index: usize) -> Result<Sample>;
 }
 
+impl Length {
+    /// Most tokens: longer contexts than anybody has asked for, and far from what would overflow.
+    const MOST_TOKENS: usize = 1 << 26;
+    /// Most times the trained length, as for `eval.multiples`.
+    const MOST_MULTIPLE: usize = 1 << 16;
+}
+
 impl fmt::Display for Length {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -121,13 +129,25 @@ impl FromStr for Length {
         let (digits, unit) = text.split_at(text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len());
         let number: usize = digits.parse().map_err(|_| reason())?;
         let factor = match unit {
-            "x" if number > 0 => return Ok(Self::Multiple(number)),
+            "x" if (1..=Self::MOST_MULTIPLE).contains(&number) => return Ok(Self::Multiple(number)),
+            "x" => {
+                let most = Self::MOST_MULTIPLE;
+                return Err(Error::Invalid(format!(
+                    "length `{text}` is none: multiples go from 1x to {most}x, as in 4x"
+                )));
+            }
             "" => 1,
             "k" | "K" => 1_000,
             "m" | "M" => 1_000_000,
             _ => return Err(reason()),
         };
-        number.checked_mul(factor).map(Self::Tokens).ok_or_else(reason)
+        match number.checked_mul(factor) {
+            Some(tokens) if tokens <= Self::MOST_TOKENS => Ok(Self::Tokens(tokens)),
+            _ => {
+                let most = Self::MOST_TOKENS;
+                Err(Error::Invalid(format!("length `{text}` is none: tokens go up to {most}, as in 4k")))
+            }
+        }
     }
 }
 
@@ -185,8 +205,8 @@ mod tests {
             assert_eq!(text.parse::<Length>().unwrap(), length);
             assert_eq!(length.to_string(), text);
         }
-        for text in ["", "k", "4q", "0x", "-1k", "99999999999999999M"] {
-            assert!(text.parse::<Length>().unwrap_err().to_string().contains("4k"), "{text}");
+        for text in ["", "k", "4q", "0x", "-1k", "99999999999999999M", "68M", "65537x"] {
+            assert!(text.parse::<Length>().unwrap_err().to_string().contains("as"), "{text}");
         }
     }
 }

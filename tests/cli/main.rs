@@ -7,6 +7,7 @@ mod ask;
 mod device;
 mod encode;
 mod eval;
+mod limits;
 mod reasoning;
 mod room;
 

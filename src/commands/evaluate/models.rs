@@ -1,5 +1,7 @@
 //! The models that an evaluation compares: one base, and the adapters that were trained on it.
 
+use std::path::PathBuf;
+
 use crate::{
     checkpoint::Digest,
     config::{Config, Objective},
@@ -99,23 +101,26 @@ impl ModelSources {
     }
 
     fn model(&self, config: &Config, hub: &HubSettings) -> Result<Model> {
-        Ok(Model { setup: Setup::open(&self.changed(config), hub)?, params: None, checkpoint: None })
+        Ok(Model { setup: Setup::open(&self.changed(config)?, hub)?, params: None, checkpoint: None })
     }
 
     /// The fine-tuned adapter on the base that is loaded already.
     fn beside(&self, main: &Model, trained: &InnerStart) -> Result<Model> {
         trained.require(Objective::InContext)?;
-        let setup = main.setup.beside(&self.changed(&trained.config))?;
+        let setup = main.setup.beside(&self.changed(&trained.config)?)?;
         let params = Some(trained.params(&setup)?);
         Ok(Model { setup, params, checkpoint: Some(trained.identity.digest.clone()) })
     }
 
-    fn changed(&self, config: &Config) -> Config {
+    /// A configuration with what was asked for.
+    fn changed(&self, config: &Config) -> Result<Config> {
         let mut config = config.clone();
         config.model.base = self.base.clone().unwrap_or(config.model.base);
         config.run.device = self.device;
         config.eval.max_new_tokens = self.max_new_tokens.unwrap_or(config.eval.max_new_tokens);
-        config
+        let mut faults = Vec::new();
+        config.validate(&mut faults);
+        if faults.is_empty() { Ok(config) } else { Err(Error::Config { path: PathBuf::new(), faults }) }
     }
 }
 
