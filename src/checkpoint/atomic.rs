@@ -3,19 +3,20 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::Tensor;
 use safetensors::SafeTensorError;
 use serde_json::Value;
-use tempfile::Builder;
+use tempfile::{Builder, TempPath};
 
+use super::place::{RANDOM, parent, place, temporary_prefix};
 use crate::{Error, Result};
 
 /// Writes `path` through `write`; a failure or a crash leaves the file that was there before.
 ///
 /// # Errors
-/// What `write` returns, or a file or folder that cannot be written.
+/// What `write` returns, a symbolic link in the place, or a file or folder that cannot be written.
 pub fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     write_at(path, |temporary| {
         let file = File::create(temporary).map_err(|e| Error::io(temporary, e))?;
@@ -30,46 +31,33 @@ pub fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>)
 /// # Errors
 /// As [`write_file`].
 pub fn write_at(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let folder = parent(path);
-    let temporary = Builder::new().prefix(&temporary_prefix(path)).tempfile_in(&folder);
-    let temporary = temporary.map_err(|e| Error::io(path, e))?.into_temp_path();
-    write(&temporary)?;
-    readable_by_all(&temporary)?;
-    sync(&temporary)?;
-    temporary.persist(path).map_err(|e| Error::io(path, e.error))?;
-    sync(&folder)
+    filled(path, write, |temporary, path| temporary.persist(path).map_err(|e| e.error))
 }
 
-/// Writes the folder `path` through `write`, which fills the temporary folder it is given.
-///
-/// Where a folder of that name exists it is moved aside, replaced and then removed, so that a crash leaves
-/// the old one or the new one whole, in the worst moment under a name that starts with `.` and ends in
-/// `.old`.
+/// As [`write_at`], for a file that must not be there yet: one that appears meanwhile is not replaced.
 ///
 /// # Errors
-/// What `write` returns, or a file or folder that cannot be written.
-pub fn write_folder(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// As [`write_file`], and a file of that name.
+pub fn write_new_at(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    filled(path, write, |temporary, path| temporary.persist_noclobber(path).map_err(|e| e.error))
+}
+
+/// A temporary file, filled by `write`, synced, and given its name by `persist`.
+fn filled(
+    path: &Path,
+    write: impl FnOnce(&Path) -> Result<()>,
+    persist: impl FnOnce(TempPath, &Path) -> std::io::Result<()>,
+) -> Result<()> {
+    let path = &place(path)?;
     let folder = parent(path);
-    let temporary = Builder::new().prefix(&temporary_prefix(path)).tempdir_in(&folder);
-    let temporary = temporary.map_err(|e| Error::io(path, e))?;
-    write(temporary.path()).map_err(|fault| fault.moved(temporary.path(), path))?;
-    readable_by_all(temporary.path())?;
-    sync_tree(temporary.path())?;
-    let aside = with_suffix(path, "old");
-    let replaces = path.exists();
-    if replaces {
-        remove_folder(&aside)?;
-        fs::rename(path, &aside).map_err(|e| Error::io(path, e))?;
-    }
-    if let Err(error) = fs::rename(temporary.path(), path) {
-        if replaces {
-            // The old folder goes back; if even that fails, the first error is the one to report.
-            let _ = fs::rename(&aside, path);
-        }
-        return Err(Error::io(path, error));
-    }
-    sync(&folder)?;
-    if replaces { remove_folder(&aside) } else { Ok(()) }
+    let temporary = Builder::new().prefix(&temporary_prefix(path)).rand_bytes(RANDOM).tempfile_in(&folder);
+    let temporary = temporary.map_err(|e| Error::io(path, e))?.into_temp_path();
+    let named = |fault: Error| fault.moved(&temporary, path);
+    write(&temporary).map_err(named)?;
+    readable_by_all(&temporary).map_err(named)?;
+    sync(&temporary).map_err(named)?;
+    persist(temporary, path).map_err(|e| Error::io(path, e))?;
+    sync(&folder)
 }
 
 /// Writes tensors to a safetensors file, whole or not at all.
@@ -95,34 +83,8 @@ pub fn write_json(path: &Path, value: &Value) -> Result<()> {
     write_file(path, |writer| writeln!(writer, "{value:#}").map_err(|e| Error::io(path, e)))
 }
 
-pub(super) fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn temporary_prefix(path: &Path) -> String {
-    format!(".{}.tmp-", file_name(path))
-}
-
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    parent(path).join(format!(".{}.{suffix}", file_name(path)))
-}
-
-fn remove_folder(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, e)),
-        _ => Ok(()),
-    }
-}
-
 /// Temporary files are made private to their owner; results are ordinary files.
-fn readable_by_all(path: &Path) -> Result<()> {
+pub(super) fn readable_by_all(path: &Path) -> Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -132,16 +94,8 @@ fn readable_by_all(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn sync(path: &Path) -> Result<()> {
+pub(super) fn sync(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).map_err(|e| Error::io(path, e))
-}
-
-fn sync_tree(folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
-        let path = entry.map_err(|e| Error::io(folder, e))?.path();
-        if path.is_dir() { sync_tree(&path)? } else { sync(&path)? }
-    }
-    sync(folder)
 }
 
 #[cfg(test)]
@@ -170,18 +124,28 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_replaced_as_a_whole() {
+    fn a_link_in_the_place_is_neither_replaced_nor_written_through() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("last");
-        let fill = |name: &'static str| {
-            move |to: &Path| fs::write(to.join(name), name).map_err(|e| Error::io(to, e))
-        };
-        write_folder(&path, fill("first")).unwrap();
-        write_folder(&path, fill("second")).unwrap();
-        assert_eq!(names(&path), ["second"]);
-        assert!(write_folder(&path, |_| Err(Error::Invalid("stopped".to_owned()))).is_err());
-        assert_eq!(names(&path), ["second"]);
-        assert_eq!(names(folder.path()), ["last"]);
+        fs::write(folder.path().join("mine"), "mine").unwrap();
+        let path = folder.path().join("link");
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("mine", &path).unwrap();
+        #[cfg(unix)]
+        for refused in [write_at(&path, |_| Ok(())), write_new_at(&path, |_| Ok(()))] {
+            let message = refused.unwrap_err().to_string();
+            assert!(message.contains("symbolic link"), "{message}");
+        }
+        assert_eq!(fs::read(folder.path().join("mine")).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_file_that_appears_while_a_new_one_is_written_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new");
+        let appear = |_: &Path| fs::write(&path, "mine").map_err(|e| Error::io(&path, e));
+        assert!(write_new_at(&path, appear).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        assert_eq!(names(folder.path()), ["new"]);
     }
 
     #[test]

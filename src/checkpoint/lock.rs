@@ -1,8 +1,10 @@
 //! One writer at a time: a lock on a name, which ends with the process that holds it.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::place::{Made, hidden, parent, place, sweep};
 use crate::{Error, Result};
 
 /// Another process may remove the lock file between our opening and locking it; then we try again.
@@ -16,31 +18,51 @@ const TRIES: usize = 100;
 pub struct Lock {
     file: File,
     path: PathBuf,
+    _made: Made,
 }
 
 impl Lock {
-    /// Takes the lock of `target`, whose parent folder is made if it is missing.
+    /// Takes the lock of `target`, whose parent folder is made if it is missing, and sweeps away what a writer
+    /// that was killed left beside it.
     ///
     /// # Errors
-    /// Another process holds it, or the folder cannot be written.
+    /// Another process holds it, `target` is a symbolic link, or its folder cannot be written.
     pub fn take(target: &Path) -> Result<Self> {
-        let path = super::atomic::with_suffix(target, "lock");
-        let parent = super::atomic::parent(target);
-        fs::create_dir_all(&parent).map_err(|e| Error::io(&parent, e))?;
+        Self::try_take(target)?.ok_or_else(|| {
+            let reason = "another process is writing here: wait for it to end, or name another folder";
+            Error::file(target, reason)
+        })
+    }
+
+    /// As [`take`](Self::take); `None` where another process holds it.
+    ///
+    /// # Errors
+    /// `target` is a symbolic link, or its folder cannot be written.
+    pub fn try_take(target: &Path) -> Result<Option<Self>> {
+        let target = place(target)?;
+        let (path, mut made) = (place(&hidden(&target, "lock"))?, Made::default());
         for _ in 0..TRIES {
-            let file = File::create(&path).map_err(|e| Error::io(&path, e))?;
+            made.make(&parent(&target))?;
+            let file = match OpenOptions::new().create(true).truncate(false).write(true).open(&path) {
+                // Who made the folder has just removed it again.
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                file => file.map_err(|e| Error::io(&path, e))?,
+            };
             match file.try_lock() {
-                Ok(()) if is_at(&file, &path) => return Ok(Self { file, path }),
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    let reason =
-                        "another process is writing here: wait for it to end, or name another folder";
-                    return Err(Error::file(target, reason));
+                Ok(()) if is_at(&file, &path) => {
+                    require_empty(&file, &path)?;
+                    sweep(&target);
+                    return Ok(Some(Self { file, path, _made: made }));
                 }
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(e)) => return Err(Error::io(&path, e)),
             }
         }
-        Err(Error::file(&path, "cannot be locked: other processes keep replacing it"))
+        Err(Error::file(
+            &path,
+            "cannot be locked: its folder is missing, or other processes keep replacing it",
+        ))
     }
 }
 
@@ -49,6 +71,14 @@ impl Drop for Lock {
         // Removed while it is still locked; who opened it before sees that it is gone and tries again.
         drop(fs::remove_file(&self.path));
         drop(self.file.unlock());
+    }
+}
+
+/// A file that holds something is not perk's, and must not be removed.
+fn require_empty(file: &File, path: &Path) -> Result<()> {
+    match file.metadata().map_err(|e| Error::io(path, e))?.len() {
+        0 => Ok(()),
+        _ => Err(Error::file(path, "is in the place of perk's lock, but holds something: move it away")),
     }
 }
 
@@ -80,16 +110,33 @@ mod tests {
         let lock = Lock::take(&target).unwrap();
         let message = Lock::take(&target).unwrap_err().to_string();
         assert!(message.contains("another process") && message.contains("story"), "{message}");
+        assert!(Lock::try_take(&target.join("")).unwrap().is_none(), "the same folder in another spelling");
         Lock::take(&room.path().join("store/other")).unwrap();
         drop(lock);
         drop(Lock::take(&target).unwrap());
-        assert_eq!(fs::read_dir(room.path().join("store")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(room.path()).unwrap().count(), 0, "nothing is left, the folder neither");
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_lock_is_left_alone() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join(".story.lock");
+        fs::write(&path, "mine").unwrap();
+        let message = Lock::take(&room.path().join("story")).unwrap_err().to_string();
+        assert!(message.contains("move it away"), "{message}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(&path, room.path().join(".link.lock")).unwrap();
+            assert!(Lock::take(&room.path().join("link")).is_err());
+            assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+        }
     }
 
     #[test]
     fn only_one_of_many_threads_holds_a_lock() {
         let room = tempfile::tempdir().unwrap();
-        let target = room.path().join("story");
+        let target = room.path().join("made/story");
         let inside = std::sync::atomic::AtomicUsize::new(0);
         let taken = std::sync::atomic::AtomicUsize::new(0);
         let order = std::sync::atomic::Ordering::SeqCst;

@@ -1,9 +1,9 @@
 //! A checkpoint of a training run: one folder, replaced whole, or left as it was.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use candle_core::{DType, Device, Tensor};
@@ -20,6 +20,7 @@ pub const PROGRESS_FILE: &str = "state.json";
 /// Where a run is, beside its tensors. Everything random is a function of the seed and an index, so these
 /// numbers are the whole random state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Progress {
     /// Outer steps done.
     pub step: usize,
@@ -67,18 +68,6 @@ pub fn save_run(
     })
 }
 
-/// Brings `folder` back where a crash came between [`write_folder`]'s two renames.
-///
-/// # Errors
-/// A file that cannot be written.
-pub fn recover(folder: &Path) -> Result<()> {
-    let old = aside(folder);
-    if folder.exists() || !old.exists() {
-        return Ok(());
-    }
-    fs::rename(&old, folder).map_err(|source| Error::io(folder, source))
-}
-
 /// Reads where the run of checkpoint `folder` was.
 ///
 /// # Errors
@@ -86,7 +75,10 @@ pub fn recover(folder: &Path) -> Result<()> {
 pub fn load_progress(folder: &Path) -> Result<Progress> {
     let path = folder.join(PROGRESS_FILE);
     let text = fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
-    serde_json::from_str(&text).map_err(|fault| Error::file(&path, format!("not a run's progress: {fault}")))
+    let damaged = |fault: serde_json::Error| {
+        Error::data(&path, fault.line().max(1), format!("not a run's progress: {fault}"))
+    };
+    serde_json::from_str(&text).map_err(damaged)
 }
 
 /// Reads the tensors of checkpoint `folder`, by name.
@@ -102,7 +94,12 @@ pub fn load_tensors(folder: &Path, device: &Device) -> Result<HashMap<String, Te
 /// # Errors
 /// As [`load_tensors`].
 pub fn load_parameters(folder: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
-    load_where(folder, device, |name| !name.starts_with("m.") && !name.starts_with("v."))
+    load_where(folder, device, |name| moment_of(name).is_none())
+}
+
+/// The parameter whose moment the tensor is, if it is one.
+fn moment_of(name: &str) -> Option<&str> {
+    name.strip_prefix("m.").or_else(|| name.strip_prefix("v."))
 }
 
 fn load_where(
@@ -115,7 +112,13 @@ fn load_where(
         return Err(Error::file(&path, "missing: is this a checkpoint of perk meta-train?"));
     }
     let file = map_tensors(&path)?;
-    let names = file.tensors().into_iter().map(|(name, _)| name).filter(|name| wanted(name));
+    let names: HashSet<String> = file.tensors().into_iter().map(|(name, _)| name).collect();
+    // What is left out below is looked at all the same: nothing in the file goes unnoticed.
+    let stranger = names.iter().filter(|name| moment_of(name).is_some_and(|of| !names.contains(of))).min();
+    if let Some(name) = stranger {
+        return Err(Error::tensor(&path, name, "is the moment of a parameter that is not there"));
+    }
+    let names = names.into_iter().filter(|name| wanted(name));
     let load = |name: String| {
         let tensor = file.load(&name, device).map_err(|e| Error::tensor(&path, &name, e.to_string()))?;
         Ok((name, tensor))
@@ -131,12 +134,6 @@ pub fn require_finite(folder: &Path, name: &str, tensor: &Tensor) -> Result<()> 
     // 0 · x is 0 for every finite x and NaN for the others.
     let sum = (tensor * 0.0)?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     if sum == 0.0 { Ok(()) } else { Err(Error::tensor(folder, name, "holds a NaN or an infinity")) }
-}
-
-/// The name that [`write_folder`] gives the old folder for a moment.
-fn aside(folder: &Path) -> PathBuf {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    folder.with_file_name(format!(".{name}.old"))
 }
 
 #[cfg(test)]
@@ -187,13 +184,20 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_between_the_two_renames_is_mended() {
+    fn what_a_checkpoint_does_not_know_is_refused_by_name() {
         let room = tempfile::tempdir().unwrap();
         let folder = room.path().join("last");
-        save_run(&folder, &progress(1), &tensors(1.0), |_| Ok(())).unwrap();
-        fs::rename(&folder, aside(&folder)).unwrap();
-        recover(&folder).unwrap();
-        assert_eq!(load_progress(&folder).unwrap().step, 1);
+        let odd = tensors(1.0).into_iter().chain([("v.strange".to_owned(), tensors(1.0).remove(0).1)]);
+        save_run(&folder, &progress(1), &odd.collect::<Vec<_>>(), |_| Ok(())).unwrap();
+        for load in [load_tensors, load_parameters] {
+            let message = load(&folder, &Device::Cpu).unwrap_err().to_string();
+            assert!(message.contains("`v.strange`"), "{message}");
+        }
+        let path = folder.join(PROGRESS_FILE);
+        let text = fs::read_to_string(&path).unwrap().replacen('{', "{\"sted\": 3,", 1);
+        fs::write(&path, text).unwrap();
+        let message = load_progress(&folder).unwrap_err().to_string();
+        assert!(message.contains("unknown field `sted`"), "{message}");
     }
 
     #[test]

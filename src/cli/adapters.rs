@@ -1,10 +1,15 @@
 //! `perk adapters`.
 
-use std::{collections::HashMap, path::PathBuf, process::ExitCode};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use perk::{
     Error, Result,
     checkpoint::Digest,
+    error::{shown, shown_path},
     model::DecoderConfig,
     store::{Store, StoredAdapter, base_digest},
 };
@@ -26,8 +31,13 @@ pub fn run(args: &Adapters) -> Result<ExitCode> {
             terminal::print(&record.map_err(|e| Error::Invalid(format!("the record is no JSON: {e}")))?)?;
         }
         AdaptersAction::Rm(named) => {
-            let gone = Store::new(&named.store).remove(&named.name)?;
-            terminal::print(&format!("removed {}", gone.display()))?;
+            let (dir, left) = Store::new(&named.store).remove(&named.name)?;
+            let mut line = format!("removed {}", dir.display());
+            if !left.is_empty() {
+                let left: Vec<String> = left.iter().map(|name| shown_path(Path::new(name))).collect();
+                line += &format!(", but for what is not perk's: {}", left.join(", "));
+            }
+            terminal::print(&line)?;
         }
         AdaptersAction::Verify { names, store, base } => {
             return verify(&Store::new(store), names, base.as_deref());
@@ -37,20 +47,25 @@ pub fn run(args: &Adapters) -> Result<ExitCode> {
 }
 
 fn list(store: &Store) -> Result<()> {
-    let found = store.list()?;
-    if found.is_empty() {
-        terminal::note(&format!("{} holds no adapter: perk encode makes one", store.dir().display()));
-        return Ok(());
-    }
+    let found = listed(store)?;
     let width = found.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     for (name, stored) in &found {
         let line = match stored {
             Ok(stored) => describe(stored),
             Err(fault) => format!("damaged: {fault}"),
         };
-        terminal::print(&format!("{name:<width$}  {line}"))?;
+        terminal::print(&shown(&format!("{name:<width$}  {line}")))?;
     }
     Ok(())
+}
+
+/// The adapters of a store; that there are none is said.
+fn listed(store: &Store) -> Result<Vec<(String, Result<StoredAdapter>)>> {
+    let found = store.list()?;
+    if found.is_empty() {
+        terminal::note(&format!("{} holds no adapter: perk encode makes one", store.dir().display()));
+    }
+    Ok(found)
 }
 
 fn describe(stored: &StoredAdapter) -> String {
@@ -67,16 +82,16 @@ fn describe(stored: &StoredAdapter) -> String {
 /// Checks files and base of each, and says of each how it is; the exit code is 1 if one is not well.
 fn verify(store: &Store, names: &[String], base: Option<&str>) -> Result<ExitCode> {
     let chosen = match names {
-        [] => store.list()?,
+        [] => listed(store)?,
         names => names.iter().map(|name| (name.clone(), store.open(name))).collect(),
     };
     let (mut bases, mut damaged) = (HashMap::new(), 0);
     for (name, stored) in chosen {
         match stored.and_then(|stored| check(&stored, base, &mut bases)) {
-            Ok(()) => terminal::print(&format!("{name}: ok"))?,
+            Ok(()) => terminal::print(&format!("{}: ok", shown(&name)))?,
             Err(fault) => {
                 damaged += 1;
-                terminal::note(&format!("error: {name}: {fault}"));
+                terminal::note(&format!("error: {}: {fault}", shown(&name)));
             }
         }
     }

@@ -10,7 +10,10 @@ use perk::{
     checkpoint::Digest,
     commands::{
         InnerStart,
-        evaluate::{EvalFolder, EvalGrid, Evaluated, ModelSources, Models, Source, evaluate, notes, write},
+        evaluate::{
+            EvalFolder, EvalGrid, EvalReservation, Evaluated, ModelSources, Models, Source, evaluate, notes,
+            write,
+        },
     },
     config::Config,
     report::Evaluation,
@@ -31,6 +34,8 @@ const EVALUATIONS: &str = "evaluations";
 /// Runs the command.
 pub fn run(args: &Eval) -> Result<ExitCode> {
     let hub = hub_settings();
+    // A folder that was named is reserved before the base is read.
+    let named = args.out.as_deref().map(EvalReservation::take).transpose()?;
     let models = contestants(args)?.open(&args.method, &hub)?;
     if let Some(note) = &models.setup().device_note {
         terminal::note(note);
@@ -39,7 +44,7 @@ pub fn run(args: &Eval) -> Result<ExitCode> {
     let plan = grid(args).plan(benchmark.as_ref())?;
     let settings = settings(args, &models)?;
     let dir = args.out.clone().unwrap_or_else(|| default_dir(benchmark.as_ref(), &settings));
-    let mut folder = EvalFolder::open(&dir, &settings)?;
+    let mut folder = EvalFolder::open(named.map_or_else(|| EvalReservation::take(&dir), Ok)?, &settings)?;
     let stop =
         signals::listen(|| terminal::note("stopping after this answer (Ctrl-C again to stop at once)"));
     let progress = EvalProgress::new(stop);

@@ -10,7 +10,7 @@ use perk::{
         plan,
     },
     config::{Config, Objective},
-    report::{RunFolder, RunResult, table},
+    report::{RunFolder, RunResult, RunWriter, table},
 };
 
 use super::{
@@ -25,37 +25,41 @@ pub fn run(args: &MetaTrain, objective: Objective) -> Result<ExitCode> {
     }
     let stop = signals::listen(|| terminal::note("stopping after this step (Ctrl-C again to stop at once)"));
     let progress = Progress::new(stop);
-    let (folder, outcome) = match &args.resume {
-        None => {
-            let config = load(args, args.config.as_deref(), objective)?;
-            let folder = match &args.out {
-                Some(dir) => RunFolder::new(dir)?,
-                None => RunFolder::new_numbered(&config.run.dir)?,
-            };
-            let outcome = meta_train::start(&config, &folder, &hub_settings(), &progress)?;
-            (folder, outcome)
-        }
-        Some(dir) => {
-            let (config, folder) = open_run(args, dir.as_deref(), objective)?;
-            let outcome = meta_train::resume(&config, &folder, &hub_settings(), &progress)?;
-            (folder, outcome)
-        }
+    let (config, writer) = match &args.resume {
+        None => new_run(args, objective)?,
+        Some(dir) => open_run(args, dir.as_deref(), objective)?,
     };
+    let run = if args.resume.is_some() { meta_train::resume } else { meta_train::start };
+    let outcome = run(&config, &writer, &hub_settings(), &progress)?;
     progress.close();
-    conclude(&folder, &outcome, objective)
+    conclude(writer.folder(), &outcome, objective)
+}
+
+/// The configuration and folder of a new run.
+fn new_run(args: &MetaTrain, objective: Objective) -> Result<(Config, RunWriter)> {
+    let config = load(args, args.config.as_deref(), objective)?;
+    let writer = match &args.out {
+        Some(dir) => RunWriter::start(dir)?,
+        None => RunWriter::start_numbered(&config.run.dir)?,
+    };
+    if writer.took_over() {
+        let dir = writer.folder().dir().display();
+        terminal::note(&format!("{dir}: takes over a run that did not finish its first step"));
+    }
+    Ok((config, writer))
 }
 
 /// The configuration and folder of the run to continue.
-fn open_run(args: &MetaTrain, dir: Option<&Path>, objective: Objective) -> Result<(Config, RunFolder)> {
+fn open_run(args: &MetaTrain, dir: Option<&Path>, objective: Objective) -> Result<(Config, RunWriter)> {
     if let Some(dir) = dir {
-        let folder = RunFolder::open(dir)?;
-        let own = folder.config();
+        let writer = RunWriter::resume(dir)?;
+        let own = writer.folder().config();
         let config = load(args, Some(args.config.as_deref().unwrap_or(&own)), objective)?;
-        return Ok((config, folder));
+        return Ok((config, writer));
     }
     let config = load(args, args.config.as_deref(), objective)?;
-    let folder = RunFolder::open_newest(&config.run.dir)?;
-    Ok((config, folder))
+    let writer = RunWriter::resume_newest(&config.run.dir)?;
+    Ok((config, writer))
 }
 
 /// The configuration in `path`. A saved run of the other command is refused; a configuration that says nothing

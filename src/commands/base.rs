@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use crate::{
-    checkpoint::write_file,
+    checkpoint::{Lock, recover, write_file, write_folder},
     config::BaseRecipe,
     error::{Error, Result},
+    model::{CONFIG_FILE, GENERATION_CONFIG_FILE, WEIGHTS_FILE},
     tasks::corpus::{Corpus, Piece},
-    text::{Tokenizer, word_level},
+    text::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer, word_level},
 };
 
 use super::{PretrainObserver, WeightedToken, pretrain, pretrain_start};
@@ -15,13 +16,40 @@ use super::{PretrainObserver, WeightedToken, pretrain, pretrain_start};
 /// End token of a word-level tokenizer. It is named, for the folder may hold an older base's settings.
 const END: &str = "<eos>";
 
+/// Name of the recipe beside the base that it made.
+const RECIPE_FILE: &str = "recipe.toml";
+
 /// Makes the base that `recipe` describes, in folder `dir`: tokenizer, weights, and the recipe beside them.
 ///
-/// Files of the same names are replaced, others stay.
+/// A base that was made so before is replaced as a whole, in the end; other files stay.
 ///
 /// # Errors
-/// A folder that cannot be written; a loss that is not finite; what `observer` returns.
+/// A folder with a base that was not made here, that another process writes, or that cannot be written; a loss that
+/// is not finite; what `observer` returns.
 pub fn make_base(recipe: &BaseRecipe, dir: &Path, observer: &mut dyn PretrainObserver) -> Result<()> {
+    let _lock = Lock::take(dir)?;
+    require_own(dir)?;
+    write_folder(dir, |new| fill(recipe, new, observer))
+}
+
+/// Refuses to replace files that perk pretrain did not write.
+fn require_own(dir: &Path) -> Result<()> {
+    recover(dir)?;
+    let files = [CONFIG_FILE, GENERATION_CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE];
+    let is_there = |name: &&&str| dir.join(name).symlink_metadata().is_ok();
+    match files.iter().find(is_there) {
+        Some(name) if !dir.join(RECIPE_FILE).is_file() => {
+            let reason = format!(
+                "holds {name} and no {RECIPE_FILE}, so it is no base of perk pretrain, and is not replaced: name \
+                 another folder with --out"
+            );
+            Err(Error::file(dir, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn fill(recipe: &BaseRecipe, dir: &Path, observer: &mut dyn PretrainObserver) -> Result<()> {
     let corpus = Corpus::new(recipe.corpus.clone(), recipe.train.seed)?;
     word_level::save(dir, corpus.lexicon_texts())?;
     let tokenizer = Tokenizer::from_folder(dir, Some(END))?;
@@ -43,6 +71,6 @@ pub fn make_base(recipe: &BaseRecipe, dir: &Path, observer: &mut dyn PretrainObs
     let start = pretrain_start(&config, vocab_size, &recipe.run.device.open()?.device)?;
     let decoder = pretrain(&start, &config, &documents, end, observer)?;
     decoder.save(dir, end)?;
-    let (path, text) = (dir.join("recipe.toml"), recipe.to_toml()?);
+    let (path, text) = (dir.join(RECIPE_FILE), recipe.to_toml()?);
     write_file(&path, |out| out.write_all(text.as_bytes()).map_err(|source| Error::io(&path, source)))
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    checkpoint::{Digest, Lock},
+    checkpoint::{Digest, Lock, recover},
     config::{Config, Objective},
     device::DeviceName,
     error::{Error, Result},
@@ -23,6 +23,9 @@ use crate::{
 };
 
 use super::{InnerStart, Setup, inner_start::require_base, setup::base_folder};
+
+/// Letters of a context's name in the name of its adapter; file systems have a limit.
+const LONGEST_STEM: usize = 80;
 
 /// What a person may change of a checkpoint's settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -113,9 +116,11 @@ pub fn encode(
     hub: &HubSettings,
     watch: Watch<'_>,
 ) -> Result<Encoded> {
+    // A folder that was named is reserved before the base is read.
+    let named = to.out.as_deref().map(Lock::take).transpose()?;
     let job = Job::new(start, changes, context, hub)?;
     let dir = job.folder(context, to)?;
-    let _lock = Lock::take(&dir)?;
+    let _lock = named.map_or_else(|| Lock::take(&dir), Ok)?;
     if let Some(stored) = reusable(&dir, &job.key, to.force, watch)? {
         return Ok(Encoded { stored, reused: true, setup: None });
     }
@@ -173,8 +178,10 @@ impl<'a> Job<'a> {
         if let Some(out) = &to.out {
             return Ok(out.clone());
         }
-        let stored = Store::new(&to.store).list()?.into_iter().filter_map(|(_, stored)| stored.ok());
-        let same = stored.into_iter().find(|stored| stored.record.key == self.key);
+        let store = Store::new(&to.store);
+        let stored = if store.is_there() { store.list()? } else { Vec::new() };
+        let same =
+            stored.into_iter().filter_map(|(_, stored)| stored.ok()).find(|s| s.record.key == self.key);
         Ok(same.map_or_else(|| to.store.join(self.name(context)), |stored| stored.dir))
     }
 
@@ -183,7 +190,7 @@ impl<'a> Job<'a> {
         let source = context.sources.first().map_or(Path::new("context"), Path::new);
         let stem = source.file_stem().unwrap_or_default().to_string_lossy();
         let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '-' };
-        let stem: String = stem.chars().map(plain).collect();
+        let stem: String = stem.chars().map(plain).take(LONGEST_STEM).collect();
         let stem = stem.trim_matches('-');
         format!("{}-{}", if stem.is_empty() { "context" } else { stem }, self.key.short())
     }
@@ -256,6 +263,7 @@ fn changed(start: &InnerStart, changes: &Changes) -> Result<Config> {
 
 /// The adapter in `dir`, if it is the one that would be made; an error if something else is in the way.
 fn reusable(dir: &Path, key: &Digest, force: bool, watch: Watch<'_>) -> Result<Option<StoredAdapter>> {
+    recover(dir)?;
     let is_empty = std::fs::read_dir(dir).map_or(!dir.exists(), |mut entries| entries.next().is_none());
     if is_empty {
         return Ok(None);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    checkpoint::{Digest, PROGRESS_FILE, TENSORS_FILE, load_parameters, load_progress, recover},
+    checkpoint::{Digest, PROGRESS_FILE, Progress, TENSORS_FILE, load_parameters, load_progress, recover},
     config::{Config, Objective},
     error::{Error, Result},
     meta::{MetaParams, OuterState},
@@ -19,6 +19,10 @@ use super::Setup;
 
 const HOW_TO_GET_ONE: &str =
     "make one in a minute or two with `perk meta-train --config configs/quickstart.toml`";
+
+const REPLACED: &str = "was replaced by its run while it was read: try again, or name checkpoints/best";
+/// So often a checkpoint is read anew that its run has just replaced.
+const TRIES: usize = 10;
 
 /// What the inner loop starts from.
 #[derive(Debug, Clone)]
@@ -35,12 +39,11 @@ impl InnerStart {
     /// The checkpoint in `path`, a run folder or one of its checkpoints.
     ///
     /// # Errors
-    /// A folder that is neither, or a damaged checkpoint.
+    /// A folder that is neither, a damaged checkpoint, or one that its run replaces again and again.
     pub fn open(path: &Path) -> Result<Self> {
         let folder = checkpoint_folder(path)?;
-        let progress = load_progress(&folder)?;
+        let (progress, digest) = one_checkpoint(&folder)?;
         let config = Config::from_toml(&folder.join(PROGRESS_FILE), &progress.config)?;
-        let digest = Digest::of_file(&folder.join(TENSORS_FILE))?;
         let identity = CheckpointIdentity { path: Some(folder), outer_steps: progress.step, digest };
         Ok(Self { config, identity, base: progress.base })
     }
@@ -52,10 +55,10 @@ impl InnerStart {
     pub fn open_newest(runs: &Path) -> Result<Self> {
         let saved_at = |run: &Path| -> Option<SystemTime> {
             let last = RunFolder::open(run).ok()?.last();
-            let own = load_progress(&last).ok()?.config;
-            let objective = Config::from_toml(&last, &own).ok()?.outer.objective;
-            // A fine-tuned adapter is no start of an inner loop.
-            if objective != Objective::Perk {
+            let progress = load_progress(&last).ok()?;
+            let objective = Config::from_toml(&last, &progress.config).ok()?.outer.objective;
+            // A fine-tuned adapter is no start of an inner loop, and one without a step has learned nothing yet.
+            if objective != Objective::Perk || progress.step == 0 {
                 return None;
             }
             fs::metadata(last.join(PROGRESS_FILE)).ok()?.modified().ok()
@@ -103,15 +106,33 @@ impl InnerStart {
     /// The parameters, for the base that `setup` has loaded.
     ///
     /// # Errors
-    /// A checkpoint that does not fit the base or the configuration.
+    /// A checkpoint that does not fit the base or the configuration, or that was replaced since it was opened.
     pub fn params(&self, setup: &Setup) -> Result<MetaParams> {
         let Some(folder) = &self.identity.path else {
             return OuterState::new(&setup.learner, &setup.outer, self.config.run.seed)?.params();
         };
         let tensors = load_parameters(folder, &setup.decoder().device)?;
+        if Digest::of_file(&folder.join(TENSORS_FILE))? != self.identity.digest {
+            return Err(Error::file(folder, REPLACED));
+        }
         let parameterization = setup.outer.lr_parameterization;
         MetaParams::from_named(&folder.join(TENSORS_FILE), tensors, &setup.learner, parameterization)
     }
+}
+
+/// Progress and digest of a checkpoint, both of the same one: a run that goes on may replace it meanwhile.
+fn one_checkpoint(folder: &Path) -> Result<(Progress, Digest)> {
+    let mut progress = load_progress(folder)?;
+    for _ in 0..TRIES {
+        recover(folder)?;
+        let digest = Digest::of_file(&folder.join(TENSORS_FILE))?;
+        let now = load_progress(folder)?;
+        if now == progress {
+            return Ok((progress, digest));
+        }
+        progress = now;
+    }
+    Err(Error::file(folder, REPLACED))
 }
 
 /// Refuses to go on with `checkpoint` on another base than it was trained on, where that is known.

@@ -10,7 +10,7 @@ use crate::{
     meta::{GradientMean, MetaGradient, MetaGradients, MetaParams, OuterState},
     model::HubSettings,
     model::lora::Adapter,
-    report::{Metrics, RunFolder, RunResult, StepRecord, peak_bytes},
+    report::{Metrics, RunFolder, RunResult, RunWriter, StepRecord, peak_bytes},
     store::base_digest,
     tasks::{self, EncodedEpisode, EpisodeSource, Split},
 };
@@ -29,17 +29,19 @@ pub enum Outcome {
     },
 }
 
-/// Meta-trains as `config` says, from the start, into the empty `folder`.
+/// Meta-trains as `config` says, from the start, into the folder of `writer`.
+///
+/// The first checkpoint stands before the first step, so that a run that ends at any moment can be continued.
 ///
 /// # Errors
 /// A base, data or checkpoint that cannot be used; a loss or gradient that is not finite.
 pub fn start(
     config: &Config,
-    folder: &RunFolder,
+    writer: &RunWriter,
     hub: &HubSettings,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
-    let mut config = config.clone();
+    let (mut config, folder) = (config.clone(), writer.folder());
     folder.dir().clone_into(&mut config.run.dir);
     let setup = Setup::open(&config, hub)?;
     let state = initial_state(&setup)?;
@@ -55,27 +57,30 @@ pub fn start(
         config: text,
         base: Some(base_digest(&setup.base)?),
     };
-    Run::new(setup, folder, state, progress, observer)?.run_to_the_end()
+    let run = Run::new(setup, folder, state, progress, observer)?;
+    run.save(&folder.last())?;
+    run.run_to_the_end()
 }
 
-/// Continues the run in `folder` from its last checkpoint, exactly as if it had never stopped.
+/// Continues the run in the folder of `writer` from its last checkpoint, exactly as if it had never stopped.
 ///
 /// # Errors
 /// As [`start`]; and a configuration that would change the course of the run.
 pub fn resume(
     config: &Config,
-    folder: &RunFolder,
+    writer: &RunWriter,
     hub: &HubSettings,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
-    let mut config = config.clone();
+    let (mut config, folder) = (config.clone(), writer.folder());
     folder.dir().clone_into(&mut config.run.dir);
     let mut progress = load_progress(&folder.last())?;
     let changed = config.differences(&Config::from_toml(&folder.last(), &progress.config)?);
     if !changed.is_empty() {
         let list = changed.join("\n  ");
-        let reason =
-            format!("the run was started with another configuration:\n  {list}\nstart a new run for these");
+        let reason = format!(
+            "the run was started with another configuration:\n  {list}\nstart a new run for these, in another folder (--out)"
+        );
         return Err(Error::file(folder.dir(), reason));
     }
     let consumed = (progress.step as u64).checked_mul(config.outer.episodes_per_step as u64);
@@ -150,7 +155,6 @@ impl<'a> Run<'a> {
         let held_out = scores::held_out(&setup, 1, during)?;
         scores::require_possible(&setup)?;
         setup.encoder.encode(&source.episode(0)?, 0, Split::Train)?;
-        folder.make()?;
         write_file(&folder.config(), |out| {
             out.write_all(progress.config.as_bytes()).map_err(|source| Error::io(folder.config(), source))
         })?;

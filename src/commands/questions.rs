@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    checkpoint::Lock,
     error::{Error, Result},
     report::Journal,
 };
@@ -71,6 +72,7 @@ pub struct Answers {
     journal: Journal,
     settings: Value,
     done: usize,
+    _lock: Lock,
 }
 
 impl Answers {
@@ -78,8 +80,10 @@ impl Answers {
     /// is taken away. `settings` is everything else that the answers depend on, and goes with every line.
     ///
     /// # Errors
-    /// A line there that answers another question or was made with other settings; a file that cannot be written.
+    /// A line there that answers another question or was made with other settings; a file that another process
+    /// writes, or that cannot be written.
     pub fn open(path: &Path, questions: &[Question], settings: Value) -> Result<Self> {
+        let lock = Lock::take(path)?;
         let (journal, lines) = Journal::open::<Value>(path)?;
         for (index, line) in lines.iter().enumerate() {
             let asked = questions.get(index).is_some_and(|q| line["question"] == q.text.as_str());
@@ -89,7 +93,7 @@ impl Answers {
                 return Err(Error::data(path, index + 1, reason));
             }
         }
-        Ok(Self { journal, settings, done: lines.len() })
+        Ok(Self { journal, settings, done: lines.len(), _lock: lock })
     }
 
     /// Number of questions that are answered.
@@ -129,7 +133,10 @@ mod tests {
         let (_room, from, to) = room(QUESTIONS);
         let questions = read(&from).unwrap();
         let mut answers = Answers::open(&to, &questions, json!({ "seed": 1 })).unwrap();
+        let refused = Answers::open(&to, &questions, json!({ "seed": 1 })).unwrap_err().to_string();
+        assert!(refused.contains("another process is writing here"), "{refused}");
         answers.add(&questions[0], json!({ "answer": "x" })).unwrap();
+        drop(answers);
         let first = std::fs::read_to_string(&to).unwrap();
         let line: Value = serde_json::from_str(&first).unwrap();
         let expected = json!({ "line": 1, "question": "A?", "settings": { "seed": 1 }, "given": { "answer": "a" },
@@ -150,6 +157,7 @@ mod tests {
         let questions = read(&from).unwrap();
         let mut answers = Answers::open(&to, &questions, json!(1)).unwrap();
         answers.add(&questions[0], json!({})).unwrap();
+        drop(answers);
         let message = Answers::open(&to, &questions, json!(2)).unwrap_err().to_string();
         assert!(message.contains("a.jsonl:1: answers another question"), "{message}");
         assert!(Answers::open(&to, &questions[1..], json!(1)).is_err());

@@ -7,6 +7,7 @@ use crate::tasks::benchmark::{Cell, Metric};
 
 /// What one method scored on one cell, and what it cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CellScore {
     /// `perk`, `base`, `icr` or `ft-icr`.
     pub method: String,

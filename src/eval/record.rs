@@ -8,6 +8,7 @@ use super::{CellScore, Method, Scores, SupportScore, SupportSummary, wilson};
 
 /// A question, its answer, and what it cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SampleRecord {
     /// How the model got at the context.
     pub method: Method,

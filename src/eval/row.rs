@@ -72,6 +72,7 @@ impl Method {
 
 /// One score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Row {
     /// How the model got at the context.
     pub method: Method,

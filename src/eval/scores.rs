@@ -8,6 +8,7 @@ use super::{babilong_is_right, contains, exact_match, f1};
 
 /// Every score of one output.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Scores {
     /// Equal to an accepted answer after normalisation.
     pub exact_match: bool,

@@ -29,6 +29,7 @@ impl Reasoning {
 
 /// How well one output recalled the facts behind its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SupportScore {
     /// Part of the recalled facts that are wanted, 0 to 1; 0 where none is recalled.
     pub precision: f64,
@@ -67,6 +68,7 @@ impl SupportScore {
 
 /// How well the outputs of a cell recalled the facts behind their answers.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SupportSummary {
     /// Outputs whose facts were compared.
     pub samples: usize,

@@ -20,6 +20,7 @@ use super::{
 
 /// The scores of a benchmark.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Evaluation {
     /// Name of the benchmark: `babilong`.
     pub benchmark: String,

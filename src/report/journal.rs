@@ -9,7 +9,10 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::error::{Error, Result};
+use crate::{
+    checkpoint::place,
+    error::{Error, Result},
+};
 
 /// An open journal; lines may be added from several threads.
 #[derive(Debug)]
@@ -22,21 +25,29 @@ impl Journal {
     /// Opens `path` and returns what it holds. A last line that was cut off is taken away.
     ///
     /// # Errors
-    /// A whole line that is no such record, with its number; a file that cannot be written.
+    /// A line that is no such record, with its number; a symbolic link in the place; a file that cannot be written.
     pub fn open<T: DeserializeOwned>(path: &Path) -> Result<(Self, Vec<T>)> {
-        let io = |fault| Error::io(path, fault);
+        let path = place(path)?;
+        let io = |fault| Error::io(&path, fault);
         let options = OpenOptions::new().create(true).truncate(false).read(true).write(true).clone();
-        let mut file = options.open(path).map_err(io)?;
+        let mut file = options.open(&path).map_err(io)?;
         let (mut records, mut whole, mut line) = (Vec::new(), 0, Vec::new());
         let mut reader = BufReader::new(&mut file);
-        while reader.read_until(b'\n', &mut line).map_err(io)? > 0 && line.ends_with(b"\n") {
-            let record = serde_json::from_slice(&line);
-            records.push(record.map_err(|fault| Error::data(path, records.len() + 1, fault.to_string()))?);
+        while reader.read_until(b'\n', &mut line).map_err(io)? > 0 {
+            let number = records.len() + 1;
+            let stranger = |fault: serde_json::Error| {
+                Error::data(&path, number, format!("is no line of this file's kind: {fault}"))
+            };
+            if !line.ends_with(b"\n") {
+                require_cut_off(&line).map_err(stranger)?;
+                break;
+            }
+            records.push(serde_json::from_slice(&line).map_err(stranger)?);
             whole += line.len() as u64;
             line.clear();
         }
         file.set_len(whole).and_then(|()| file.seek(SeekFrom::End(0))).map_err(io)?;
-        Ok((Self { path: path.to_owned(), file: Mutex::new(file) }, records))
+        Ok((Self { path, file: Mutex::new(file) }, records))
     }
 
     /// Adds a record. Once this has returned, the end of this process does not lose it, and after
@@ -62,6 +73,17 @@ impl Journal {
     }
 }
 
+/// A last line without its end may be taken away if it is the beginning of a JSON object, as a writer leaves it that
+/// was stopped, perhaps with zeros behind it, as a machine leaves it that was. Anything else is somebody's text.
+fn require_cut_off(line: &[u8]) -> serde_json::Result<()> {
+    let written = line.split(|&byte| byte == 0).next().unwrap_or_default();
+    let begun = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(written);
+    match begun {
+        Err(fault) if !fault.is_eof() || !matches!(written, [] | [b'{', ..]) => Err(fault),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -76,9 +98,14 @@ mod tests {
         assert!(old.is_empty());
         journal.add(&[1, 2]).unwrap();
         journal.add(&[3, 4]).unwrap();
-        fs::write(&path, [fs::read(&path).unwrap().as_slice(), b"[5,"].concat()).unwrap();
-        let (journal, old) = Journal::open::<[usize; 2]>(&path).unwrap();
-        assert_eq!(old, [[1, 2], [3, 4]]);
+        for cut in [&b"{\"a\": [5,"[..], b"{\"a\": 5}", b"{\0\0", b"\0\0\0", b"{\"a\": \"\xc3"] {
+            let whole = b"[1,2]\n[3,4]\n".as_slice();
+            fs::write(&path, [whole, cut].concat()).unwrap();
+            let (_, old) = Journal::open::<[usize; 2]>(&path).unwrap();
+            assert_eq!(old, [[1, 2], [3, 4]]);
+            assert_eq!(fs::read(&path).unwrap(), whole);
+        }
+        let (journal, _) = Journal::open::<[usize; 2]>(&path).unwrap();
         journal.add(&[5, 6]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "[1,2]\n[3,4]\n[5,6]\n");
     }
@@ -87,8 +114,12 @@ mod tests {
     fn a_line_of_something_else_is_named() {
         let room = tempfile::tempdir().unwrap();
         let path = room.path().join("j.jsonl");
-        fs::write(&path, "[1,2]\nnotes\n").unwrap();
-        let message = Journal::open::<[usize; 2]>(&path).unwrap_err().to_string();
-        assert!(message.contains("j.jsonl") && message.contains('2'), "{message}");
+        for text in ["[1,2]\nnotes\n", "[1,2]\nnotes without an end", "notes", "[1,2]\n\"a te"] {
+            fs::write(&path, text).unwrap();
+            let message = Journal::open::<[usize; 2]>(&path).unwrap_err().to_string();
+            let line = 1 + text.matches("[1,2]").count();
+            assert!(message.contains(&format!("j.jsonl:{line}: ")), "{message}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text, "it is somebody's");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    checkpoint::write_file,
+    checkpoint::{place, write_file},
     error::{Error, Result},
     eval::SupportSummary,
 };
@@ -70,8 +70,9 @@ impl Metrics {
     /// the checkpoint that the run continues from, are taken out.
     ///
     /// # Errors
-    /// A file that cannot be read or written.
+    /// A symbolic link in the place; a file that cannot be read or written.
     pub fn open(path: &Path, step: usize) -> Result<Self> {
+        let path = &place(path)?;
         if path.exists() {
             keep_until(path, step)?;
         }

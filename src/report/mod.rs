@@ -15,6 +15,7 @@ mod predictions;
 mod result;
 mod support;
 mod table;
+mod writer;
 
 pub use evaluation::Evaluation;
 pub use folder::RunFolder;
@@ -24,3 +25,4 @@ pub use peak::peak_bytes;
 pub use predictions::{Prediction, PromptSettings, predictions_file, write_predictions};
 pub use result::RunResult;
 pub use table::table;
+pub use writer::RunWriter;

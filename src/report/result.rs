@@ -12,6 +12,7 @@ use crate::{
 
 /// What a run achieved and what it cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RunResult {
     /// Scores by method and length.
     pub rows: Vec<Row>,

@@ -1,13 +1,14 @@
 //! A folder of encoded contexts, by name.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-use crate::checkpoint::Lock;
-use crate::error::{Error, Result};
+use crate::checkpoint::{Lock, clear_old, remove_own};
+use crate::error::{Error, Result, shown, shown_path};
 
+use super::stored::FILES;
 use super::{RECORD_FILE, StoredAdapter};
 
 /// A folder whose subfolders are encoded contexts.
@@ -27,13 +28,18 @@ impl Store {
         &self.dir
     }
 
-    /// The adapters by name, each as it opens; other folders are left out. A store that is not there is empty.
+    /// Whether its folder is there; a store that is not holds nothing yet.
+    pub fn is_there(&self) -> bool {
+        self.dir.is_dir()
+    }
+
+    /// The adapters by name, each as it opens; other folders are left out.
     ///
     /// # Errors
-    /// A folder that cannot be read.
+    /// A store that is not there, or that cannot be read.
     pub fn list(&self) -> Result<Vec<(String, Result<StoredAdapter>)>> {
         let entries = match fs::read_dir(&self.dir) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Err(self.missing()),
             entries => entries.map_err(|e| Error::io(&self.dir, e))?,
         };
         let mut found = Vec::new();
@@ -51,9 +57,10 @@ impl Store {
     /// The adapter called `name`.
     ///
     /// # Errors
-    /// A name that leads out of the store, or as [`StoredAdapter::open`].
+    /// A store that is not there, a name that leads out of it, or as [`StoredAdapter::open`].
     pub fn open(&self, name: &str) -> Result<StoredAdapter> {
-        StoredAdapter::open(&self.path(name)?)
+        let path = self.path(name)?;
+        if self.is_there() { StoredAdapter::open(&path) } else { Err(self.missing()) }
     }
 
     /// The adapter that a person means by `name`: a folder anywhere, or else a name in the store.
@@ -69,13 +76,22 @@ impl Store {
         }
     }
 
-    /// Removes the adapter called `name`; returns the folder that is gone.
+    fn missing(&self) -> Error {
+        let reason = "there is no store here: perk encode makes one, or name another with --store";
+        Error::file(&self.dir, reason)
+    }
+
+    /// Removes the adapter called `name`: its own files, and the folder if that holds nothing else. Returns the
+    /// folder, and what stays in it.
     ///
     /// # Errors
     /// As [`open`](Self::open), but a damaged adapter can be removed; a folder that is no adapter cannot,
     /// nor one that is being written.
-    pub fn remove(&self, name: &str) -> Result<PathBuf> {
+    pub fn remove(&self, name: &str) -> Result<(PathBuf, Vec<OsString>)> {
         let path = self.path(name)?;
+        if !self.is_there() {
+            return Err(self.missing());
+        }
         if !path.is_dir() {
             return Err(Error::file(&path, "there is no such adapter"));
         }
@@ -84,11 +100,9 @@ impl Store {
             return Err(Error::file(&path, reason));
         }
         let _lock = Lock::take(&path)?;
-        // Under another name first, so that nobody opens half an adapter.
-        let doomed = self.dir.join(format!(".{name}.removed"));
-        fs::rename(&path, &doomed).map_err(|e| Error::io(&path, e))?;
-        fs::remove_dir_all(&doomed).map_err(|e| Error::io(&doomed, e))?;
-        Ok(path)
+        clear_old(&path, &FILES.iter().map(OsString::from).collect())?;
+        let left = remove_own(&path, &FILES)?;
+        Ok((path, left))
     }
 
     /// The folder of `name`, which must be a plain name that stays in the store.
@@ -98,8 +112,9 @@ impl Store {
             (parts.next(), parts.next()),
             (Some(Component::Normal(part)), None) if part == OsStr::new(name) && !name.starts_with('.')
         );
-        let leaves = || Error::Invalid(format!("`{name}` leads out of the store {}", self.dir.display()));
-        if !plain || name.contains('\\') {
+        let dir = shown_path(&self.dir);
+        let leaves = || Error::Invalid(format!("`{}` leads out of the store {dir}", shown(name)));
+        if !plain || name.contains(['\\', '\0']) {
             return Err(leaves());
         }
         let path = self.dir.join(name);
@@ -139,7 +154,11 @@ mod tests {
         assert!(store.list().unwrap().is_empty());
         assert!(store.remove("thesis").unwrap_err().to_string().contains("perk.json"));
         assert!(store.remove("nothing").unwrap_err().to_string().contains("no such adapter"));
-        assert!(Store::new(&room.path().join("missing")).list().unwrap().is_empty());
+        let missing = Store::new(&room.path().join("missing"));
+        let failed = [missing.list().map(drop), missing.remove("thesis").map(drop)];
+        for message in failed.map(|failed| failed.unwrap_err().to_string()) {
+            assert!(message.contains("there is no store here"), "{message}");
+        }
     }
 
     #[test]
@@ -159,5 +178,22 @@ mod tests {
         }
         store.remove("story").unwrap();
         assert_eq!(fs::read_dir(room.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn only_perks_own_files_are_removed() {
+        let room = tempfile::tempdir().unwrap();
+        let (store, story) = (Store::new(room.path()), room.path().join("story"));
+        fs::create_dir_all(story.join("adapter_config.json")).unwrap();
+        fs::write(story.join("notes.txt"), "mine").unwrap();
+        fs::write(story.join(RECORD_FILE), "{}").unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("notes.txt", story.join("adapter_model.safetensors")).unwrap();
+        let (path, left) = store.remove("story").unwrap();
+        assert_eq!(path, story);
+        #[cfg(unix)]
+        assert_eq!(left, ["notes.txt", "adapter_model.safetensors", "adapter_config.json"]);
+        assert_eq!(fs::read_to_string(story.join("notes.txt")).unwrap(), "mine");
+        assert!(store.list().unwrap().is_empty() && !story.join(RECORD_FILE).exists());
     }
 }

@@ -17,6 +17,7 @@ const FORMAT: u32 = 1;
 
 /// Where an adapter came from, and how it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Record {
     /// Version of this form.
     pub format: u32,
@@ -42,6 +43,7 @@ pub struct Record {
 
 /// The frozen base that an adapter belongs to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BaseIdentity {
     /// Where it was found, and in which number type it was held.
     pub model: ModelConfig,
@@ -51,6 +53,7 @@ pub struct BaseIdentity {
 
 /// The start of the inner loop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CheckpointIdentity {
     /// The checkpoint's folder; `None` where the start was not meta-trained.
     pub path: Option<PathBuf>,
@@ -62,6 +65,7 @@ pub struct CheckpointIdentity {
 
 /// What was memorised.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ContextIdentity {
     /// Names of the files that it came from.
     pub sources: Vec<String>,
@@ -79,6 +83,7 @@ pub struct ContextIdentity {
 
 /// How a context becomes an adapter and a question becomes a prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// Form of the meta-trained adapter.
     pub lora: LoraConfig,
@@ -99,6 +104,7 @@ pub struct Recipe {
 
 /// How an answer with the facts behind it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ReasoningRecipe {
     /// Template of the whole, with `{support}` and `{answer}`.
     pub form: String,
@@ -108,6 +114,7 @@ pub struct ReasoningRecipe {
 
 /// Losses before every inner step, and after the last.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Losses {
     /// The inner loss, token weights and all.
     pub inner: Vec<f64>,
@@ -117,6 +124,7 @@ pub struct Losses {
 
 /// Files of an adapter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Artifact {
     /// Digest of PEFT's two files.
     pub digest: Digest,
@@ -126,6 +134,7 @@ pub struct Artifact {
 
 /// What an encoding cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Cost {
     /// Seconds of the inner steps.
     pub inner_secs: f64,
@@ -142,7 +151,7 @@ impl Record {
     /// A recipe that cannot be written as JSON, as one with an infinite number.
     pub fn key(base: &Digest, checkpoint: &Digest, context: &Digest, recipe: &Recipe) -> Result<Digest> {
         let mut recipe = recipe.clone();
-        // How work is laid out, and what only training uses, does not change the adapter.
+        // How work is laid out changes the adapter's last bits alone; what only training uses does not change it.
         recipe.inner.micro_batch_segments = 1;
         recipe.inner.activations = Activations::Keep;
         recipe.inner.differentiated = 0;
@@ -199,4 +208,64 @@ pub fn base_digest(folder: &Path) -> Result<Digest> {
     let digests = files.iter().map(|path| Digest::of_file(path)).collect::<Result<Vec<_>>>()?;
     let names = files.iter().map(|path| path.file_name().and_then(|name| name.to_str()).unwrap_or_default());
     Ok(Digest::of_parts(names.zip(digests)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        let digest = Digest::of_texts(&["x"]);
+        Record {
+            format: FORMAT,
+            perk_version: String::new(),
+            key: digest.clone(),
+            base: BaseIdentity { model: ModelConfig::default(), digest: digest.clone() },
+            checkpoint: CheckpointIdentity { path: None, outer_steps: 0, digest: digest.clone() },
+            context: ContextIdentity {
+                sources: Vec::new(),
+                digest: digest.clone(),
+                documents: 1,
+                bytes: 1,
+                tokens: 1,
+                segments: 1,
+            },
+            recipe: Recipe {
+                lora: LoraConfig::default(),
+                inner: InnerConfig::default(),
+                segment_tokens: 1,
+                pack_documents: false,
+                prompt: String::new(),
+                reasoning: Some(ReasoningRecipe { form: String::new(), separator: String::new() }),
+                max_new_tokens: 1,
+            },
+            losses: Losses::default(),
+            adapter: Artifact { digest, bytes: 1 },
+            cost: Cost { inner_secs: 0.0, tokens_per_sec: 0.0, peak_bytes: None },
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_not_known_is_refused_by_name_wherever_it_is() {
+        let room = tempfile::tempdir().unwrap();
+        let good = serde_json::to_value(record()).unwrap();
+        let mut places = vec![String::new()];
+        let mut next = 0;
+        while let Some(place) = places.get(next).cloned() {
+            let inside = good.pointer(&place).and_then(serde_json::Value::as_object).unwrap();
+            let objects = inside.iter().filter(|(_, value)| value.is_object());
+            places.extend(objects.map(|(key, _)| format!("{place}/{key}")));
+            next += 1;
+        }
+        assert_eq!(places.len(), 12, "{places:?}");
+        for place in places {
+            let mut changed = good.clone();
+            changed.pointer_mut(&place).unwrap()["stranger\u{1b}"] = 1.into();
+            std::fs::write(room.path().join(RECORD_FILE), changed.to_string()).unwrap();
+            let message = Record::load(room.path()).unwrap_err().to_string();
+            assert!(message.contains("unknown field `stranger\\u{1b}`"), "{place}: {message}");
+        }
+        std::fs::write(room.path().join(RECORD_FILE), good.to_string()).unwrap();
+        assert_eq!(Record::load(room.path()).unwrap(), record());
+    }
 }

@@ -9,7 +9,10 @@ use crate::error::{Error, Result};
 use crate::model::lora::{ADAPTER_CONFIG_FILE, ADAPTER_FILE, Adapter};
 use crate::model::{DecoderConfig, HubSettings, resolve};
 
-use super::record::{Artifact, Record, base_digest};
+use super::record::{Artifact, RECORD_FILE, Record, base_digest};
+
+/// Files of a stored adapter; the record last, which says whose folder it is.
+pub(super) const FILES: [&str; 3] = [ADAPTER_FILE, ADAPTER_CONFIG_FILE, RECORD_FILE];
 
 /// A folder with PEFT's two files and the record.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +46,7 @@ impl StoredAdapter {
             record.adapter = artifact(new)?;
             let value = serde_json::to_value(&record)
                 .map_err(|fault| Error::file(dir, format!("the record cannot be written: {fault}")))?;
-            write_json(&new.join(super::RECORD_FILE), &value)
+            write_json(&new.join(RECORD_FILE), &value)
         })?;
         Ok(Self { dir: dir.to_owned(), record })
     }

@@ -13,6 +13,7 @@ pub use closing::Closing;
 pub use stream::TextStream;
 pub use template::Template;
 pub use tokenizer::Tokenizer;
+pub use word_level::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
 
 /// Tokens, of which those from `loss_from` on are predicted; the earlier ones are only read.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]

@@ -9,6 +9,11 @@ use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer
 
 use crate::{Error, Result};
 
+/// Name of the file that holds a tokenizer.
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
+/// Name of the file that says which of its tokens are special.
+pub const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
+
 /// Padding, end of text and unknown word: ids 0, 1 and 2.
 const SPECIALS: [&str; 3] = ["<pad>", "<eos>", "<unk>"];
 
@@ -31,12 +36,12 @@ pub fn save<T: AsRef<str>>(folder: &Path, texts: impl IntoIterator<Item = T>) ->
         }
     }
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    write(&folder.join("tokenizer.json"), &tokenizer_json(&names, &words))?;
+    write(&folder.join(TOKENIZER_FILE), &tokenizer_json(&names, &words))?;
     let config = json!({
         "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false,
         "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>",
     });
-    write(&folder.join("tokenizer_config.json"), &config)
+    write(&folder.join(TOKENIZER_CONFIG_FILE), &config)
 }
 
 /// Splits texts as the saved tokenizer does.

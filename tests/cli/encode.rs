@@ -110,7 +110,74 @@ fn another_adapter_is_replaced_only_by_force_and_other_things_never() {
 }
 
 #[test]
-fn the_micro_batch_changes_the_memory_needed_and_not_the_adapter() {
+fn what_is_not_perks_stays_beside_an_adapter_that_is_replaced() {
+    let room = Room::trained();
+    encode(&room, &["--out", "memory"]);
+    fs::write(room.path("memory/notes.txt"), "mine").unwrap();
+    encode(&room, &["--out", "memory", "--steps", "1", "--force"]);
+    assert_eq!(
+        names(&room.path("memory")),
+        ["adapter_config.json", "adapter_model.safetensors", "notes.txt", "perk.json"]
+    );
+    assert_eq!(fs::read_to_string(room.path("memory/notes.txt")).unwrap(), "mine");
+    assert_eq!(room.json("memory/perk.json")["recipe"]["inner"]["steps"], 1);
+}
+
+#[test]
+fn a_link_in_the_place_of_an_adapter_is_refused_and_stays() {
+    let room = Room::trained();
+    fs::create_dir(room.path("big")).unwrap();
+    std::os::unix::fs::symlink("big", room.path("link")).unwrap();
+    for out in ["link", "link/"] {
+        for force in [&["--out", out][..], &["--out", out, "--force"]] {
+            let refused = room.refuses(&[&ENCODE, force].concat());
+            assert!(refused.contains("link: is a symbolic link") && refused.contains("(big)"), "{refused}");
+        }
+    }
+    assert!(fs::symlink_metadata(room.path("link")).unwrap().is_symlink());
+    assert!(names(&room.path("big")).is_empty());
+    encode(&room, &["--out", "link/memory"]);
+    assert_eq!(names(&room.path("big")), ["memory"]);
+}
+
+#[test]
+fn a_long_name_of_a_context_makes_a_name_that_fits() {
+    let room = Room::trained();
+    let name = format!("{}.txt", "story".repeat(50));
+    fs::rename(room.path("story.txt"), room.path(&name)).unwrap();
+    room.prints(&["encode", "--context", &name]);
+    assert!(names(&room.path("adapters"))[0].len() < 100);
+}
+
+#[test]
+fn an_entry_of_a_record_that_is_not_known_is_refused_by_name() {
+    let room = Room::trained();
+    encode(&room, &["--out", "memory"]);
+    let change = |path: &str| {
+        let mut record = room.json(path);
+        record["stranger"] = 1.into();
+        fs::write(room.path(path), record.to_string()).unwrap();
+    };
+    change("memory/perk.json");
+    let refused = room.refuses(&["ask", "--adapter", "memory", "Where is Mary?"]);
+    assert!(refused.contains("perk.json:1: ") && refused.contains("`stranger`"), "{refused}");
+    change("runs/tiny/checkpoints/last/state.json");
+    let refused = room.fail(&["--resume", "runs/tiny"], 1);
+    assert!(refused.contains("state.json:1: ") && refused.contains("`stranger`"), "{refused}");
+}
+
+#[test]
+fn a_checkpoint_without_a_step_is_not_the_newest_run() {
+    let room = Room::trained();
+    let short = ["--config", "c.toml", "--out", "runs/newer", "--set", "inner.lr=1e30", "--set"];
+    room.fail(&[&short[..], &["inner.optimizer=sgd"]].concat(), 1);
+    assert_eq!(room.json("runs/newer/checkpoints/last/state.json")["step"], 0);
+    encode(&room, &["--out", "memory"]);
+    assert_eq!(room.json("memory/perk.json")["checkpoint"]["path"], "runs/tiny/checkpoints/last");
+}
+
+#[test]
+fn the_micro_batch_changes_the_memory_needed_and_of_the_adapter_the_last_bits_alone() {
     let room = Room::trained();
     let shape = DecoderConfig::from_folder(&room.path("base")).unwrap();
     let adapter = |out: &str, segments: &str| {
@@ -161,7 +228,7 @@ fn a_context_that_cannot_be_memorised_is_refused_and_leaves_nothing() {
         fs::write(room.path(name), bytes).unwrap();
         let found = room.refuses(&["encode", "--context", name, "--out", "store/memory"]);
         assert!(found.contains(expected), "{found}");
-        assert!(!room.path("store").exists() || names(&room.path("store")).is_empty(), "{name}");
+        assert!(!room.path("store").exists(), "{name}");
     }
     assert!(room.refuses(&["encode", "--context", "nowhere.txt"]).contains("nowhere.txt"));
     room.prints(&["encode", "--context", "short.txt", "--segment-tokens", "6"]);
@@ -252,5 +319,5 @@ fn a_disk_that_refuses_leaves_nothing_half_written() {
     let output = Command::new("bash").args(["-c", &script]).current_dir(room.path("")).output().unwrap();
     let refused = message(&output, 1);
     assert!(refused.contains("store/memory/adapter_model.safetensors: File too large"), "{refused}");
-    assert!(names(&room.path("store")).is_empty());
+    assert!(!room.path("store").exists());
 }

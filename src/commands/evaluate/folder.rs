@@ -1,13 +1,17 @@
 //! The folder of an evaluation: its settings, its journal, its results.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
 use crate::{
-    checkpoint::{Lock, write_json},
-    error::{Error, Result},
+    checkpoint::{Lock, Made, sweep, write_json},
+    error::{Error, Result, shown_path},
     eval::{Method, SampleRecord},
     report::Journal,
     tasks::benchmark::Cell,
@@ -20,6 +24,7 @@ pub struct EvalFolder {
     records: HashMap<(Method, Cell), Vec<SampleRecord>>,
     /// Where answers go.
     journal: Journal,
+    _made: Made,
     _lock: Lock,
 }
 
@@ -31,36 +36,73 @@ struct Line<'a> {
     prompt: &'a str,
 }
 
+/// A line that was written before, without its prompt.
+struct Asked(SampleRecord);
+
+impl<'de> Deserialize<'de> for Asked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let mut fields = serde_json::Map::deserialize(deserializer)?;
+        fields.remove("prompt");
+        // Not flattened, so that an entry that is not known is refused by name.
+        SampleRecord::deserialize(Value::Object(fields)).map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// The right to write the folder of an evaluation; it can be taken before the settings are known.
+#[derive(Debug)]
+pub struct EvalReservation {
+    dir: PathBuf,
+    /// Before the lock, so that an empty folder goes while it is still locked.
+    made: Made,
+    lock: Lock,
+}
+
+impl EvalReservation {
+    /// Reserves `dir`.
+    ///
+    /// # Errors
+    /// A folder that another process writes, a symbolic link, or a folder that cannot be made.
+    pub fn take(dir: &Path) -> Result<Self> {
+        let (lock, mut made) = (Lock::take(dir)?, Made::default());
+        made.make(dir)?;
+        Ok(Self { dir: dir.to_owned(), made, lock })
+    }
+}
+
 impl EvalFolder {
-    /// Opens `dir` for an evaluation with `settings`, everything that an answer depends on but its cell and
+    /// Opens a folder for an evaluation with `settings`, everything that an answer depends on but its cell and
     /// number. What was asked there before with the same settings is kept.
     ///
     /// # Errors
-    /// A folder of an evaluation with other settings, or of something else; one in use; a file that cannot be written.
-    pub fn open(dir: &Path, settings: &Value) -> Result<Self> {
-        fs::create_dir_all(dir).map_err(|fault| Error::io(dir, fault))?;
+    /// A folder of an evaluation with other settings, or of something else; a file that cannot be written.
+    pub fn open(reserved: EvalReservation, settings: &Value) -> Result<Self> {
+        let EvalReservation { dir, made, lock } = reserved;
+        let dir = dir.as_path();
         let path = dir.join("settings.json");
         let journal = dir.join("samples.jsonl");
-        let lock = Lock::take(dir)?;
+        for name in ["settings.json", "results.json", "results.csv", "results.md"] {
+            sweep(&dir.join(name));
+        }
         match fs::read_to_string(&path) {
             Ok(text) => require_same(dir, &text, settings)?,
             Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => {
                 let others = fs::read_dir(dir).map_err(|fault| Error::io(dir, fault))?;
                 if let Some(other) = others.flatten().next() {
                     let name = other.file_name();
-                    let reason = format!("holds {}: name a new folder with --out", name.display());
+                    let name = shown_path(Path::new(&name));
+                    let reason = format!("holds {name}, and is no evaluation: name a new folder with --out");
                     return Err(Error::file(dir, reason));
                 }
                 write_json(&path, settings)?;
             }
             Err(fault) => return Err(Error::io(&path, fault)),
         }
-        let (journal, lines) = Journal::open::<SampleRecord>(&journal)?;
+        let (journal, lines) = Journal::open::<Asked>(&journal)?;
         let mut records: HashMap<_, Vec<_>> = HashMap::new();
-        for record in lines {
+        for Asked(record) in lines {
             records.entry((record.method, record.cell.clone())).or_default().push(record);
         }
-        Ok(Self { records, journal, _lock: lock })
+        Ok(Self { records, journal, _made: made, _lock: lock })
     }
 
     /// Takes out what was asked of a cell by a method before.

@@ -6,7 +6,7 @@ mod models;
 mod source;
 mod written;
 
-pub use folder::EvalFolder;
+pub use folder::{EvalFolder, EvalReservation};
 pub use grid::{EvalGrid, EvalPlan};
 pub use models::{ModelSources, Models};
 pub use source::{Name, Source};
