@@ -7,6 +7,7 @@ pub mod encode;
 pub mod evaluate;
 pub mod export;
 mod inner_start;
+mod merged;
 pub mod meta_train;
 mod observer;
 mod plan;

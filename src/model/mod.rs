@@ -32,4 +32,4 @@ pub use sampling::{Decoding, Sampling};
 pub use save::GENERATION_CONFIG_FILE;
 pub use source::{HubSettings, resolve};
 pub use weight_list::{Role, WeightSpec};
-pub use weights::{INDEX_FILE, WEIGHTS_FILE, weight_files};
+pub use weights::{INDEX_FILE, WEIGHTS_FILE, weight_files, weight_types};

@@ -1,8 +1,9 @@
 //! Writing a checkpoint that transformers, Candle and this crate read.
 
+use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 use serde_json::json;
 
 use super::weights::WEIGHTS_FILE;
@@ -29,6 +30,21 @@ impl Decoder {
         let generation = json!({ "do_sample": false, "eos_token_id": end_token });
         write_json(&folder.join(GENERATION_CONFIG_FILE), &generation)?;
         write_json(&folder.join(CONFIG_FILE), &config)
+    }
+}
+
+impl Decoder {
+    /// Writes `model.safetensors` into `folder`, each weight in the type that `types` has for its name, if it has one.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn save_weights(&self, folder: &Path, types: &HashMap<String, DType>) -> Result<()> {
+        let typed = |(name, tensor): (String, Tensor)| {
+            let dtype = types.get(&name).copied().unwrap_or(tensor.dtype());
+            Ok((name, tensor.to_dtype(dtype)?))
+        };
+        let tensors = self.named_tensors().into_iter().map(typed).collect::<Result<_>>()?;
+        write_tensors(&folder.join(WEIGHTS_FILE), tensors)
     }
 }
 

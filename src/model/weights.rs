@@ -133,6 +133,26 @@ impl Shard {
     }
 }
 
+/// The types in which the weights of the checkpoint in `folder` are stored, by name; other tensors are left out.
+///
+/// # Errors
+/// As [`Decoder::load`], of the files alone.
+pub fn weight_types(folder: &Path) -> Result<HashMap<String, DType>> {
+    use safetensors::Dtype as Stored;
+    let source = Source::open(folder, &Device::Cpu)?;
+    let types = source.entries.into_iter().filter_map(|(name, entry)| {
+        let dtype = match entry.dtype {
+            Stored::F64 => DType::F64,
+            Stored::F32 => DType::F32,
+            Stored::F16 => DType::F16,
+            Stored::BF16 => DType::BF16,
+            _ => return None,
+        };
+        Some((name, dtype))
+    });
+    Ok(types.collect())
+}
+
 #[derive(Deserialize)]
 struct ShardIndex {
     weight_map: BTreeMap<String, String>,

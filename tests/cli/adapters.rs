@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use super::room::{Room, message, names};
+use candle_core::{DType, Device};
+use serde_json::{Value, json};
+
+use super::room::{Room, STORY, message, names, stderr};
 
 /// A room with two encoded contexts in its store.
 fn encoded() -> Room {
@@ -30,7 +33,33 @@ fn adapters_are_listed_shown_and_removed() {
     assert_eq!(names(&room.path("adapters")), ["two"]);
     let gone = room.refuses(&["adapters", "rm", "one"]);
     assert!(gone.contains("adapters/one: there is no such adapter"), "{gone}");
-    assert_eq!(room.prints(&["adapters", "list", "--store", "nowhere"]), "");
+}
+
+#[test]
+fn a_store_that_is_not_there_is_an_error_and_not_an_empty_one() {
+    let room = encoded();
+    for action in [&["list"][..], &["verify"], &["verify", "one"], &["show", "one"], &["rm", "one"]] {
+        let arguments = [&["adapters"], action, &["--store", "nowhere"]].concat();
+        let refused = room.refuses(&arguments);
+        assert!(refused.contains("nowhere: there is no store here"), "{action:?}: {refused}");
+        assert!(!room.path("nowhere").exists());
+    }
+    fs::create_dir(room.path("empty")).unwrap();
+    for action in ["list", "verify"] {
+        let output = room.perk(&["adapters", action, "--store", "empty"]).output().unwrap();
+        assert!(output.status.success() && stderr(&output).contains("holds no adapter"));
+    }
+}
+
+#[test]
+fn what_is_not_perks_stays_when_an_adapter_is_removed() {
+    let room = encoded();
+    fs::write(room.path("adapters/one/notes.txt"), "mine").unwrap();
+    let printed = room.prints(&["adapters", "rm", "one"]);
+    assert!(printed.contains("but for what is not perk's: notes.txt"), "{printed}");
+    assert_eq!(names(&room.path("adapters/one")), ["notes.txt"]);
+    room.prints(&["adapters", "rm", "two"]);
+    assert_eq!(names(&room.path("adapters")), ["one"]);
 }
 
 #[test]
@@ -94,4 +123,69 @@ fn an_adapter_is_exported_for_other_tools() {
     assert_eq!(fs::read(room.path("one.gguf")).unwrap()[..4], *b"GGUF");
     let taken = room.refuses(&["export", "--adapter", "one", "--out", "peft"]);
     assert!(taken.contains("peft: exists"), "{taken}");
+}
+
+#[test]
+fn a_merged_model_has_the_files_and_the_number_types_of_its_base() {
+    let room = Room::new();
+    let (path, base) = (room.path("base/config.json"), room.path("base"));
+    let mut config = room.json("base/config.json");
+    let own = json!({"bos_token_id": 2, "pad_token_id": 0, "eos_token_id": [1, 2], "torch_dtype": "bfloat16",
+        "unknown_to_perk": {"kept": true}});
+    config.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+    fs::write(&path, config.to_string()).unwrap();
+    fs::write(base.join("generation_config.json"), r#"{"eos_token_id": [1, 2], "top_k": 20}"#).unwrap();
+    fs::write(base.join("chat_template.jinja"), "{{ messages }}").unwrap();
+    let weights = candle_core::safetensors::load(base.join("model.safetensors"), &Device::Cpu).unwrap();
+    // Norms in f32 beside weights in bf16, as some bases have them.
+    let typed = weights.into_iter().map(|(name, tensor)| {
+        let dtype = if name.ends_with("norm.weight") { DType::F32 } else { DType::BF16 };
+        (name, tensor.to_dtype(dtype).unwrap())
+    });
+    let typed: Vec<_> = typed.collect();
+    safetensors::serialize_to_file(typed.clone(), None, &base.join("model.safetensors")).unwrap();
+    fs::write(room.path("story.txt"), STORY).unwrap();
+    room.prints(&["encode", "--untrained", "c.toml", "--context", "story.txt", "--out", "adapters/one"]);
+    room.prints(&["export", "--adapter", "one", "--format", "merged", "--out", "merged"]);
+    let files = ["chat_template.jinja", "config.json", "generation_config.json"];
+    for file in files.iter().chain(&["tokenizer.json", "tokenizer_config.json"]) {
+        let [kept, own] = ["merged", "base"].map(|dir| fs::read(room.path(dir).join(file)).unwrap());
+        assert!(kept == own, "{file} has changed");
+    }
+    let merged = candle_core::safetensors::load(room.path("merged/model.safetensors"), &Device::Cpu).unwrap();
+    assert_eq!(merged.len(), typed.len());
+    for (name, tensor) in typed {
+        assert_eq!(merged[&name].dtype(), tensor.dtype(), "{name}");
+        let same = merged[&name].to_dtype(DType::F64).unwrap().eq(&tensor.to_dtype(DType::F64).unwrap());
+        let same = same.unwrap().to_dtype(DType::U32).unwrap().sum_all().unwrap().to_scalar::<u32>().unwrap();
+        assert_eq!(same as usize == tensor.elem_count(), !name.contains("_proj.weight"), "{name}");
+    }
+    room.succeed(&["--config", "c.toml", "--set", "model.base=merged", "--set", "outer.steps=1"]);
+}
+
+#[test]
+fn an_export_replaces_nothing_and_follows_no_link() {
+    let room = encoded();
+    fs::create_dir(room.path("real")).unwrap();
+    std::os::unix::fs::symlink("real", room.path("link")).unwrap();
+    std::os::unix::fs::symlink("nowhere", room.path("dangling")).unwrap();
+    for format in ["peft", "merged", "gguf-lora"] {
+        for out in ["link", "dangling"] {
+            let refused = room.refuses(&["export", "--adapter", "one", "--format", format, "--out", out]);
+            assert!(refused.contains(&format!("{out}: is a symbolic link")), "{refused}");
+        }
+    }
+    assert!(names(&room.path("real")).is_empty() && !room.path("nowhere").exists());
+}
+
+#[test]
+fn an_adapter_that_has_changed_is_not_exported() {
+    let room = encoded();
+    let path = room.path("adapters/one/adapter_config.json");
+    let mut config: Value = room.json("adapters/one/adapter_config.json");
+    config["lora_alpha"] = json!(3);
+    fs::write(path, config.to_string()).unwrap();
+    let refused = room.refuses(&["export", "--adapter", "one", "--out", "peft"]);
+    assert!(refused.contains("is not what perk encode wrote"), "{refused}");
+    assert!(!room.path("peft").exists());
 }
