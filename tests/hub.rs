@@ -4,10 +4,12 @@
 
 #[path = "support/base.rs"]
 mod base;
+#[path = "support/hub.rs"]
+mod server;
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use base::{assert_same_weights, load, random, shard};
@@ -72,55 +74,6 @@ fn a_hub_that_cannot_be_reached_is_a_quick_error_that_says_what_to_do() {
     assert!(error.to_string().contains("local folder"), "{error}");
 }
 
-/// A hub on this machine that serves the files of `folder` as model and dataset `owner/name`; returns its
-/// address.
-fn serve(folder: PathBuf) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            answer(&mut stream.unwrap(), &folder);
-        }
-    });
-    address
-}
-
-/// Answers one request for a range of a file, as a hub does.
-fn answer(stream: &mut TcpStream, folder: &Path) {
-    let lines = BufReader::new(&*stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty());
-    let lines: Vec<String> = lines.collect();
-    let path = lines[0].split(' ').nth(1).unwrap();
-    if path == "/api/datasets/owner/name/revision/main" {
-        let list = r#"{"sha": "abc", "siblings": [{"rfilename": "README.md"}, {"rfilename": "data/qa1/4k.json"},
-            {"rfilename": "data/qa2/4k.json"}]}"#;
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", list.len());
-        stream.write_all(format!("{head}{list}").as_bytes()).unwrap();
-        return;
-    }
-    let prefixes = ["/owner/name/resolve/v1/", "/datasets/owner/name/resolve/main/"];
-    let file = prefixes.iter().find_map(|prefix| path.strip_prefix(prefix)).map(|name| folder.join(name));
-    let Some(bytes) = file.and_then(|file| std::fs::read(file).ok()) else {
-        stream
-            .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-            .unwrap();
-        return;
-    };
-    let range =
-        lines.iter().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
-    let (start, end) =
-        range.as_deref().unwrap().split_once('-').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
-    let start: usize = start.parse().unwrap();
-    let end = end.parse().map_or(bytes.len(), |last: usize| last + 1);
-    let (len, size, etag) = (end - start, bytes.len(), path.replace('/', "_"));
-    let head = format!(
-        "HTTP/1.1 206 Partial Content\r\ncontent-length: {len}\r\ncontent-range: bytes {start}-{}/{size}\r\n\
-         etag: \"{etag}\"\r\nx-repo-commit: abc\r\nconnection: close\r\n\r\n",
-        end - 1
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(&bytes[start..end]).unwrap();
-}
-
 #[test]
 fn a_model_is_downloaded_once_at_the_revision_that_was_asked_for() {
     let (source, decoder) = (tempfile::tempdir().unwrap(), random(false));
@@ -128,7 +81,8 @@ fn a_model_is_downloaded_once_at_the_revision_that_was_asked_for() {
     shard(source.path());
     std::fs::write(source.path().join("tokenizer.json"), "{}").unwrap();
     let cache = tempfile::tempdir().unwrap();
-    let online = HubSettings { endpoint: Some(serve(source.path().to_owned())), ..hub(cache.path()) };
+    let online =
+        HubSettings { endpoint: Some(server::serve(source.path().to_owned()).address), ..hub(cache.path()) };
     let missing = resolve("owner/name", None, false, &online).unwrap_err().to_string();
     assert!(missing.contains("check the name and the revision"), "{missing}");
     let folder = resolve("owner/name", Some("v1"), false, &online).unwrap();
@@ -151,7 +105,8 @@ fn the_files_of_a_dataset_are_downloaded_when_needed_and_then_there_without_a_ne
     std::fs::create_dir_all(source.path().join("data/qa1")).unwrap();
     let rows = r#"[{"input": "Mary ran to the hall.", "question": "Where is Mary?", "target": "hall"}]"#;
     std::fs::write(source.path().join("data/qa1/4k.json"), rows).unwrap();
-    let online = HubSettings { endpoint: Some(serve(source.path().to_owned())), ..hub(cache.path()) };
+    let online =
+        HubSettings { endpoint: Some(server::serve(source.path().to_owned()).address), ..hub(cache.path()) };
     let offline = HubSettings { offline: true, ..hub(cache.path()) };
     let cell = |subtask: &str| Cell {
         subtask: subtask.to_owned(),

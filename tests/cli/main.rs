@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+#[path = "../support/hub.rs"]
+mod hub;
 
 mod adapters;
 mod ask;
@@ -9,9 +11,11 @@ mod device;
 mod encode;
 mod eval;
 mod folders;
+mod hostile;
 mod limits;
 mod reasoning;
 mod room;
+mod token;
 
 use std::fs;
 use std::process::{Command, Stdio};
