@@ -129,27 +129,30 @@ int main(int argc, char **argv) {
     long nth = strtol(argv[1], &rest, 10), count = 0;
     int from_then_on = *rest == '+', error = strcmp(argv[2], "ENOSPC") ? EIO : ENOSPC;
     if (!realpath(argv[3], folder)) die(argv[3]);
-    /* The number of the listener; the child cannot write it anywhere once the filter is on. */
+    /* The number of the listener, for the child cannot write it anywhere once the filter is on; and whether this
+     * program has its own copy of it, for the child's ends when the command begins. */
     volatile int *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) die("mmap");
-    *shared = -2;
+    shared[0] = -2;
     pid_t child = fork();
     if (child < 0) die("fork");
     if (!child) {
         int listener = install();
-        *shared = listener;
+        shared[0] = listener;
         if (listener < 0) _exit(125);
+        while (!shared[1]) usleep(200);
         fcntl(listener, F_SETFD, FD_CLOEXEC);
         execvp(argv[4], argv + 4);
         _exit(127);
     }
-    while (*shared == -2 && !kill(child, 0)) usleep(200);
+    while (shared[0] == -2) usleep(200);
     int process = syscall(__NR_pidfd_open, child, 0);
-    int listener = *shared < 0 ? -1 : (int)syscall(__NR_pidfd_getfd, process, *shared, 0);
+    int listener = shared[0] < 0 ? -1 : (int)syscall(__NR_pidfd_getfd, process, shared[0], 0);
     if (listener < 0) {
         kill(child, SIGKILL);
         die("the kernel gives no notifications");
     }
+    shared[1] = 1;
     struct pollfd waiting[2] = {{listener, POLLIN, 0}, {process, POLLIN, 0}};
     for (;;) {
         if (poll(waiting, 2, -1) < 0 && errno != EINTR) die("poll");
