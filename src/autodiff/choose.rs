@@ -31,6 +31,11 @@ pub const COMPOSED: &str = "PERK_COMPOSED";
 static COMPOSED_ONLY: LazyLock<bool> =
     LazyLock::new(|| std::env::var(COMPOSED).is_ok_and(|value| value == "1"));
 
+/// Whether nothing but the composed and portable forms may run.
+pub(super) fn composed_only() -> bool {
+    *COMPOSED_ONLY
+}
+
 /// A form of a product: the sum, or `None` if this form does not handle it.
 type Product = fn(&Sum) -> Result<Option<Dual>>;
 

@@ -9,7 +9,8 @@
 use candle_core::{CpuStorage, DType, Device, Layout, Storage, Tensor};
 
 use super::gemv::{self, Rows};
-use super::product::{Part, Sum, Term};
+use super::packed::{self, Packed, Way};
+use super::product::{Factor, Part, Sum, Term};
 use super::{Dual, Ops, Real};
 use crate::{Error, Result};
 
@@ -28,7 +29,7 @@ pub(super) fn sum(sum: &Sum) -> Result<Option<Dual>> {
     }
 }
 
-fn sum_as<R: Real>(sum: &Sum) -> Result<Dual> {
+fn sum_as<R: Product>(sum: &Sum) -> Result<Dual> {
     let mut dims = sum.dims();
     let (half_len, columns): (usize, usize) = (dims.iter().product(), sum.columns);
     let mut result = vec![R::default(); if sum.varies() { 2 * half_len } else { half_len }];
@@ -58,11 +59,15 @@ fn sum_as<R: Real>(sum: &Sum) -> Result<Dual> {
 
 /// Adds one term to rows of `columns` numbers, matrix by matrix of the batch; `fresh` says that the target is still
 /// empty.
-fn add_term<R: Real>(target: &mut [R], columns: usize, term: &Term, fresh: bool) -> Result<()> {
+fn add_term<R: Product>(target: &mut [R], columns: usize, term: &Term, fresh: bool) -> Result<()> {
     let left = match term.part {
         Part::Both => evenly_spaced(&term.left)?,
         _ => term.left.clone(),
     };
+    if let Factor::Packed(packed, way) = &term.right {
+        let target = Target { numbers: target, columns, first: term.column };
+        return R::add_packed(target, &left, term.part, (packed, *way), fresh);
+    }
     let right = term.widened()?;
     let (left_guard, left_layout) = left.storage_and_layout();
     let (right_guard, right_layout) = right.storage_and_layout();
@@ -90,6 +95,62 @@ fn add_term<R: Real>(target: &mut [R], columns: usize, term: &Term, fresh: bool)
 fn evenly_spaced(stack: &Tensor) -> Result<Tensor> {
     let even = stack.stride()[0] == stack.dims()[1] * stack.stride()[1];
     Ok(if even { stack.clone() } else { stack.contiguous()? })
+}
+
+/// Numbers that a sum is taken in.
+trait Product: Real {
+    /// Adds a product with a packed factor; `fresh` says that the target is still empty.
+    fn add_packed(
+        target: Target<'_, Self>,
+        left: &Tensor,
+        part: Part,
+        right: (&Packed, Way),
+        fresh: bool,
+    ) -> Result<()>;
+}
+
+impl Product for f32 {
+    fn add_packed(
+        target: Target<'_, Self>,
+        left: &Tensor,
+        part: Part,
+        (packed, way): (&Packed, Way),
+        fresh: bool,
+    ) -> Result<()> {
+        // Kernels read the rows of a left factor from end to end.
+        let left = if *left.stride().last().unwrap_or(&1) == 1 { left.clone() } else { left.contiguous()? };
+        let (guard, layout) = left.storage_and_layout();
+        let numbers = numbers::<f32>(&guard)?;
+        let matrix = match part {
+            Part::Both => Matrix::halves(numbers, layout),
+            _ if layout.dims().len() == 2 => Matrix::new(numbers, layout, 0),
+            _ => return Err(Error::Invalid("a packed factor takes one matrix at a time".into())),
+        };
+        if !matrix.fits() || target.numbers.len() != matrix.rows * target.columns {
+            let (rows, columns) = (matrix.rows, target.columns);
+            return Err(Error::Invalid(format!(
+                "no product of {rows} rows for a result of {columns} columns"
+            )));
+        }
+        let rows = packed::Left {
+            numbers: matrix.numbers,
+            stride: matrix.row_stride,
+            rows: matrix.rows,
+            width: matrix.columns,
+        };
+        let into = packed::Target {
+            numbers: &mut target.numbers[target.first..],
+            stride: target.columns,
+            add: !fresh,
+        };
+        packed.multiply(way, rows, into)
+    }
+}
+
+impl Product for f64 {
+    fn add_packed(_: Target<'_, Self>, _: &Tensor, _: Part, _: (&Packed, Way), _: bool) -> Result<()> {
+        Err(Error::Invalid("packed matrices are multiplied in f32".into()))
+    }
 }
 
 /// Some of the columns of a row-major matrix.
@@ -274,7 +335,7 @@ mod tests {
     }
 
     fn found(bias: Option<&Tensor>, terms: Vec<Term>) -> Result<Dual> {
-        let columns = terms.first().map_or(0, |term| term.right.dim(term.right.rank() - 1).unwrap());
+        let columns = terms.first().map_or(0, |term| *term.right.dims().last().unwrap());
         choose::product(&Sum::new(columns, bias, terms)?)
     }
 

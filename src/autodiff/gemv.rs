@@ -11,7 +11,7 @@ use candle_core::{DType, Device, Tensor, WithDType};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::product::{Part, Sum, Term};
+use super::product::{Factor, Part, Sum, Term};
 use super::{Dual, Ops, Real, rows};
 use crate::Result;
 
@@ -62,13 +62,14 @@ impl Stored<f32> for f16 {
 /// Bᵀ: `(r, columns)` → y: `(1, out)`, of x's type f32 or f64, in which the sums are taken too.
 pub(super) fn sum(sum: &Sum) -> Result<Option<Dual>> {
     let (first, out) = (&sum.terms[0], sum.columns);
-    let fits = sum.terms.iter().all(suits) && first.right.dims()[1] == out;
+    let Factor::Tensor(weight) = &first.right else { return Ok(None) };
+    let fits = sum.terms.iter().all(suits) && weight.dims()[1] == out;
     if !fits || sum.bias.as_ref().is_some_and(|bias| bias.dims() != [out]) {
         return Ok(None);
     }
-    let y = match (first.left.dtype(), first.right.dtype()) {
-        (DType::F32, DType::BF16) => sum_as::<f32, bf16>(sum, &first.right)?,
-        (DType::F32, DType::F16) => sum_as::<f32, f16>(sum, &first.right)?,
+    let y = match (first.left.dtype(), weight.dtype()) {
+        (DType::F32, DType::BF16) => sum_as::<f32, bf16>(sum, weight)?,
+        (DType::F32, DType::F16) => sum_as::<f32, f16>(sum, weight)?,
         (DType::F32, _) => sum_as::<f32, f32>(sum, &first.widened()?)?,
         (DType::F64, _) => sum_as::<f64, f64>(sum, &first.widened()?)?,
         _ => return Ok(None),
@@ -78,7 +79,7 @@ pub(super) fn sum(sum: &Sum) -> Result<Option<Dual>> {
 
 /// Whether a term is one row by a matrix that lies transposed.
 fn suits(term: &Term) -> bool {
-    let (left, right) = (&term.left, &term.right);
+    let (left, Factor::Tensor(right)) = (&term.left, &term.right) else { return false };
     let one_row = term.part == Part::Primal && left.dims() == [1, left.elem_count()];
     let transposed = right.rank() == 2 && right.dims()[0] == left.elem_count() && right.stride()[0] == 1;
     one_row && transposed && left.device().is_cpu() && right.device().is_cpu()
@@ -286,7 +287,7 @@ mod tests {
         // What fits no product at all is refused by the last of them.
         let up = |out: usize, column| [LowRankUp { b: ones(&[out, 2]), column }];
         let affine = |x: &Tensor, up: [LowRankUp<Tensor>; 1]| {
-            Ops::affine(x, &w, None, Some((&ones(&[1, 2]), &up[..])))
+            Ops::affine(x, &w.clone().into(), None, Some((&ones(&[1, 2]), &up[..])))
         };
         assert!(affine(&x, up(2, 1)).is_ok());
         assert!(affine(&ones(&[1, 5]), up(3, 0)).is_err());

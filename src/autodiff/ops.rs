@@ -3,7 +3,7 @@
 use candle_core::{D, Shape, Tensor};
 
 use super::kernel::Kernel;
-use super::{Dual, choose};
+use super::{Dual, Frozen, choose};
 use crate::Result;
 
 /// A second factor of a low-rank map, and where its results go: `y[:, column ..] += z Bᵀ`.
@@ -42,18 +42,17 @@ pub trait Ops: Clone + Sized + Send + Sync {
     fn matmul(&self, other: &Self) -> Result<Self>;
 
     /// `self Wᵀ + bias` by a frozen W, `(m, in), (out, in) → (m, out)`, and of `low = (z, B's)`, with `z: (m, R)`, to the
-    /// columns of each B the product of its columns of z with Bᵀ; the B's take the R columns of z in turn. W may be
-    /// stored in a smaller type.
+    /// columns of each B the product of its columns of z with Bᵀ; the B's take the R columns of z in turn.
     fn affine(
         &self,
-        weight: &Tensor,
+        weight: &Frozen,
         bias: Option<&Tensor>,
         low: Option<(&Self, &[LowRankUp<Self>])>,
     ) -> Result<Self>;
 
     /// `self W + z A`, the transpose of [`affine`](Self::affine) by W: `(m, out), (out, in) → (m, in)`, with
     /// `low = (z, A)` of shapes `(m, R)` and `(R, in)`, or `(E, R, in)` for E blocks of rows.
-    fn affine_back(&self, weight: &Tensor, low: Option<(&Self, &Self)>) -> Result<Self>;
+    fn affine_back(&self, weight: &Frozen, low: Option<(&Self, &Self)>) -> Result<Self>;
 
     /// The transpose of [`affine`](Self::affine) by z: the columns of each B times B, `(m, out) → (m, R)`.
     fn low_back(&self, ups: &[LowRankUp<Self>]) -> Result<Self>;
@@ -114,7 +113,7 @@ impl Ops for Tensor {
 
     fn affine(
         &self,
-        weight: &Tensor,
+        weight: &Frozen,
         bias: Option<&Tensor>,
         low: Option<(&Self, &[LowRankUp<Self>])>,
     ) -> Result<Self> {
@@ -127,7 +126,7 @@ impl Ops for Tensor {
         Ok(Dual::constant(self).low_back(&constant_ups(ups))?.into_primal())
     }
 
-    fn affine_back(&self, weight: &Tensor, low: Option<(&Self, &Self)>) -> Result<Self> {
+    fn affine_back(&self, weight: &Frozen, low: Option<(&Self, &Self)>) -> Result<Self> {
         let low = low.map(|(z, a)| (Dual::constant(z), Dual::constant(a)));
         let low = low.as_ref().map(|(z, a)| (z, a));
         Ok(Dual::constant(self).affine_back(weight, low)?.into_primal())

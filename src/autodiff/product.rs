@@ -1,9 +1,12 @@
 //! Sums of matrix products: what is asked for, and the portable form by Candle's operations.
 
+use std::sync::Arc;
+
 use candle_core::{D, DType, Tensor};
 
-use super::Dual;
 use super::dual::add_to_half;
+use super::packed::{Packed, Way};
+use super::{Dual, Frozen};
 use crate::{Error, Result};
 
 /// Which part of a dual number a term is added to.
@@ -17,12 +20,52 @@ pub(super) enum Part {
     Both,
 }
 
+/// The right factor of a product.
+#[derive(Debug, Clone)]
+pub(super) enum Factor {
+    /// May be stored in a smaller type than the left factor, in whose type the product is taken.
+    Tensor(Tensor),
+    /// A frozen matrix W of the host's as Wᵀ, or on the way back as W itself.
+    Packed(Arc<Packed>, Way),
+}
+
+impl Factor {
+    /// A frozen matrix as Wᵀ, or on the way back as W itself.
+    pub fn frozen(weight: &Frozen, way: Way) -> Result<Self> {
+        Ok(match (weight.plain(), weight.packed()) {
+            (Some(matrix), _) if way == Way::Back => Self::Tensor(matrix.clone()),
+            (Some(matrix), _) => Self::Tensor(matrix.t()?),
+            (None, Some(packed)) => Self::Packed(packed.clone(), way),
+            (None, None) => unreachable!("a frozen matrix has a form"),
+        })
+    }
+
+    /// Its shape `(batch…, rows, columns)`.
+    pub fn dims(&self) -> Vec<usize> {
+        match self {
+            Self::Tensor(tensor) => tensor.dims().to_vec(),
+            Self::Packed(packed, way) => {
+                let (out, width) = packed.dims();
+                if *way == Way::Forward { vec![width, out] } else { vec![out, width] }
+            }
+        }
+    }
+
+    /// The factor as a tensor: a copy if it is packed.
+    pub fn tensor(&self) -> Result<Tensor> {
+        match self {
+            Self::Tensor(tensor) => Ok(tensor.clone()),
+            Self::Packed(packed, Way::Forward) => Ok(packed.tensor()?.t()?),
+            Self::Packed(packed, Way::Back) => packed.tensor(),
+        }
+    }
+}
+
 /// One product `left · right` of a sum. Factors are `(batch…, rows, columns)`, with any strides.
 pub(super) struct Term {
     pub part: Part,
     pub left: Tensor,
-    /// May be stored in a smaller type than the left factor, in whose type the product is taken.
-    pub right: Tensor,
+    pub right: Factor,
     /// First of the columns of the result that it is added to.
     pub column: usize,
 }
@@ -41,7 +84,12 @@ pub(super) struct Sum {
 impl Term {
     /// A product of two factors, added to the columns from the first on.
     pub fn new(part: Part, left: &Tensor, right: &Tensor) -> Self {
-        Self { part, left: left.clone(), right: right.clone(), column: 0 }
+        Self::by(part, left, Factor::Tensor(right.clone()))
+    }
+
+    /// A product of any factors, added to the columns from the first on.
+    pub fn by(part: Part, left: &Tensor, right: Factor) -> Self {
+        Self { part, left: left.clone(), right, column: 0 }
     }
 
     /// The same, added to the columns from `column` on.
@@ -57,9 +105,9 @@ impl Term {
     /// The right factor in the type of the left. A matrix that lies transposed is widened as it lies, so that its
     /// strides stay.
     pub fn widened(&self) -> Result<Tensor> {
-        let (right, dtype) = (&self.right, self.left.dtype());
+        let (right, dtype) = (self.right.tensor()?, self.left.dtype());
         if right.dtype() == dtype {
-            return Ok(right.clone());
+            return Ok(right);
         }
         let transposed = matches!(*right.stride(), [.., row, column] if row < column);
         Ok(if transposed { right.t()?.to_dtype(dtype)?.t()? } else { right.to_dtype(dtype)? })
@@ -97,8 +145,8 @@ impl Sum {
         if terms.iter().all(|term| term.part == Part::Tangent) {
             return Err(Error::Invalid("a sum of products without a value".into()));
         }
-        if let Some(term) = terms.iter().find(|term| term.left.rank().min(term.right.rank()) < 2) {
-            let (left, right) = (term.left.shape(), term.right.shape());
+        if let Some(term) = terms.iter().find(|term| term.left.rank().min(term.right.dims().len()) < 2) {
+            let (left, right) = (term.left.dims(), term.right.dims());
             return Err(Error::Invalid(format!(
                 "no product of shapes {left:?} and {right:?}: both must be matrices"
             )));

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use perk::{
-    commands::evaluate::Name,
-    config::EvalConfig,
+    commands::{Compute, evaluate::Name},
+    config::{EvalConfig, MatmulPrecision},
     device::DeviceName,
     eval::Method,
     tasks::benchmark::{Length, Position},
@@ -60,6 +60,9 @@ pub struct MetaTrain {
     /// Where to compute, instead of run.device: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "NAME")]
     pub device: Option<DeviceName>,
+    /// How products with frozen weights are taken, instead of model.matmul_precision: highest, high or medium
+    #[arg(long, value_name = "NAME")]
+    pub matmul_precision: Option<MatmulPrecision>,
     /// Run folder, instead of run.dir (finetune: run.dir with `-ft-icr`); must be new or empty
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
@@ -113,9 +116,25 @@ pub struct HowToEncode {
     /// Folder or hub id of the base, if it is not where it was
     #[arg(long, value_name = "BASE")]
     pub base: Option<String>,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// Where and how exactly to compute.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct ComputeArgs {
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "NAME", default_value_t)]
     pub device: DeviceName,
+    /// How products with frozen weights are taken, if not as in training: highest, high or medium
+    #[arg(long, value_name = "NAME")]
+    pub matmul_precision: Option<MatmulPrecision>,
+}
+
+impl From<ComputeArgs> for Compute {
+    fn from(ComputeArgs { device, matmul_precision }: ComputeArgs) -> Self {
+        Self { device, matmul_precision }
+    }
 }
 
 /// `perk ask`.
@@ -324,9 +343,8 @@ pub struct Eval {
     /// Folder or hub id of the base, if it is not where it was
     #[arg(long, value_name = "BASE")]
     pub base: Option<String>,
-    /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, value_name = "NAME", default_value_t)]
-    pub device: DeviceName,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
     /// Folder of the evaluation; the same settings go on where they were stopped
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -58,13 +58,13 @@ pub fn run(args: &Ask) -> Result<ExitCode> {
 fn open(args: &Ask) -> Result<Memory> {
     let (hub, base) = (hub_settings(), args.how.base.as_deref());
     if let Some(name) = &args.adapter {
-        return Memory::open(Store::new(&args.how.store).find(name)?, base, args.how.device, &hub);
+        return Memory::open(Store::new(&args.how.store).find(name)?, base, args.how.compute.into(), &hub);
     }
     let context = context::read(&args.context, args.how.format)?;
     let encoded = encode::encode(&args.how, None, &context)?;
     match &encoded.setup {
         Some(setup) => Memory::of_setup(encoded.stored, setup),
-        None => Memory::open(encoded.stored, base, args.how.device, &hub),
+        None => Memory::open(encoded.stored, base, args.how.compute.into(), &hub),
     }
 }
 

@@ -52,7 +52,7 @@ pub fn encode(how: &HowToEncode, out: Option<PathBuf>, context: &Context) -> Res
         micro_batch: how.micro_batch,
         segment_tokens: how.segment_tokens,
         base: how.base.clone(),
-        device: how.device,
+        compute: how.compute.into(),
     };
     let to = Destination { out, store: how.store.clone(), force: how.force };
     let mut progress = Progress::default();

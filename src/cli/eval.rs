@@ -74,7 +74,7 @@ fn contestants(args: &Eval) -> Result<ModelSources> {
         plain: args.config.as_deref().map(|path| Config::load(path, &args.overrides)).transpose()?,
         base: args.base.clone(),
         max_new_tokens: args.max_tokens,
-        device: args.device,
+        compute: args.compute.into(),
     })
 }
 

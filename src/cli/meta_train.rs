@@ -68,6 +68,7 @@ fn load(args: &MetaTrain, path: Option<&Path>, objective: Objective) -> Result<C
     let path = path.ok_or_else(|| Error::Invalid("--config FILE is needed, or --resume DIR".to_owned()))?;
     let mut config = Config::load(path, &args.overrides)?;
     config.run.device = args.device.unwrap_or(config.run.device);
+    config.model.matmul_precision = args.matmul_precision.unwrap_or(config.model.matmul_precision);
     match (config.outer.objective, objective) {
         (Objective::InContext, Objective::Perk) => {
             let reason = "outer.objective is \"in-context\": continue it with perk finetune";

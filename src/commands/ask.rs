@@ -5,7 +5,6 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::{
-    device::DeviceName,
     error::{Error, Result},
     eval::Reasoning,
     model::lora::Adapter,
@@ -14,7 +13,7 @@ use crate::{
     text::{AnswerForm, Closing, Template, Tokenizer},
 };
 
-use super::{Setup, setup::dtypes};
+use super::{Compute, Setup, setup::dtypes};
 
 /// A base with an encoded context, ready to be asked.
 #[derive(Debug)]
@@ -73,14 +72,15 @@ impl Memory {
     pub fn open(
         stored: StoredAdapter,
         base: Option<&str>,
-        device: DeviceName,
+        compute: Compute,
         hub: &HubSettings,
     ) -> Result<Self> {
         let model = &stored.record.base.model;
         let folder = stored.own_base(base, hub)?;
-        let (storage, compute) = dtypes(model.storage);
+        let (storage, dtype) = dtypes(model.storage);
         let tokenizer = Tokenizer::from_folder(&folder, model.end_token.as_deref())?;
-        let decoder = Decoder::load(&folder, storage, compute, &device.open()?.device)?;
+        let decoder = Decoder::load(&folder, storage, dtype, &compute.device.open()?.device)?
+            .packed(compute.matmul_precision.unwrap_or(model.matmul_precision))?;
         Self::new(stored, decoder, tokenizer)
     }
 

@@ -8,7 +8,6 @@ use std::{
 use crate::{
     checkpoint::{Digest, Lock, recover},
     config::{Config, Objective},
-    device::DeviceName,
     error::{Error, Result},
     meta::{Adapting, LossValue, MetaParams, SequenceLoss},
     model::HubSettings,
@@ -22,7 +21,7 @@ use crate::{
     text::Sequence,
 };
 
-use super::{InnerStart, Setup, inner_start::require_base, setup::base_folder};
+use super::{Compute, InnerStart, Setup, inner_start::require_base, setup::base_folder};
 
 /// Letters of a context's name in the name of its adapter; file systems have a limit.
 const LONGEST_STEM: usize = 80;
@@ -38,8 +37,8 @@ pub struct Changes {
     pub segment_tokens: Option<usize>,
     /// Where the checkpoint's base is, if not where it was.
     pub base: Option<String>,
-    /// Where to compute, whatever the checkpoint was trained on.
-    pub device: DeviceName,
+    /// Where and how exactly to compute, whatever the checkpoint was trained on.
+    pub compute: Compute,
 }
 
 /// Where an adapter goes.
@@ -254,7 +253,7 @@ fn changed(start: &InnerStart, changes: &Changes) -> Result<Config> {
     if let Some(base) = &changes.base {
         config.model.base.clone_from(base);
     }
-    config.run.device = changes.device;
+    changes.compute.apply(&mut config.model, &mut config.run);
     let mut faults = Vec::new();
     config.validate(&mut faults);
     let path = start.identity.path.clone().unwrap_or_default();

@@ -3,6 +3,7 @@
 pub mod ask;
 mod at_once;
 mod base;
+mod compute;
 pub mod encode;
 pub mod evaluate;
 pub mod export;
@@ -17,6 +18,7 @@ mod scores;
 mod setup;
 
 pub use base::make_base;
+pub use compute::Compute;
 pub use inner_start::InnerStart;
 pub use observer::{Event, Observer, Silent};
 pub use plan::{Plan, plan};

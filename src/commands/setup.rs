@@ -53,7 +53,8 @@ impl Setup {
         let tokenizer = Tokenizer::from_folder(&folder, config.model.end_token.as_deref())?;
         let (storage, compute) = dtypes(config.model.storage);
         let opened = config.run.device.open()?;
-        let decoder = Decoder::load(&folder, storage, compute, &opened.device)?;
+        let decoder = Decoder::load(&folder, storage, compute, &opened.device)?
+            .packed(config.model.matmul_precision)?;
         let setup = Self::on(config, folder, decoder, tokenizer)?;
         Ok(Self { device_note: opened.note(), ..setup })
     }

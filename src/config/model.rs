@@ -1,5 +1,7 @@
 //! `[model]`: the frozen base.
 
+use std::{fmt, str::FromStr};
+
 use serde::{Deserialize, Serialize};
 
 use super::Checker;
@@ -31,6 +33,33 @@ pub enum MatmulPrecision {
     High,
     /// 8 bits: one bf16 product.
     Medium,
+}
+
+impl MatmulPrecision {
+    const ALL: [Self; 3] = [Self::Highest, Self::High, Self::Medium];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Highest => "highest",
+            Self::High => "high",
+            Self::Medium => "medium",
+        }
+    }
+}
+
+impl fmt::Display for MatmulPrecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for MatmulPrecision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|precision| precision.name() == text);
+        found.ok_or_else(|| "expected highest, high or medium".to_owned())
+    }
 }
 
 /// The frozen base and its tokenizer.
@@ -70,8 +99,10 @@ impl ModelConfig {
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("model", faults);
         check.require(!self.base.is_empty(), "base", "is needed: a model folder, or a hub id owner/name");
-        let reason = "only \"highest\" is there yet: leave it out";
-        check.require(self.matmul_precision == MatmulPrecision::Highest, "matmul_precision", reason);
+        let reason = "is for f32 and bf16: leave it out, or set model.storage";
+        let rounds = self.matmul_precision != MatmulPrecision::Highest;
+        let packed = matches!(self.storage, Storage::F32 | Storage::Bf16);
+        check.require(packed || !rounds, "matmul_precision", reason);
     }
 }
 
@@ -80,18 +111,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_precision_that_is_not_there_yet_is_refused_by_its_key() {
+    fn a_precision_that_a_type_does_not_have_is_refused_by_its_key() {
         let base = "base".to_owned();
-        for (matmul_precision, faulty) in [
-            (MatmulPrecision::Highest, false),
-            (MatmulPrecision::High, true),
-            (MatmulPrecision::Medium, true),
+        for (storage, matmul_precision, faulty) in [
+            (Storage::F32, MatmulPrecision::Medium, false),
+            (Storage::Bf16, MatmulPrecision::High, false),
+            (Storage::F16, MatmulPrecision::Highest, false),
+            (Storage::F16, MatmulPrecision::High, true),
+            (Storage::F64, MatmulPrecision::Medium, true),
         ] {
-            let config = ModelConfig { base: base.clone(), matmul_precision, ..ModelConfig::default() };
+            let config =
+                ModelConfig { base: base.clone(), storage, matmul_precision, ..ModelConfig::default() };
             let mut faults = Vec::new();
             config.validate(&mut faults);
             let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
             assert_eq!(keys, if faulty { vec!["model.matmul_precision"] } else { vec![] });
         }
+    }
+
+    #[test]
+    fn precisions_are_read_by_their_names() {
+        for precision in MatmulPrecision::ALL {
+            assert_eq!(precision.to_string().parse(), Ok(precision));
+        }
+        assert!("Medium".parse::<MatmulPrecision>().is_err());
     }
 }

@@ -132,7 +132,7 @@ impl BatchLoss<'_> {
     /// Start and length of each chunk of rows whose logits exist at the same time.
     fn chunks(&self) -> Result<impl Iterator<Item = (usize, usize)> + use<>> {
         let count = self.batch.targets.len();
-        let chunk = rows_per_chunk(count, self.backbone.decoder.lm_head.dim(0)?);
+        let chunk = rows_per_chunk(count, self.backbone.decoder.lm_head.dims()?.0);
         Ok((0..count).step_by(chunk).map(move |start| (start, chunk.min(count - start))))
     }
 

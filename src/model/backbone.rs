@@ -45,6 +45,7 @@ impl Backbone {
         let gains = decoder.layers.iter().map(|layer| layer.norms.map(Gain::new));
         let gains = gains.collect::<Result<Vec<_>>>()?;
         let last_gain = Gain::new(&decoder.norm)?;
+        decoder.pack_back();
         Ok(Self { decoder, gains, last_gain })
     }
 
@@ -65,8 +66,7 @@ impl Backbone {
     /// Embeds the batch and runs the layers below `first`, which carry no adapter: the *frozen prefix*,
     /// the same at every inner step. `(B · S, D)`.
     pub fn prefix(&self, batch: &TokenBatch, first: usize) -> Result<Tensor> {
-        let embedded = self.decoder.embed_tokens.index_select(&batch.ids, 0)?;
-        let mut x = embedded.to_dtype(self.decoder.dtype)?;
+        let mut x = self.decoder.embed_tokens.rows(&batch.ids, self.decoder.dtype)?;
         let none: Vec<LayerAdapters<Tensor>> = no_adapters(first);
         for index in 0..first {
             x = self.block(index, &none, batch).forward(&x)?.0;

@@ -5,6 +5,8 @@ use std::ops::Range;
 use candle_core::{DType, Device, Tensor};
 
 use super::{Family, Joint, Projection};
+use crate::autodiff::Frozen;
+use crate::config::MatmulPrecision;
 use crate::{Error, Result};
 
 /// Shape of a decoder.
@@ -55,7 +57,7 @@ pub struct RopeScaling {
 #[derive(Debug, Clone)]
 pub struct Linear {
     /// W, `(out, in)`, in the storage type.
-    pub weight: Tensor,
+    pub weight: Frozen,
     /// b, `(out)`, in the compute type.
     pub bias: Option<Tensor>,
 }
@@ -104,13 +106,13 @@ pub struct Decoder {
     /// Its shape.
     pub config: DecoderConfig,
     /// Token embedding, `(V, D)`, storage type.
-    pub embed_tokens: Tensor,
+    pub embed_tokens: Frozen,
     /// The layers, from the input up.
     pub layers: Vec<Layer>,
     /// Gain of the last norm, `(D)`, compute type.
     pub norm: Tensor,
     /// Output matrix, `(V, D)`, storage type; the embedding itself where tied.
-    pub lm_head: Tensor,
+    pub lm_head: Frozen,
     /// Type of activations, gradients and adapters: f32, or f64 in tests.
     pub dtype: DType,
     /// Where the weights live.
@@ -118,14 +120,36 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// The frozen weights of one projection of layer `index`, as a view of the matrix that it is a part of.
-    pub fn projection(&self, index: usize, which: Projection) -> Linear {
+    /// Packs every matrix that can be, in the place of the one that was loaded, for products at `precision`; on a GPU and
+    /// in other types than f32 and bf16 nothing changes.
+    ///
+    /// # Errors
+    /// None but what tensors refuse.
+    pub fn packed(mut self, precision: MatmulPrecision) -> Result<Self> {
+        self.embed_tokens = self.embed_tokens.pack(precision)?;
+        self.lm_head =
+            if self.config.tied { self.embed_tokens.clone() } else { self.lm_head.pack(precision)? };
+        for linear in self.layers.iter_mut().flat_map(|layer| &mut layer.linears) {
+            linear.weight = linear.weight.pack(precision)?;
+        }
+        Ok(self)
+    }
+
+    /// Packs for gradients what is packed, so that no step has to.
+    pub fn pack_back(&self) {
+        self.lm_head.pack_back();
+        self.layers.iter().flat_map(|layer| &layer.linears).for_each(|linear| linear.weight.pack_back());
+    }
+
+    /// The frozen weights of one projection of layer `index`: matrix, `(out, in)`, and bias.
+    ///
+    /// # Errors
+    /// Memory, where the matrix is packed.
+    pub fn projection(&self, index: usize, which: Projection) -> Result<(Tensor, Option<Tensor>)> {
         let Linear { weight, bias } = self.layers[index].linear(which.joint());
         let rows = self.config.rows_in_joint(which);
-        let part = |whole: &Tensor| {
-            whole.narrow(0, rows.start, rows.len()).expect("a matrix holds all of its projections")
-        };
-        Linear { weight: part(weight), bias: bias.as_ref().map(part) }
+        let part = |whole: &Tensor| whole.narrow(0, rows.start, rows.len());
+        Ok((part(&weight.tensor()?)?, bias.as_ref().map(part).transpose()?))
     }
 }
 

@@ -24,7 +24,7 @@ impl Decoder {
     /// A file or folder that cannot be written.
     pub fn save(&self, folder: &Path, end_token: u32) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        write_tensors(&folder.join(WEIGHTS_FILE), self.named_tensors())?;
+        write_tensors(&folder.join(WEIGHTS_FILE), self.named_tensors()?)?;
         let mut config = self.config.to_json(end_token);
         config["torch_dtype"] = json!(torch_name(self.embed_tokens.dtype()));
         let generation = json!({ "do_sample": false, "eos_token_id": end_token });
@@ -43,7 +43,7 @@ impl Decoder {
             let dtype = types.get(&name).copied().unwrap_or(tensor.dtype());
             Ok((name, tensor.to_dtype(dtype)?))
         };
-        let tensors = self.named_tensors().into_iter().map(typed).collect::<Result<_>>()?;
+        let tensors = self.named_tensors()?.into_iter().map(typed).collect::<Result<_>>()?;
         write_tensors(&folder.join(WEIGHTS_FILE), tensors)
     }
 }

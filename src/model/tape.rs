@@ -10,7 +10,7 @@ use candle_nn::ops::silu;
 
 use super::lora::{AdapterRef, check};
 use super::rotary::RotaryTables;
-use super::{Decoder, DecoderConfig, Layer, Linear, Projection};
+use super::{Decoder, DecoderConfig, Layer, Projection};
 use crate::Result;
 
 /// Added to the scores of keys that must not be read: far below any score, and finite, so that a row that
@@ -31,7 +31,7 @@ pub fn logits(
     key_mask: Option<&Tensor>,
 ) -> Result<Tensor> {
     let hidden = hidden(model, adapter, ids, key_mask)?;
-    let head = model.lm_head.to_dtype(model.dtype)?;
+    let head = model.lm_head.tensor()?.to_dtype(model.dtype)?;
     Ok(matmul(&hidden, &head)?)
 }
 
@@ -65,8 +65,8 @@ pub fn hidden_states(
     let rotary = RotaryTables::new(config, len, dtype, device)?;
     let adapters = by_projection(config, adapter)?;
     let pass = Pass { model, adapters, rotary, mask: attention_mask(len, key_mask, dtype, device)? };
-    let rows = model.embed_tokens.index_select(&ids.flatten_all()?, 0)?;
-    let mut x = rows.to_dtype(dtype)?.reshape((batch, len, config.hidden_size))?;
+    let rows = model.embed_tokens.rows(&ids.flatten_all()?, dtype)?;
+    let mut x = rows.reshape((batch, len, config.hidden_size))?;
     let mut states = Vec::with_capacity(config.num_layers + 1);
     for index in 0..model.layers.len() {
         states.push(x.clone());
@@ -155,7 +155,7 @@ impl Pass<'_> {
 
     /// y = x Wᵀ + b + s (x Aᵀ) Bᵀ
     fn linear(&self, index: usize, which: Projection, x: &Tensor) -> Result<Tensor> {
-        let Linear { weight, bias } = self.model.projection(index, which);
+        let (weight, bias) = self.model.projection(index, which)?;
         let mut y = matmul(x, &weight.to_dtype(self.model.dtype)?)?;
         if let Some(bias) = bias {
             y = y.broadcast_add(&bias)?;

@@ -8,7 +8,8 @@ use std::iter::once;
 use candle_core::{DType, Device, Tensor};
 
 use super::{Decoder, DecoderConfig, Joint, Layer, Linear, Norms, Projection};
-use crate::Result;
+use crate::autodiff::Frozen;
+use crate::{Error, Result};
 
 /// One weight of a decoder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,44 +100,53 @@ impl Decoder {
         let weights = config.weights();
         let mut source = weights.iter().map(source);
         let mut next = || source.next().expect("as many weights as the list has");
-        let embed_tokens = next()?;
+        let embed_tokens = Frozen::from(next()?);
         let layers = (0..config.num_layers).map(|_| Layer::build(&config, &mut next));
         let layers = layers.collect::<Result<_>>()?;
         let norm = next()?;
-        let lm_head = if config.tied { embed_tokens.clone() } else { next()? };
+        let lm_head = if config.tied { embed_tokens.clone() } else { next()?.into() };
         Ok(Self { config, embed_tokens, layers, norm, lm_head, dtype, device: device.clone() })
     }
 
-    /// Every weight with its name in Hugging Face checkpoints; a tied output matrix is left out. What is kept
-    /// joined is taken apart, without a copy.
-    pub fn named_tensors(&self) -> Vec<(String, Tensor)> {
-        let layers = (0..self.layers.len()).flat_map(|index| self.layer_tensors(index));
-        let last = once(&self.norm).chain((!self.config.tied).then_some(&self.lm_head)).cloned();
-        let tensors = once(self.embed_tokens.clone()).chain(layers).chain(last);
-        self.config.weights().into_iter().map(|spec| spec.name).zip(tensors).collect()
+    /// Every weight with its name in Hugging Face checkpoints; a tied output matrix is left out. What is kept joined is
+    /// taken apart; without a copy, unless it is packed.
+    ///
+    /// # Errors
+    /// Memory, where matrices are packed.
+    pub fn named_tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut tensors = vec![self.embed_tokens.tensor()?];
+        for index in 0..self.layers.len() {
+            self.add_layer_tensors(index, &mut tensors)?;
+        }
+        tensors.push(self.norm.clone());
+        if !self.config.tied {
+            tensors.push(self.lm_head.tensor()?);
+        }
+        Ok(self.config.weights().into_iter().map(|spec| spec.name).zip(tensors).collect())
     }
 
-    /// The weights of a layer in the order of the list.
-    fn layer_tensors(&self, index: usize) -> Vec<Tensor> {
+    /// Adds the weights of a layer in the order of the list.
+    fn add_layer_tensors(&self, index: usize, tensors: &mut Vec<Tensor>) -> Result<()> {
         let Norms { input, post_attention, heads } = &self.layers[index].norms;
-        let norms = [input, post_attention].into_iter().chain(heads.iter().flatten()).cloned();
-        let projections = Projection::ALL.into_iter().flat_map(|which| {
-            let Linear { weight, bias } = self.projection(index, which);
-            once(weight).chain(bias)
-        });
-        norms.chain(projections).collect()
+        tensors.extend([input, post_attention].into_iter().chain(heads.iter().flatten()).cloned());
+        for which in Projection::ALL {
+            let (weight, bias) = self.projection(index, which)?;
+            tensors.extend(once(weight).chain(bias));
+        }
+        Ok(())
     }
 
     /// The decoder with `change` applied to each tensor that it holds: a tied matrix once, so that it stays tied, and
-    /// joined matrices as they are.
+    /// joined matrices as they are, and unpacked.
     ///
     /// # Errors
     /// Whatever `change` fails with.
     pub fn map_weights(&self, mut change: impl FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
-        let embed_tokens = change(&self.embed_tokens)?;
+        let mut change_frozen = |frozen: &Frozen| Ok::<_, Error>(Frozen::from(change(&frozen.tensor()?)?));
+        let embed_tokens = change_frozen(&self.embed_tokens)?;
+        let lm_head = if self.config.tied { embed_tokens.clone() } else { change_frozen(&self.lm_head)? };
         let layers = self.layers.iter().map(|layer| layer.map(&mut change)).collect::<Result<_>>()?;
         let norm = change(&self.norm)?;
-        let lm_head = if self.config.tied { embed_tokens.clone() } else { change(&self.lm_head)? };
         Ok(Self { embed_tokens, layers, norm, lm_head, ..self.clone() })
     }
 }
@@ -160,14 +170,17 @@ impl Layer {
                 "a family biases all of {joint:?}"
             );
             let bias = if biases.is_empty() { None } else { Some(join(biases)?) };
-            Ok(Linear { weight: join(weights)?, bias })
+            Ok(Linear { weight: join(weights)?.into(), bias })
         });
         Ok(Self { norms, linears: four(linears)? })
     }
 
     fn map(&self, mut change: impl FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
         let linears = four(self.linears.iter().map(|Linear { weight, bias }| {
-            Ok(Linear { weight: change(weight)?, bias: bias.as_ref().map(&mut change).transpose()? })
+            Ok(Linear {
+                weight: change(&weight.tensor()?)?.into(),
+                bias: bias.as_ref().map(&mut change).transpose()?,
+            })
         }))?;
         let Norms { input, post_attention, heads } = &self.norms;
         let heads = match heads {

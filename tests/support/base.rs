@@ -53,7 +53,7 @@ pub fn assert_same(a: &Tensor, b: &Tensor, what: &str) {
 }
 
 pub fn assert_same_weights(a: &Decoder, b: &Decoder) {
-    let (a, b) = (a.named_tensors(), b.named_tensors());
+    let (a, b) = (a.named_tensors().unwrap(), b.named_tensors().unwrap());
     assert_eq!(a.len(), b.len());
     for ((name, x), (other, y)) in a.iter().zip(&b) {
         assert_eq!(name, other);

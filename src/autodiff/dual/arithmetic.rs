@@ -239,7 +239,7 @@ mod tests {
     fn what_is_linear_keeps_a_stack_whole() {
         let (x, y) = (stack(&[3, 4], 1), stack(&[3, 4], 2));
         let factor = Dual::constant(&ramp(&[3, 1], 3));
-        let matrix = ramp(&[5, 4], 4);
+        let matrix = ramp(&[5, 4], 4).into();
         let whole: Vec<Result<Dual>> = vec![
             x.add(&y),
             x.broadcast_sub(&y),

@@ -6,10 +6,12 @@ pub(super) use arithmetic::add_to_half;
 
 use candle_core::{D, Shape, Tensor};
 
+use super::Frozen;
 use super::choose;
 use super::kernel::Kernel;
 use super::ops::{LowRankUp, Ops, rows_axis};
-use super::product::{Part, Sum, Term};
+use super::packed::Way;
+use super::product::{Factor, Part, Sum, Term};
 use crate::{Error, Result};
 
 /// `primal + ε tangent`, with ε² = 0. A tangent of zero is `None` and costs nothing.
@@ -89,18 +91,20 @@ impl Dual {
 
     /// The terms of `self · right`.
     fn terms(&self, right: &Self) -> Vec<Term> {
-        let term = |part, left: &Tensor, right: &Tensor| Term::new(part, left, right);
-        let mut terms = match (&self.stacked, &self.tangent) {
-            // One product of twice the rows.
-            (Some(stacked), _) if stacked.rank() == 3 => vec![term(Part::Both, stacked, &right.primal)],
-            (_, None) => vec![term(Part::Primal, &self.primal, &right.primal)],
-            (_, Some(own)) => {
-                let tangent = term(Part::Tangent, own, &right.primal);
-                vec![term(Part::Primal, &self.primal, &right.primal), tangent]
-            }
-        };
-        terms.extend(right.tangent.as_ref().map(|tangent| term(Part::Tangent, &self.primal, tangent)));
+        let mut terms = self.terms_by(&Factor::Tensor(right.primal.clone()));
+        terms.extend(right.tangent.as_ref().map(|tangent| Term::new(Part::Tangent, &self.primal, tangent)));
         terms
+    }
+
+    /// The terms of `self · right`, which does not vary.
+    fn terms_by(&self, right: &Factor) -> Vec<Term> {
+        let term = |part, left: &Tensor| Term::by(part, left, right.clone());
+        match (&self.stacked, &self.tangent) {
+            // One product of twice the rows.
+            (Some(stacked), _) if stacked.rank() == 3 => vec![term(Part::Both, stacked)],
+            (_, None) => vec![term(Part::Primal, &self.primal)],
+            (_, Some(own)) => vec![term(Part::Primal, &self.primal), term(Part::Tangent, own)],
+        }
     }
 
     /// The rows as a batch `right` takes them: in a block for each of its matrices, or as they are for a single one.
@@ -158,11 +162,11 @@ impl Ops for Dual {
 
     fn affine(
         &self,
-        weight: &Tensor,
+        weight: &Frozen,
         bias: Option<&Tensor>,
         low: Option<(&Self, &[LowRankUp<Self>])>,
     ) -> Result<Self> {
-        let mut terms = self.joined()?.terms(&Self::constant(&weight.t()?));
+        let mut terms = self.joined()?.terms_by(&Factor::frozen(weight, Way::Forward)?);
         if let Some((z, ups)) = low {
             let mut start = 0;
             for LowRankUp { b, column } in ups {
@@ -172,15 +176,15 @@ impl Ops for Dual {
                 start += rank;
             }
         }
-        choose::product(&Sum::new(weight.dim(0)?, bias, terms)?)
+        choose::product(&Sum::new(weight.dims()?.0, bias, terms)?)
     }
 
-    fn affine_back(&self, weight: &Tensor, low: Option<(&Self, &Self)>) -> Result<Self> {
-        let mut terms = self.joined()?.terms(&Self::constant(weight));
+    fn affine_back(&self, weight: &Frozen, low: Option<(&Self, &Self)>) -> Result<Self> {
+        let mut terms = self.joined()?.terms_by(&Factor::frozen(weight, Way::Back)?);
         if let Some((z, a)) = low {
             terms.extend(z.blocks(a)?.terms(a));
         }
-        choose::product(&Sum::new(weight.dim(1)?, None, terms)?)
+        choose::product(&Sum::new(weight.dims()?.1, None, terms)?)
     }
 
     fn low_back(&self, ups: &[LowRankUp<Self>]) -> Result<Self> {

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::Result;
-use crate::autodiff::{Dual, LowRankUp, Ops};
+use crate::autodiff::{Dual, Frozen, LowRankUp, Ops};
 use crate::device::under_test;
 
 /// A function of several tensors, over any arithmetic.
@@ -218,7 +218,7 @@ fn large_logits_neither_overflow_nor_vanish() {
 #[test]
 fn products_of_dual_numbers_follow_leibniz() {
     function!(Products, |x| {
-        let frozen = |seed| random(&[4, 6], seed).to_dtype(x[0].primal().dtype());
+        let frozen = |seed| random(&[4, 6], seed).to_dtype(x[0].primal().dtype()).map(Frozen::from);
         let bias = random(&[4], 79).to_dtype(x[0].primal().dtype())?;
         let ups = [LowRankUp { b: x[4].clone(), column: 0 }, LowRankUp { b: x[5].clone(), column: 3 }];
         let projected = x[0].affine(&frozen(77)?, Some(&bias), Some((&x[3], &ups)))?;
@@ -239,7 +239,7 @@ fn products_of_dual_numbers_follow_leibniz() {
 #[test]
 fn low_rank_products_of_blocks_of_rows_equal_those_of_each_block() {
     function!(Together, |x| {
-        let frozen = random(&[4, 6], 77).to_dtype(x[0].primal().dtype())?;
+        let frozen = Frozen::from(random(&[4, 6], 77).to_dtype(x[0].primal().dtype())?);
         let ups = [LowRankUp { b: x[2].clone(), column: 1 }];
         let y = x[0].affine(&frozen, None, Some((&x[1], &ups)))?;
         vec![y.affine_back(&frozen, Some((&x[1], &x[3])))?, y.low_back(&ups)?]
@@ -265,7 +265,7 @@ fn low_rank_products_of_blocks_of_rows_equal_those_of_each_block() {
 #[test]
 fn a_constant_stays_without_a_tangent() {
     let x = Dual::constant(&random(&[2, 8], 1));
-    let y = swiglu(&x).unwrap().affine(&random(&[3, 4], 2), None, None).unwrap();
+    let y = swiglu(&x).unwrap().affine(&random(&[3, 4], 2).into(), None, None).unwrap();
     assert!(y.tangent().is_none());
     let z = product(&x, &Dual::new(random(&[2, 8], 3), Some(random(&[2, 8], 4))).unwrap()).unwrap();
     assert!(z.tangent().is_some());

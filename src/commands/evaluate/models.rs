@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use crate::{
     checkpoint::Digest,
     config::{Config, Objective},
-    device::DeviceName,
     error::{Error, Result},
     eval::{Asker, Method},
     meta::MetaParams,
@@ -14,7 +13,7 @@ use crate::{
     tasks::Encoder,
 };
 
-use super::super::{InnerStart, Setup, inner_start::require_base};
+use super::super::{Compute, InnerStart, Setup, inner_start::require_base};
 
 /// What to compare.
 #[derive(Debug, Clone, Default)]
@@ -29,8 +28,8 @@ pub struct ModelSources {
     pub base: Option<String>,
     /// Longest answer, in tokens, if not as in training.
     pub max_new_tokens: Option<usize>,
-    /// Where to compute, whatever the checkpoints were trained on.
-    pub device: DeviceName,
+    /// Where and how exactly to compute, whatever the checkpoints were trained on.
+    pub compute: Compute,
 }
 
 /// A model with its trained numbers.
@@ -116,7 +115,7 @@ impl ModelSources {
     fn changed(&self, config: &Config) -> Result<Config> {
         let mut config = config.clone();
         config.model.base = self.base.clone().unwrap_or(config.model.base);
-        config.run.device = self.device;
+        self.compute.apply(&mut config.model, &mut config.run);
         config.eval.max_new_tokens = self.max_new_tokens.unwrap_or(config.eval.max_new_tokens);
         let mut faults = Vec::new();
         config.validate(&mut faults);

@@ -144,7 +144,7 @@ impl<'a> Rows<'a> {
     fn forward(&mut self, tokens: &[u32], len: usize) -> Result<Tensor> {
         let (model, piece) = (self.model, self.piece(len)?);
         let ids = Tensor::new(tokens, &model.device)?;
-        let mut x = model.embed_tokens.index_select(&ids, 0)?.to_dtype(model.dtype)?;
+        let mut x = model.embed_tokens.rows(&ids, model.dtype)?;
         for ((layer, adapters), cache) in model.layers.iter().zip(&self.adapters).zip(&self.caches) {
             let mode = OverCache { config: &model.config, piece: &piece, cache };
             x = Block { layer, gains: &layer.norms, adapters, mode }.forward(&x)?.0;

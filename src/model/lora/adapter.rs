@@ -47,14 +47,14 @@ pub fn merge(model: &Decoder, layout: &LoraLayout, tensors: &[Tensor]) -> Result
         let joint = projection.joint();
         let mut parts = vec![];
         for &which in joint.parts() {
-            let weight = model.projection(layer, which).weight;
+            let (weight, _) = model.projection(layer, which)?;
             let here = changes.next_if(|(site, _)| (site.layer, site.projection) == (layer, which));
             parts.push(match here {
                 Some((_, pair)) => changed(&weight, pair, layout.spec.scale(), model.dtype)?,
                 None => weight,
             });
         }
-        merged.layers[layer].linears[joint as usize].weight = join(parts)?;
+        merged.layers[layer].linears[joint as usize].weight = join(parts)?.into();
     }
     Ok(merged)
 }

@@ -1,0 +1,76 @@
+//! Which instructions packed products are taken with.
+
+use std::sync::LazyLock;
+
+/// This environment variable names the kernel that packed products are taken with, for tests and benches; one that the
+/// machine does not have is as if it were not set.
+pub const KERNEL: &str = "PERK_CPU_KERNEL";
+
+/// Instructions for the innermost loops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CpuKernel {
+    /// Plain loops.
+    Portable,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512F.
+    Avx512,
+    /// AVX-512F, and AVX512-BF16 for products of bf16.
+    Avx512Bf16,
+    /// As the one before, and the tiles of AMX for products of bf16.
+    Amx,
+}
+
+static CHOSEN: LazyLock<CpuKernel> = LazyLock::new(|| {
+    let wanted = std::env::var(KERNEL).ok();
+    let named = CpuKernel::ALL.into_iter().find(|kernel| wanted.as_deref() == Some(kernel.name()));
+    let best = || CpuKernel::ALL.into_iter().rev().find(|kernel| kernel.is_available());
+    named.filter(|kernel| kernel.is_available()).or_else(best).unwrap_or(CpuKernel::Portable)
+});
+
+impl CpuKernel {
+    /// All of them, each better than the one before where the machine has it.
+    pub const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
+
+    /// The best one that the machine has, or the one that [`KERNEL`] names.
+    pub fn chosen() -> Self {
+        *CHOSEN
+    }
+
+    /// Its name: `portable`, `avx2`, `avx512`, `avx512-bf16`, `amx`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512-bf16",
+            Self::Amx => "amx",
+        }
+    }
+
+    /// Whether it multiplies numbers of bf16 as they are.
+    pub(super) fn takes_bf16(self) -> bool {
+        matches!(self, Self::Avx512Bf16 | Self::Amx)
+    }
+
+    /// Whether processor and system allow it.
+    #[cfg(target_arch = "x86_64")]
+    pub fn is_available(self) -> bool {
+        let avx2 = || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        let avx512 = || avx2() && is_x86_feature_detected!("avx512f");
+        let avx512_bf16 = || avx512() && is_x86_feature_detected!("avx512bf16");
+        match self {
+            Self::Portable => true,
+            Self::Avx2 => avx2(),
+            Self::Avx512 => avx512(),
+            Self::Avx512Bf16 => avx512_bf16(),
+            Self::Amx => avx512_bf16() && super::amx::is_granted(),
+        }
+    }
+
+    /// Whether processor and system allow it.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn is_available(self) -> bool {
+        self == Self::Portable
+    }
+}

@@ -1,0 +1,318 @@
+//! A product with a packed factor: cut into blocks that fit the caches, shared among the threads, given to a kernel.
+
+#![allow(unsafe_code)] // Calls kernels, which take pointers: threads share the target by columns.
+
+use half::bf16;
+use rayon::prelude::*;
+
+use super::Target;
+use super::kernel::CpuKernel;
+use super::layout::{Packable, Panels, widen};
+use super::micro::{self, Block, PANEL};
+use super::planes::Planes;
+
+/// Deepest part of a panel that is multiplied at a time, so that it stays in the second cache: a multiple of 32.
+const MOST_DEPTH: usize = 1024;
+
+/// Multiplications that are worth a thread's while.
+const PIECE: usize = 1 << 16;
+
+/// Parts of the work a thread, so that one that is held up leaves some to the others.
+const PARTS_PER_THREAD: usize = 4;
+
+/// Up to so many rows a factor in bf16 is widened as it is read; with more, once for all of them.
+const FEW_ROWS: usize = 6;
+
+/// `target (+)= left · factor`: row-major, the rows of both this far apart.
+pub(super) struct Product<'a> {
+    pub left: &'a [f32],
+    pub left_stride: usize,
+    pub rows: usize,
+    pub target: &'a mut [f32],
+    pub target_stride: usize,
+    /// Whether the product is added to what is there.
+    pub add: bool,
+}
+
+/// The target's first number, which threads share: each writes columns of its own.
+#[derive(Clone, Copy)]
+struct Shared(*mut f32);
+// SAFETY: every part of the work writes columns that no other part does; see `in_parts`.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl<'a> Product<'a> {
+    pub fn new(left: &'a [f32], left_stride: usize, rows: usize, target: Target<'a>) -> Self {
+        let Target { numbers, stride, add } = target;
+        Self { left, left_stride, rows, target: numbers, target_stride: stride, add }
+    }
+
+    /// Panics where a slice does not hold what the kernels will reach for; `depth` and `columns` are the factor's.
+    fn check(&self, depth: usize, columns: usize) {
+        let reach = |rows: usize, stride: usize, width: usize| (rows.max(1) - 1) * stride + width;
+        assert!(self.left_stride >= depth && self.target_stride >= columns, "rows overlap");
+        assert!(
+            self.rows == 0 || self.left.len() >= reach(self.rows, self.left_stride, depth),
+            "left factor"
+        );
+        assert!(
+            self.rows == 0 || self.target.len() >= reach(self.rows, self.target_stride, columns),
+            "target"
+        );
+    }
+
+    /// By a factor in f32.
+    pub fn by_f32(mut self, panels: &Panels<f32>, kernel: CpuKernel) {
+        self.check(panels.depth, panels.columns);
+        let run = f32_kernel(kernel);
+        self.in_parts(panels, |this, target, range| {
+            this.blocks(panels.depth, |first, depth| {
+                for panel in range.clone().step_by(run.panels) {
+                    let b = panels.rows(panel, first, depth).as_ptr();
+                    let at = At { first, depth, panel, panels: run.panels };
+                    this.by_panel(run, target, &at, b, panels.stride(), panels.columns);
+                }
+            });
+        });
+    }
+
+    /// By a factor in bf16, with sums and the left factor in f32.
+    pub fn by_widened(mut self, panels: &Panels<bf16>, kernel: CpuKernel) {
+        self.check(panels.depth, panels.columns);
+        let run = f32_kernel(kernel);
+        let few = self.rows <= FEW_ROWS && panels.depth.is_multiple_of(2) && kernel >= CpuKernel::Avx2;
+        self.in_parts(panels, |this, target, range| {
+            let mut wide = vec![0f32; if few { 0 } else { run.panels * MOST_DEPTH * PANEL }];
+            this.blocks(panels.depth, |first, depth| {
+                for panel in range.clone().step_by(run.panels) {
+                    if few {
+                        for panel in panel..range.end.min(panel + run.panels) {
+                            this.by_few(target, panels, panel, first, depth);
+                        }
+                        continue;
+                    }
+                    // An odd last row has one of zeros beside it.
+                    let even = depth.next_multiple_of(2);
+                    for (nth, wide) in wide.chunks_mut(even * PANEL).take(run.panels).enumerate() {
+                        widen(panels.rows(panel + nth, first, even), wide);
+                    }
+                    let at = At { first, depth, panel, panels: run.panels };
+                    this.by_panel(run, target, &at, wide.as_ptr(), even * PANEL, panels.columns);
+                }
+            });
+        });
+    }
+
+    /// By a factor in bf16, the left factor as a sum of planes of bf16.
+    #[cfg(target_arch = "x86_64")]
+    pub fn by_planes(mut self, panels: &Panels<bf16>, planes: usize, kernel: CpuKernel) {
+        self.check(panels.depth, panels.columns);
+        let planes = Planes::split(self.left, self.left_stride, self.rows, panels.depth, planes);
+        self.in_parts(panels, |this, target, range| {
+            for panel in range.step_by(2) {
+                // SAFETY: the kernel is available, or it would not have been chosen; planes are padded as it wants them, and
+                // there is an even number of panels.
+                unsafe {
+                    match kernel {
+                        CpuKernel::Amx => this.by_tiles(target, panels, panel, &planes),
+                        _ => this.by_pairs(target, panels, panel, &planes),
+                    }
+                }
+            }
+        });
+    }
+
+    /// Other processors have no such instructions.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn by_planes(self, panels: &Panels<bf16>, _planes: usize, kernel: CpuKernel) {
+        self.by_widened(panels, kernel);
+    }
+
+    /// Cuts the panels into parts of an even number, and gives them to the threads.
+    fn in_parts<T: Packable>(
+        &mut self,
+        panels: &Panels<T>,
+        work: impl Fn(&Self, Shared, std::ops::Range<usize>) + Sync,
+    ) {
+        let count = panels.count();
+        if self.rows == 0 || count == 0 {
+            return;
+        }
+        let target = Shared(self.target.as_mut_ptr());
+        let size = self.rows * panels.depth * panels.columns;
+        let most = PARTS_PER_THREAD * rayon::current_num_threads();
+        let parts = (size / PIECE).clamp(1, most);
+        let each = count.div_ceil(parts).next_multiple_of(2);
+        let part = |nth: usize| nth * each..count.min((nth + 1) * each);
+        match count.div_ceil(each) {
+            1 => work(self, target, part(0)),
+            parts => (0..parts).into_par_iter().for_each(|nth| work(self, target, part(nth))),
+        }
+    }
+
+    /// Cuts the depth into parts of at most [`MOST_DEPTH`], of about one size and all but the last a multiple of 32.
+    fn blocks(&self, depth: usize, mut work: impl FnMut(usize, usize)) {
+        let each = depth.div_ceil(depth.div_ceil(MOST_DEPTH).max(1)).next_multiple_of(32);
+        let mut first = 0;
+        loop {
+            let here = each.min(depth - first);
+            work(first, here);
+            first += here;
+            if first >= depth {
+                break;
+            }
+        }
+    }
+
+    /// All rows by a panel, or two, from row `at.first` of the panel on.
+    fn by_panel(
+        &self,
+        run: F32Kernel,
+        target: Shared,
+        at: &At,
+        b: *const f32,
+        panel_stride: usize,
+        columns: usize,
+    ) {
+        for row in (0..self.rows).step_by(run.rows) {
+            let block = Block {
+                a: self.left[row * self.left_stride + at.first..].as_ptr(),
+                a_stride: self.left_stride,
+                rows: run.rows.min(self.rows - row),
+                depth: at.depth,
+                b,
+                panel_stride,
+                c: self.place(target, row, at.panel),
+                c_stride: self.target_stride,
+                columns: (columns - at.panel * PANEL).min(at.panels * PANEL),
+                add: self.add || at.first > 0,
+            };
+            // SAFETY: `check` has seen that rows, depth and columns are within the slices, and the packing padded the panels;
+            // the kernel is available, or it would not have been chosen.
+            unsafe { (run.call)(&block) }
+        }
+    }
+
+    /// A few rows by a panel in bf16.
+    fn by_few(&self, target: Shared, panels: &Panels<bf16>, panel: usize, first: usize, depth: usize) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let block = Block {
+                a: self.left[first..].as_ptr(),
+                a_stride: self.left_stride,
+                rows: self.rows,
+                depth,
+                b: panels.rows(panel, first, depth).as_ptr(),
+                panel_stride: panels.stride(),
+                c: self.place(target, 0, panel),
+                c_stride: self.target_stride,
+                columns: (panels.columns - panel * PANEL).min(PANEL),
+                add: self.add || first > 0,
+            };
+            // SAFETY: as in `by_panel`; the caller has seen that the kernel is AVX2 or better, and the depth even.
+            unsafe { micro::x86::avx2_bf16(&block) }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (target, panels, panel, first, depth);
+    }
+
+    /// The target's number in a row, and in the first column of a panel.
+    fn place(&self, target: Shared, row: usize, panel: usize) -> *mut f32 {
+        // SAFETY: the row is one of the target's, and the panel has at least one of its columns.
+        unsafe { target.0.add(row * self.target_stride + panel * PANEL) }
+    }
+
+    /// Two panels by AVX512-BF16.
+    ///
+    /// # Safety
+    /// The processor must have AVX512-BF16.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn by_pairs(&self, target: Shared, panels: &Panels<bf16>, panel: usize, planes: &Planes) {
+        const ROWS: usize = 12;
+        self.blocks(panels.padded, |first, depth| {
+            for row in (0..self.rows).step_by(ROWS) {
+                for plane in 0..planes.count {
+                    let block = Block {
+                        a: planes.row(plane, row)[first..].as_ptr().cast(),
+                        a_stride: panels.padded / 2,
+                        rows: ROWS.min(self.rows - row),
+                        depth,
+                        b: panels.rows(panel, first, depth).as_ptr(),
+                        panel_stride: panels.stride(),
+                        c: self.place(target, row, panel),
+                        c_stride: self.target_stride,
+                        columns: (panels.columns - panel * PANEL).min(2 * PANEL),
+                        add: self.add || first > 0 || plane > 0,
+                    };
+                    // SAFETY: `check` has seen the target, planes and panels are padded to the same depth, and panels to an
+                    // even number.
+                    unsafe { micro::x86::avx512_bf16_pairs(&block) }
+                }
+            }
+        });
+    }
+
+    /// Two panels by AMX.
+    ///
+    /// # Safety
+    /// AMX must have been granted.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn by_tiles(&self, target: Shared, panels: &Panels<bf16>, panel: usize, planes: &Planes) {
+        use super::amx::{SIDE, Tiles};
+        // SAFETY: by the caller's word.
+        let tiles = unsafe { Tiles::configure() };
+        let mut sums = [0f32; SIDE * SIDE];
+        for row in (0..self.rows).step_by(SIDE) {
+            let rows: Vec<_> = (0..planes.count).map(|plane| planes.row(plane, row).as_ptr()).collect();
+            let b = panels.rows(panel, 0, panels.padded).as_ptr();
+            // SAFETY: planes are padded to a multiple of 32 rows, and like panels to a depth of a multiple of 32.
+            unsafe { tiles.multiply(&rows, panels.padded, b, panels.stride(), panels.padded, &mut sums) };
+            let block = Block::<bf16> {
+                a: std::ptr::null(),
+                a_stride: 0,
+                rows: SIDE.min(self.rows - row),
+                depth: 0,
+                b,
+                panel_stride: 0,
+                c: self.place(target, row, panel),
+                c_stride: self.target_stride,
+                columns: (panels.columns - panel * PANEL).min(SIDE),
+                add: self.add,
+            };
+            for (row, sums) in sums.as_chunks::<SIDE>().0.iter().enumerate().take(block.rows) {
+                // SAFETY: `check` has seen that the target has the rows and columns.
+                unsafe { micro::write(&block, row, sums) };
+            }
+        }
+    }
+}
+
+/// Where a block stands in the factor.
+struct At {
+    first: usize,
+    depth: usize,
+    panel: usize,
+    /// How many panels are taken at a time.
+    panels: usize,
+}
+
+/// A kernel for factors in f32: how many rows and panels it takes at a time.
+#[derive(Clone, Copy)]
+struct F32Kernel {
+    rows: usize,
+    panels: usize,
+    call: unsafe fn(&Block<f32>),
+}
+
+fn f32_kernel(kernel: CpuKernel) -> F32Kernel {
+    match kernel {
+        #[cfg(target_arch = "x86_64")]
+        CpuKernel::Avx2 => F32Kernel { rows: 6, panels: 1, call: micro::x86::avx2_f32 },
+        #[cfg(target_arch = "x86_64")]
+        CpuKernel::Avx512 | CpuKernel::Avx512Bf16 | CpuKernel::Amx => {
+            F32Kernel { rows: 12, panels: 2, call: micro::x86::avx512_f32 }
+        }
+        _ => F32Kernel { rows: 6, panels: 1, call: micro::portable_f32 },
+    }
+}

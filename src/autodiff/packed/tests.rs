@@ -1,0 +1,148 @@
+//! Packed products by every kernel that the machine has, against products in f64.
+
+#![allow(clippy::disallowed_methods)]
+
+use candle_core::{DType, Device, Tensor};
+
+use super::*;
+
+const PRECISIONS: [MatmulPrecision; 3] =
+    [MatmulPrecision::Highest, MatmulPrecision::High, MatmulPrecision::Medium];
+
+/// What a target holds before a product: small, so that it costs a sum no digits.
+const START: f32 = 1.0 / 64.0;
+
+fn random(dims: (usize, usize), dtype: DType, seed: u64) -> Tensor {
+    let count = dims.0 * dims.1;
+    let numbers: Vec<f32> = (0..count as u64)
+        .map(|i| {
+            let bits = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15 ^ seed.wrapping_mul(0xd134_2543_de82_ef95));
+            (bits >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect();
+    Tensor::from_vec(numbers, dims, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+}
+
+fn numbers(x: &Tensor) -> Vec<f32> {
+    x.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Distance of `found` from the product in f64, relative to the product of the factors' norms.
+fn error(found: &[f32], left: &Tensor, right: &Tensor, start: f64) -> f64 {
+    let [left, right] = [left, right].map(|x| x.to_dtype(DType::F64).unwrap());
+    let exact: Vec<f64> = left.matmul(&right).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    let norm = |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt();
+    let squares = found.iter().zip(&exact).map(|(&a, b)| (f64::from(a) - b - start).powi(2)).sum::<f64>();
+    squares.sqrt() / (norm(&left) * norm(&right)).max(1e-300)
+}
+
+/// Both ways of a product of `rows` rows with a matrix, by one kernel, into rows that are wider than the product.
+fn check(
+    kernel: CpuKernel,
+    rows: usize,
+    (out, width): (usize, usize),
+    dtype: DType,
+    precision: MatmulPrecision,
+) {
+    let matrix = random((out, width), dtype, 1);
+    let packed = Packed::new(&matrix, precision).unwrap().unwrap();
+    let tolerance = match precision {
+        MatmulPrecision::Highest => 1e-6,
+        MatmulPrecision::High => 3e-5,
+        MatmulPrecision::Medium => 4e-3,
+    };
+    for (way, depth, columns, right) in
+        [(Way::Forward, width, out, matrix.t().unwrap()), (Way::Back, out, width, matrix.clone())]
+    {
+        let left = random((rows, depth), DType::F32, 2);
+        let wide: Vec<f32> =
+            numbers(&left).chunks(depth).flat_map(|row| [row, &[f32::NAN; 3]].concat()).collect();
+        for add in [false, true] {
+            let stride = columns + 5;
+            let mut target = vec![START; rows * stride];
+            packed
+                .multiply_by(
+                    kernel,
+                    way,
+                    Left { numbers: &wide, stride: depth + 3, rows, width: depth },
+                    Target { numbers: &mut target, stride, add },
+                )
+                .unwrap();
+            let found: Vec<f32> = target.chunks(stride).flat_map(|row| row[..columns].to_vec()).collect();
+            let error = error(&found, &left, &right, if add { START.into() } else { 0.0 });
+            let what =
+                format!("{kernel:?} {rows} rows, {out} × {width}, {dtype:?}, {precision:?}, {way:?}, {add}");
+            assert!(error < tolerance, "{what}: {error:e}");
+            assert!(
+                target.chunks(stride).all(|row| row[columns..] == [START; 5]),
+                "{what} wrote beside its columns"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_kernel_that_the_machine_has_multiplies_odd_sizes_at_every_precision() {
+    let (there, missing): (Vec<_>, Vec<_>) =
+        CpuKernel::ALL.into_iter().partition(|kernel| kernel.is_available());
+    // Read by whoever wonders which were tested: cargo test -- --nocapture every_kernel
+    println!("tested: {there:?}; this machine lacks: {missing:?}");
+    let shapes = [(1, 1), (3, 2), (16, 32), (17, 33), (31, 100), (64, 64), (97, 130), (48, 1100)];
+    for kernel in there {
+        for rows in [1, 2, 5, 6, 7, 12, 13, 33] {
+            for shape in shapes {
+                for precision in PRECISIONS {
+                    check(kernel, rows, shape, DType::BF16, precision);
+                }
+                check(kernel, rows, shape, DType::F32, MatmulPrecision::Highest);
+                check(kernel, rows, shape, DType::F32, MatmulPrecision::High);
+                check(kernel, rows, shape, DType::F32, MatmulPrecision::Medium);
+            }
+        }
+    }
+}
+
+#[test]
+fn large_products_are_shared_among_threads_and_come_out_the_same_for_any_number() {
+    let matrix = random((300, 700), DType::BF16, 3);
+    let packed = Packed::new(&matrix, MatmulPrecision::Highest).unwrap().unwrap();
+    let left = numbers(&random((40, 700), DType::F32, 4));
+    let product = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let mut target = vec![0f32; 40 * 300];
+        let left = Left { numbers: &left, stride: 700, rows: 40, width: 700 };
+        let into = Target { numbers: &mut target, stride: 300, add: false };
+        pool.install(|| packed.multiply(Way::Forward, left, into)).unwrap();
+        target
+    };
+    assert_eq!(product(1), product(3));
+}
+
+#[test]
+fn a_packed_matrix_gives_its_numbers_and_rows_back() {
+    for dtype in [DType::F32, DType::BF16] {
+        let matrix = random((37, 19), dtype, 5);
+        let packed = Packed::new(&matrix, MatmulPrecision::Highest).unwrap().unwrap();
+        assert_eq!((packed.dims(), packed.dtype()), ((37, 19), dtype));
+        assert_eq!(numbers(&packed.tensor().unwrap()), numbers(&matrix));
+        let rows = packed.rows(&[36, 0, 36]).unwrap();
+        let expected = matrix.index_select(&Tensor::new(&[36u32, 0, 36], &Device::Cpu).unwrap(), 0).unwrap();
+        assert_eq!((rows.dtype(), numbers(&rows)), (DType::F32, numbers(&expected)));
+        assert!(packed.rows(&[37]).is_err());
+    }
+    assert!(Packed::new(&random((3, 3), DType::F64, 6), MatmulPrecision::Highest).unwrap().is_none());
+}
+
+#[test]
+fn factors_that_do_not_fit_are_refused() {
+    let packed = Packed::new(&random((4, 3), DType::F32, 7), MatmulPrecision::Highest).unwrap().unwrap();
+    let refused = |width: usize, len: usize, stride: usize| {
+        let (left, mut target) = (vec![0f32; 2 * width], vec![0f32; len]);
+        let left = Left { numbers: &left, stride: width, rows: 2, width };
+        packed.multiply(Way::Forward, left, Target { numbers: &mut target, stride, add: false }).is_err()
+    };
+    assert!(!refused(3, 8, 4));
+    assert!(refused(2, 8, 4));
+    assert!(refused(3, 7, 4));
+    assert!(refused(3, 8, 3));
+}
