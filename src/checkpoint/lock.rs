@@ -10,10 +10,13 @@ use crate::{Error, Result};
 /// Another process may remove the lock file between our opening and locking it; then we try again.
 const TRIES: usize = 100;
 
+/// Name of a lock that is in the folder itself.
+pub(crate) const INSIDE: &str = ".perk.lock";
+
 /// The right to write one file or folder, as long as it lives.
 ///
-/// It is a lock on the empty file `.NAME.lock` beside it. A process that is killed leaves that file, but not
-/// the lock.
+/// It is a lock on the empty file `.NAME.lock` beside it, or on [`INSIDE`] in a folder whose parent cannot be written,
+/// as that of a mounted one. A process that is killed leaves that file, but not the lock.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
@@ -40,12 +43,17 @@ impl Lock {
     /// `target` is a symbolic link, or its folder cannot be written.
     pub fn try_take(target: &Path) -> Result<Option<Self>> {
         let target = place(target)?;
-        let (path, mut made) = (place(&hidden(&target, "lock"))?, Made::default());
+        let (mut path, mut made) = (place(&hidden(&target, "lock"))?, Made::default());
+        let inside = target.join(INSIDE);
         for _ in 0..TRIES {
             made.make(&parent(&target))?;
             let file = match OpenOptions::new().create(true).truncate(false).write(true).open(&path) {
                 // Who made the folder has just removed it again.
                 Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                Err(e) if is_closed(&e) && path != inside && target.is_dir() => {
+                    path = place(&inside)?;
+                    continue;
+                }
                 file => file.map_err(|e| Error::io(&path, e))?,
             };
             match file.try_lock() {
@@ -72,6 +80,11 @@ impl Drop for Lock {
         drop(fs::remove_file(&self.path));
         drop(self.file.unlock());
     }
+}
+
+/// Whether a folder takes no new files from us.
+fn is_closed(fault: &std::io::Error) -> bool {
+    matches!(fault.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
 /// A file that holds something is not perk's, and must not be removed.
@@ -131,6 +144,24 @@ mod tests {
             assert!(Lock::take(&room.path().join("link")).is_err());
             assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
         }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_folder_whose_parent_is_closed_has_its_lock_inside() {
+        use std::os::unix::fs::PermissionsExt;
+        let room = tempfile::tempdir().unwrap();
+        let target = room.path().join("mounted");
+        fs::create_dir(&target).unwrap();
+        fs::set_permissions(room.path(), fs::Permissions::from_mode(0o555)).unwrap();
+        let lock = Lock::take(&target).unwrap();
+        assert!(Lock::try_take(&target).unwrap().is_none());
+        // Who may do everything is not kept from writing the parent.
+        let inside = target.join(INSIDE).exists();
+        assert_ne!(inside, room.path().join(".mounted.lock").exists());
+        drop(lock);
+        assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+        fs::set_permissions(room.path(), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub use atomic::{write_at, write_file, write_json, write_new_at, write_tensors};
 pub use digest::Digest;
 pub(crate) use folder::{clear_old, names, remove_own};
 pub use folder::{recover, write_folder};
+pub(crate) use lock::INSIDE as LOCK_INSIDE;
 pub use lock::Lock;
 pub use place::place;
 pub(crate) use place::{Made, sweep};

@@ -63,7 +63,8 @@ pub struct MetaTrain {
     /// How products with frozen weights are taken, instead of model.matmul_precision: highest, high or medium
     #[arg(long, value_name = "NAME")]
     pub matmul_precision: Option<MatmulPrecision>,
-    /// Run folder, instead of run.dir (finetune: run.dir with `-ft-icr`); must be new or empty
+    /// Run folder, instead of run.dir (finetune: run.dir with `-ft-icr`); must be new, empty, or of a run that did not
+    /// finish a step
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
 }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use crate::{
-    checkpoint::{Lock, Made, PROGRESS_FILE, TENSORS_FILE, load_progress, names, recover, remove_own, sweep},
+    checkpoint::{
+        LOCK_INSIDE, Lock, Made, PROGRESS_FILE, TENSORS_FILE, load_progress, names, recover, remove_own,
+        sweep,
+    },
     error::{Error, Result, shown_path},
     model::lora::{ADAPTER_CONFIG_FILE, ADAPTER_FILE},
 };
@@ -130,7 +133,9 @@ fn look(dir: &Path) -> Result<Found> {
     folder.files().iter().for_each(|path| sweep(path));
     recover(&folder.last())?;
     let found = names(dir)?;
-    let Some(first) = found.iter().min() else { return Ok(Found::Nothing) };
+    let Some(first) = found.iter().filter(|name| *name != LOCK_INSIDE).min() else {
+        return Ok(Found::Nothing);
+    };
     let is_run = folder.config().is_file() || folder.last().is_dir();
     if !is_run {
         let reason = format!("holds {}: name another folder with --out", shown_path(Path::new(first)));
@@ -168,7 +173,8 @@ fn unbegun(folder: &RunFolder) -> Result<Found> {
         own.push(checkpoint);
     }
     for dir in folders {
-        let stranger = names(&dir)?.into_iter().map(|name| dir.join(name)).find(|path| {
+        let found = names(&dir)?.into_iter().filter(|name| name != LOCK_INSIDE);
+        let stranger = found.map(|name| dir.join(name)).find(|path| {
             let is_link = path.is_symlink();
             is_link || !own.contains(path)
         });

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
 use crate::{
-    checkpoint::{Lock, Made, sweep, write_json},
+    checkpoint::{LOCK_INSIDE, Lock, Made, sweep, write_json},
     error::{Error, Result, shown_path},
     eval::{Method, SampleRecord},
     report::Journal,
@@ -87,7 +87,8 @@ impl EvalFolder {
             Ok(text) => require_same(dir, &text, settings)?,
             Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => {
                 let others = fs::read_dir(dir).map_err(|fault| Error::io(dir, fault))?;
-                if let Some(other) = others.flatten().next() {
+                let mut others = others.flatten().filter(|entry| entry.file_name() != LOCK_INSIDE);
+                if let Some(other) = others.next() {
                     let name = other.file_name();
                     let name = shown_path(Path::new(&name));
                     let reason = format!("holds {name}, and is no evaluation: name a new folder with --out");
