@@ -15,7 +15,7 @@ pub(crate) const INSIDE: &str = ".perk.lock";
 
 /// The right to write one file or folder, as long as it lives.
 ///
-/// It is a lock on the empty file `.NAME.lock` beside it, or on [`INSIDE`] in a folder whose parent cannot be written,
+/// It is a lock on the empty file `.NAME.lock` beside it, or on `.perk.lock` in a folder whose parent cannot be written,
 /// as that of a mounted one. A process that is killed leaves that file, but not the lock.
 #[derive(Debug)]
 pub struct Lock {
