@@ -5,6 +5,7 @@
 
 mod support;
 
+use perk::config::MatmulPrecision;
 use support::golden::{Golden, Variant};
 
 /// Agreement asked of f64, relative to the largest number of a tensor.
@@ -52,6 +53,50 @@ fn micro_batches_and_recomputed_activations_change_nothing() {
         let distance = support::relative(a, b);
         assert!(distance < 1e-10, "tensor {index} is {distance:.1e} off");
     }
+}
+
+/// Distance of two lists relative to the norm of the second, and the cosine between them.
+fn apart(found: &[f64], exact: &[f64]) -> (f64, f64) {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let difference: Vec<f64> = found.iter().zip(exact).map(|(a, b)| a - b).collect();
+    let norm = |x: &[f64]| dot(x, x).sqrt();
+    (norm(&difference) / norm(exact), dot(found, exact) / (norm(found) * norm(exact)))
+}
+
+/// What is asked of a meta-gradient at a precision: the largest distance and the least cosine.
+fn asked(precision: MatmulPrecision, variant: &Variant) -> (f64, f64) {
+    match (precision, variant.is_adamw()) {
+        (MatmulPrecision::Highest, true) => (1e-4, 0.9999),
+        (MatmulPrecision::Highest, false) => (1e-5, 0.9999),
+        (MatmulPrecision::High, true) => (1e-2, 0.9999),
+        (MatmulPrecision::High, false) => (1e-3, 0.9999),
+        // AdamW's first step is close to the sign of the gradient, which eight bits do not keep where it is small.
+        (MatmulPrecision::Medium, true) => (0.5, 0.95),
+        (MatmulPrecision::Medium, false) => (0.05, 0.995),
+    }
+}
+
+/// Where the meta-gradient goes through AdamW's first step, or B starts at zero, f32 itself is 2e-3 off: numbers of the
+/// gradient as small as ε decide, and no precision below f64 keeps them.
+fn is_beyond_f32(variant: &Variant) -> bool {
+    ["adamw_full.f64", "adamw_trunc2_official_init.f64"].contains(&variant.name.as_str())
+}
+
+#[test]
+fn meta_gradients_are_as_exact_as_the_precision_of_products_promises() {
+    let (golden, mut faults) = (Golden::open(), vec![]);
+    for variant in golden.variants().iter().filter(|variant| !variant.is_f32()) {
+        for precision in [MatmulPrecision::Highest, MatmulPrecision::High, MatmulPrecision::Medium] {
+            let [exact, found] = golden.meta_gradients_at(variant, precision);
+            let (distance, cosine) = apart(&found, &exact);
+            println!("{} {precision}: {distance:.1e} off, cosine 1 - {:.1e}", variant.name, 1.0 - cosine);
+            let (most, least) = asked(precision, variant);
+            if !is_beyond_f32(variant) && (distance > most || cosine < least) {
+                faults.push(format!("{} {precision}: {distance:.1e} off, cosine {cosine}", variant.name));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 /// As every device but the CPU computes, in a process of its own.

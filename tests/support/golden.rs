@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use perk::config::MatmulPrecision;
 use perk::meta::{
     Head, InnerOptimizer, InnerOptions, LabelledBatch, Learner, MetaGradient, MetaParams, Reduction,
     SequenceLoss,
@@ -33,6 +34,11 @@ pub struct Variant {
 }
 
 impl Variant {
+    /// Whether the inner steps are AdamW's, whose first is the sign of the gradient.
+    pub fn is_adamw(&self) -> bool {
+        self.optimizer == "adamw"
+    }
+
     pub fn is_f32(&self) -> bool {
         self.name.ends_with(".f32")
     }
@@ -124,11 +130,11 @@ impl Golden {
         }
     }
 
-    fn params(&self, variant: &Variant, layout: &LoraLayout) -> MetaParams {
+    fn params(&self, variant: &Variant, layout: &LoraLayout, dtype: DType) -> MetaParams {
         let adapter = self.tensors("adapter/adapter_model.safetensors");
         let names: Vec<String> = (0..layout.num_tensors()).map(|i| layout.name(i)).collect();
         let start = |name: &String| {
-            let tensor = adapter[name].to_dtype(variant.dtype()).unwrap();
+            let tensor = adapter[name].to_dtype(dtype).unwrap();
             if variant.lora_b_zeroed && name.contains("lora_B") {
                 tensor.zeros_like().unwrap()
             } else {
@@ -146,7 +152,7 @@ impl Golden {
         let inner_lr = Tensor::from_vec(inner_lr, (names.len(), ()), &Device::Cpu).unwrap();
         let head = variant.head.as_ref().map(|file| {
             let tensors = self.tensors(file);
-            Head::from_tensors(Head::NAMES.map(|name| tensors[name].to_dtype(variant.dtype()).unwrap()))
+            Head::from_tensors(Head::NAMES.map(|name| tensors[name].to_dtype(dtype).unwrap()))
         });
         MetaParams { adapter: names.iter().map(start).collect(), inner_lr, head }
     }
@@ -172,9 +178,16 @@ impl Golden {
     /// The variant's learner, parameters, context and questions, with its options changed by `set`.
     fn case(&self, variant: &Variant, set: impl Fn(&mut InnerOptions)) -> Case {
         let dtype = variant.dtype();
-        let decoder = Decoder::load(&self.folder.join("model_f64"), dtype, dtype, &under_test()).unwrap();
+        self.case_on(self.decoder(dtype, dtype), variant, set)
+    }
+
+    fn decoder(&self, storage: DType, compute: DType) -> Decoder {
+        Decoder::load(&self.folder.join("model_f64"), storage, compute, &under_test()).unwrap()
+    }
+
+    fn case_on(&self, decoder: Decoder, variant: &Variant, set: impl Fn(&mut InnerOptions)) -> Case {
         let layout = self.layout(&decoder);
-        let params = self.params(variant, &layout);
+        let params = self.params(variant, &layout, decoder.dtype);
         let mut options = self.options(variant);
         set(&mut options);
         let batch = self.tensors("batch.safetensors");
@@ -196,6 +209,17 @@ impl Golden {
     pub fn meta_gradient_with(&self, variant: &Variant, set: impl Fn(&mut InnerOptions)) -> MetaGradient {
         let Case { learner, params, context, queries } = self.case(variant, set);
         learner.meta_gradient_of(&params, &context, &queries).unwrap()
+    }
+
+    /// The meta-gradient with weights rounded to bf16, in f64, and the same in f32 with products at `precision`.
+    pub fn meta_gradients_at(&self, variant: &Variant, precision: MatmulPrecision) -> [Vec<f64>; 2] {
+        let exact = self.decoder(DType::BF16, DType::F64);
+        let packed = self.decoder(DType::BF16, DType::F32).packed(precision).unwrap();
+        [exact, packed].map(|decoder| {
+            let Case { learner, params, context, queries } = self.case_on(decoder, variant, |_| {});
+            let tree = learner.meta_gradient_of(&params, &context, &queries).unwrap().tree;
+            tree.leaves().flat_map(numbers).collect()
+        })
     }
 
     /// Distance of every result from the golden file, by name.
