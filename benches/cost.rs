@@ -143,7 +143,9 @@ fn json(arguments: &Arguments, tokens: usize, learner: &Learner, seconds: f64) -
     serde_json::json!({
         "what": if arguments.encode { "encode" } else { "meta" },
         "tokens": tokens, "steps": arguments.steps, "differentiated": arguments.differentiated,
-        "rank": arguments.rank, "storage": arguments.place.storage, "device": arguments.place.device,
+        "rank": arguments.rank, "storage": arguments.place.storage,
+        "matmul_precision": arguments.place.matmul_precision, "cpu_kernel": perk::autodiff::CpuKernel::chosen().name(),
+        "device": arguments.place.device,
         "micro_batch": arguments.micro_batch, "seconds": seconds, "tflops": operations / seconds / 1e12,
         "host_peak_gb": base::peak_gb(),
     })

@@ -4,6 +4,7 @@
 #![allow(dead_code)] // Each bench uses a part.
 
 use candle_core::{DType, Device};
+use perk::config::MatmulPrecision;
 use perk::device::DeviceName;
 use perk::model::lora::{Layers, LoraLayout, LoraSpec};
 use perk::model::{Decoder, DecoderConfig, Family, Projection};
@@ -17,6 +18,9 @@ pub struct Place {
     /// Storage type of the frozen weights: f32, bf16 or f16; all else is f32.
     #[arg(long, default_value = "f32")]
     pub storage: String,
+    /// How products with frozen weights are taken: highest, high or medium.
+    #[arg(long, default_value_t)]
+    pub matmul_precision: MatmulPrecision,
     /// Run once more at first, untimed: a GPU compiles its kernels then.
     #[arg(long)]
     pub warm_up: bool,
@@ -68,6 +72,7 @@ pub fn smollm2_135m() -> DecoderConfig {
 pub fn with_shape(config: &DecoderConfig, rank: usize, place: &Place) -> (Decoder, LoraLayout) {
     let decoder =
         Decoder::random(config, 7, place.storage(), DType::F32, &place.open()).expect("memory for the base");
+    let decoder = decoder.packed(place.matmul_precision).expect("memory for the base");
     let spec =
         LoraSpec { rank, alpha: 16.0, rslora: true, targets: Projection::ALL.to_vec(), layers: Layers::All };
     let layout = LoraLayout::new(spec, &decoder.config);
