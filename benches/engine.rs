@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use candle_core::{DType, Device};
 use criterion::{Criterion, criterion_group, criterion_main};
+use perk::config::MatmulPrecision;
 use perk::meta::{InnerOptimizer, InnerOptions, Learner, MetaParams, Reduction};
 use perk::model::lora::{Layers, LoraLayout, LoraSpec};
 use perk::model::{Activations, Decoder, DecoderConfig, Projection};
@@ -47,6 +48,7 @@ fn shapes() -> [Shape; 2] {
 fn learner(shape: &Shape, steps: usize, differentiated: usize) -> Learner {
     let decoder =
         Decoder::random(&shape.config, 7, DType::F32, DType::F32, &Device::Cpu).expect("a small model fits");
+    let decoder = decoder.packed(MatmulPrecision::Highest).expect("a small model fits");
     let spec = LoraSpec {
         rank: 16,
         alpha: 4.0,

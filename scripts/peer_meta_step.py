@@ -4,7 +4,7 @@
     peer_meta_step.py --tokens 512 --differentiated 2
     peer_meta_step.py --check [FOLDER]       compares with golden files in f64; default tests/golden
 
-Shapes of Qwen2.5-0.5B with random weights in f32, LoRA on all seven projections, AdamW inside with a rate
+Shapes of Qwen2.5-0.5B with random weights, LoRA on all seven projections, AdamW inside with a rate
 for every tensor and step, token weights from a head, the meta-gradient through the last T of N steps.
 
 What makes it a fair opponent: the inner steps keep no graph; the meta-gradient is swept backwards over them,
@@ -27,8 +27,8 @@ from peer.decoder import PROJECTIONS, Decoder, Shape
 from peer.learner import Learner
 
 
-def random_decoder(shape, lora_scale):
-    """Matrices normal with deviation 1/√in, the branches' last ones less by √(2 layers); gains 1, biases 0."""
+def random_decoder(shape, lora_scale, dtype):
+    """Weights in `dtype`: matrices normal with deviation 1/√in, the branches' last ones less by √(2 layers); gains 1, biases 0."""
     deep = math.sqrt(2 * shape.num_hidden_layers)
 
     def matrix(rows, columns, shrink=1.0):
@@ -46,13 +46,15 @@ def random_decoder(shape, lora_scale):
             weights[f"{name}{projection}.weight"] = matrix(rows, columns, deep if ends_branch else 1.0)
             if projection.startswith("self_attn") and not ends_branch:
                 weights[f"{name}{projection}.bias"] = torch.zeros(rows)
+    weights = {name: weight.to(dtype) for name, weight in weights.items()}
     return Decoder(shape, weights, lora_scale)
 
 
 def bench(arguments):
     keep_freed_pages()
     shape = Shape(num_hidden_layers=arguments.layers)
-    decoder = random_decoder(shape, 16.0 / math.sqrt(arguments.rank))
+    dtype = torch.bfloat16 if arguments.dtype == "bf16" else torch.float32
+    decoder = random_decoder(shape, 16.0 / math.sqrt(arguments.rank), dtype)
     phi0, lrs, head = random_start(shape, arguments.rank, arguments.steps)
     learner = Learner(decoder, arguments.steps, arguments.differentiated)
     segments = [made_up(arguments.segment, 4, s) for s in range(arguments.tokens // arguments.segment)]
@@ -86,6 +88,8 @@ def main():
     parser.add_argument("--steps", type=int, default=4, help="inner steps N")
     parser.add_argument("--rank", type=int, default=16, help="LoRA rank")
     parser.add_argument("--segment", type=int, default=256, help="tokens a segment")
+    dtype_help = "bf16: base and activations in bf16; adapter, norms, softmax and losses stay f32"
+    parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32", help=dtype_help)
     parser.add_argument("--encode", action="store_true", help="the inner loop alone")
     parser.add_argument("--tape", action="store_true", help="autograd through the unrolled steps")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; the peak is the host's memory")

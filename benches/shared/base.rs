@@ -3,7 +3,7 @@
 
 #![allow(dead_code)] // Each bench uses a part.
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use perk::config::MatmulPrecision;
 use perk::device::DeviceName;
 use perk::model::lora::{Layers, LoraLayout, LoraSpec};
@@ -68,10 +68,15 @@ pub fn smollm2_135m() -> DecoderConfig {
     }
 }
 
-/// A base of random weights, and rank `rank` on all seven projections of every layer.
+/// A base of random weights, rounded to bf16 as published ones are, and rank `rank` on all seven projections of every layer.
 pub fn with_shape(config: &DecoderConfig, rank: usize, place: &Place) -> (Decoder, LoraLayout) {
     let decoder =
         Decoder::random(config, 7, place.storage(), DType::F32, &place.open()).expect("memory for the base");
+    let published = |x: &Tensor| match x.rank() {
+        2 => Ok(x.to_dtype(DType::BF16)?.to_dtype(x.dtype())?),
+        _ => Ok(x.clone()),
+    };
+    let decoder = decoder.map_weights(published).expect("memory for the base");
     let decoder = decoder.packed(place.matmul_precision).expect("memory for the base");
     let spec =
         LoraSpec { rank, alpha: 16.0, rslora: true, targets: Projection::ALL.to_vec(), layers: Layers::All };

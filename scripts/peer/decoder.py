@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from .kernels import RmsNorm, SwiGlu
+from .kernels import RmsNorm, SwiGlu, widened
 
 PROJECTIONS = [
     *(f"self_attn.{name}_proj" for name in "qkvo"),
@@ -83,10 +83,12 @@ class Decoder:
         return angles.cos().to(like.dtype), angles.sin().to(like.dtype), mask
 
     def norm(self, x, name):
-        return RmsNorm.apply(x, self.weights[name + ".weight"], self.shape.rms_norm_eps)
+        gain = widened(self.weights[name + ".weight"])
+        return RmsNorm.apply(widened(x), gain, self.shape.rms_norm_eps).to(x.dtype)
 
     def linear(self, x, name, projection, adapters):
-        a, b = adapters[projection]
+        # The adapter is f32 however the base is kept.
+        a, b = (matrix.to(x.dtype) for matrix in adapters[projection])
         weight, bias = (self.weights.get(f"{name}{projection}.{part}") for part in ("weight", "bias"))
         return F.linear(x, weight, bias).addmm_(x @ a.t(), b.t(), alpha=self.lora_scale)
 
@@ -105,7 +107,7 @@ class Decoder:
         queries = rotated(heads("q")).reshape(shape.num_key_value_heads, -1, shape.head_dim)
         scores = (queries * shape.head_dim**-0.5) @ rotated(heads("k")).transpose(1, 2)
         masked = scores.view(shape.num_attention_heads, len(x), len(x)) + mask
-        attended = masked.softmax(-1).view_as(scores) @ heads("v")
+        attended = widened(masked).softmax(-1).to(x.dtype).view_as(scores) @ heads("v")
         attended = attended.view(shape.num_attention_heads, len(x), -1).transpose(0, 1)
         return self.linear(attended.reshape(len(x), -1), name, "self_attn.o_proj", adapters)
 

@@ -14,6 +14,11 @@ silu_backward = torch.ops.aten.silu_backward
 LOGIT_ROWS = 128
 
 
+def widened(x):
+    """bf16 as f32; any other type as it is."""
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
 class CrossEntropy(Function):
     """h (R, D), matrix (V, D), targets (R) -> cross entropies (R); keeps softmax(h matrixᵀ), (R, V)."""
 
@@ -22,9 +27,9 @@ class CrossEntropy(Function):
         probabilities = h.new_empty(len(h), len(matrix))
         losses = []
         for rows, labels, out in zip(*(x.split(LOGIT_ROWS) for x in (h, targets, probabilities))):
-            log_p = F.log_softmax(rows @ matrix.t(), 1)
+            log_p = F.log_softmax(widened(rows @ matrix.t()), 1)
             losses.append(-log_p.gather(1, labels[:, None])[:, 0])
-            torch.exp(log_p, out=out)
+            out.copy_(log_p.exp_())
         ctx.save_for_backward(h, matrix, targets, probabilities)
         return torch.cat(losses)
 
@@ -41,7 +46,7 @@ class CrossEntropyGradient(Function):
         gradient = probabilities @ matrix
         gradient -= matrix[targets]
         ctx.save_for_backward(d_loss, matrix, probabilities, gradient)
-        return d_loss[:, None] * gradient
+        return (d_loss[:, None] * gradient).to(h.dtype)
 
     @staticmethod
     @once_differentiable
@@ -52,7 +57,8 @@ class CrossEntropyGradient(Function):
             u = rows @ matrix.t()
             u -= torch.bmm(p[:, None, :], u[:, :, None])[:, 0]
             parts.append(u.mul_(p) @ matrix)
-        return (direction * gradient).sum(1), d_loss[:, None] * torch.cat(parts), None, None, None
+        d_d_loss = widened(direction * gradient).sum(1)
+        return d_d_loss, (d_loss[:, None] * torch.cat(parts)).to(direction.dtype), None, None, None
 
 
 class SwiGlu(Function):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch.autograd import grad
 
 from .decoder import Decoder
-from .kernels import CrossEntropy
+from .kernels import CrossEntropy, widened
 
 # β of the softplus, and the constants of AdamW.
 HEAD_BETA = 3.0
@@ -29,7 +29,7 @@ class Learner:
         ce = CrossEntropy.apply(h[first - 1 : -1], self.decoder.embeddings, sequence.tokens[first:])
         if head is not None:
             fc1, fc1_bias, fc2, fc2_bias = head
-            out = F.linear(F.gelu(F.linear(h[first:], fc1, fc1_bias)), fc2, fc2_bias)
+            out = F.linear(F.gelu(F.linear(widened(h[first:]), fc1, fc1_bias)), fc2, fc2_bias)
             ce = F.softplus(out[:, 0], beta=HEAD_BETA) * ce
         return ce.sum() / divisor
 

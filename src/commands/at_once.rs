@@ -2,6 +2,8 @@
 
 use std::thread::available_parallelism;
 
+use candle_core::DType;
+
 use crate::{
     config::{Activations, Config, Objective, Task},
     meta::{Workload, base_parameters},
@@ -45,7 +47,7 @@ impl AtOnce {
             (Objective::Perk, 0) => {
                 let one = Self { threads, together: 1 };
                 let budget = (config.outer.memory_gb * 1e9) as u64;
-                workload(config, one).most_together(shape, layout, budget, each)
+                workload(config, one, on_cpu).most_together(shape, layout, budget, each)
             }
             (Objective::Perk, given) => given.min(each),
         };
@@ -54,12 +56,17 @@ impl AtOnce {
 }
 
 /// What a run of `config` computes at once.
-pub(super) fn workload(config: &Config, at_once: AtOnce) -> Workload {
+pub(super) fn workload(config: &Config, at_once: AtOnce, on_cpu: bool) -> Workload {
     let (storage, compute) = dtypes(config.model.storage);
     let inner = inner_config(config);
     let (micro_batch_segments, segment_tokens) = batch(config);
     Workload {
-        storage_bytes: storage.size_in_bytes(),
+        // On a CPU matrices of these types are packed for both ways. Those of f32 that hold numbers of bf16 alone take
+        // half of it, which only the weights tell.
+        storage_bytes: match storage {
+            DType::F32 | DType::BF16 if on_cpu => 2 * storage.size_in_bytes(),
+            _ => storage.size_in_bytes(),
+        },
         compute_bytes: compute.size_in_bytes(),
         inner_steps: inner.steps,
         learned_lr: inner.learned_lr,

@@ -31,7 +31,7 @@ pub fn plan(config: &Config, hub: &HubSettings) -> Result<Plan> {
     let shape = DecoderConfig::from_folder(&base_folder(config, hub)?)?;
     let layout = lora_layout(&config.lora, &shape)?;
     let on_cpu = config.run.device.open()?.device.is_cpu();
-    let work = workload(config, AtOnce::new(config, &shape, &layout, on_cpu));
+    let work = workload(config, AtOnce::new(config, &shape, &layout, on_cpu), on_cpu);
     Ok(Plan {
         config: config.to_toml()?,
         base_parameters: base_parameters(&shape),
