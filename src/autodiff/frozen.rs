@@ -58,7 +58,7 @@ impl Frozen {
         }
     }
 
-    /// The type that it is kept in.
+    /// The type that it was loaded in.
     pub fn dtype(&self) -> DType {
         match &self.0 {
             Form::Plain(matrix) => matrix.dtype(),
@@ -66,7 +66,7 @@ impl Frozen {
         }
     }
 
-    /// The matrix as a tensor, `(out, in)`, in the type that it is kept in: the one that it is, or a copy.
+    /// The matrix as a tensor, `(out, in)`, in the type that it was loaded in: the one that it is, or a copy.
     ///
     /// # Errors
     /// Memory.

@@ -61,10 +61,9 @@ pub(super) fn workload(config: &Config, at_once: AtOnce, on_cpu: bool) -> Worklo
     let inner = inner_config(config);
     let (micro_batch_segments, segment_tokens) = batch(config);
     Workload {
-        // On a CPU matrices of these types are packed for both ways. Those of f32 that hold numbers of bf16 alone take
-        // half of it, which only the weights tell.
+        // On a CPU matrices of bf16 are packed for both ways.
         storage_bytes: match storage {
-            DType::F32 | DType::BF16 if on_cpu => 2 * storage.size_in_bytes(),
+            DType::BF16 if on_cpu => 4,
             _ => storage.size_in_bytes(),
         },
         compute_bytes: compute.size_in_bytes(),

@@ -120,8 +120,8 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Packs every matrix that can be, in the place of the one that was loaded, for products at `precision`; on a GPU and
-    /// in other types than f32 and bf16 nothing changes.
+    /// Packs every matrix that can be, in the place of the one that was loaded, for products at `precision`: on the CPU
+    /// those whose numbers bf16 holds, whatever type they are in, and at `medium` all of f32, rounded.
     ///
     /// # Errors
     /// None but what tensors refuse.

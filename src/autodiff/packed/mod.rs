@@ -1,12 +1,16 @@
-//! Frozen matrices on the CPU, packed once for the loops that multiply with them.
+//! Frozen matrices of bf16 on the CPU, packed once for the loops that multiply with them.
 //!
-//! A packed matrix is kept in f32 or in bf16, in panels (`layout.rs`), for the product with W when it is packed, for the
-//! product with Wᵀ's transpose, which only gradients need, when that is first asked for. No step packs it again.
+//! Published weights are bf16, whatever type a file holds them in, so that a frozen factor loses nothing. It is kept in
+//! panels (`layout.rs`): for the product `x Wᵀ` when it is packed, for `dy W`, which gradients alone need, when that is
+//! first asked for. No step packs it again.
 //!
 //! How exactly a product is taken is the matrix's [`MatmulPrecision`]; with which instructions, the machine's business
-//! ([`CpuKernel`]). What a product *is* does not depend on the machine but in its rounding: of a matrix in bf16 and a left
-//! factor of f32 numbers, `medium` takes what one number of bf16 keeps of each, `high` what two keep, `highest` all. Where
-//! there are no instructions for bf16 the left factor is rounded so, and multiplied in f32.
+//! ([`CpuKernel`]). What a product *is* depends on the machine in its rounding alone: `medium` takes what one number of
+//! bf16 keeps of each number of the left factor, `high` what two keep, `highest` all. Where there are no instructions for
+//! bf16 the left factor is rounded so, and multiplied in f32.
+//!
+//! Matrices of f32 that bf16 does not hold stay tensors, and are multiplied in f32: packed for both ways they took twice
+//! the memory, and no less time.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -27,7 +31,7 @@ use half::bf16;
 use crate::config::MatmulPrecision;
 use crate::{Error, Result};
 
-use layout::{Packable, Panels};
+use layout::Panels;
 use multiply::Product;
 use planes::kept;
 
@@ -41,23 +45,13 @@ const FEW_ROWS: usize = 6;
 pub struct Packed {
     out: usize,
     width: usize,
+    /// The type that it had.
+    dtype: DType,
     precision: MatmulPrecision,
-    numbers: Numbers,
-}
-
-#[derive(Debug)]
-enum Numbers {
-    F32(Both<f32>),
-    Bf16(Both<bf16>),
-}
-
-/// Both ways of a matrix.
-#[derive(Debug)]
-struct Both<T> {
     /// Wᵀ: `(in, out)`.
-    forward: Panels<T>,
+    forward: Panels,
     /// W: `(out, in)`.
-    back: OnceLock<Panels<T>>,
+    back: OnceLock<Panels>,
 }
 
 /// Which way a matrix is multiplied with.
@@ -69,25 +63,9 @@ pub(super) enum Way {
     Back,
 }
 
-impl<T: Packable> Both<T> {
-    fn back(&self) -> &Panels<T> {
-        self.back.get_or_init(|| {
-            let forward = &self.forward;
-            Panels::pack(forward.columns, forward.depth, |row, column| forward.get(column, row))
-        })
-    }
-
-    fn way(&self, way: Way) -> &Panels<T> {
-        match way {
-            Way::Forward => &self.forward,
-            Way::Back => self.back(),
-        }
-    }
-}
-
 impl Packed {
-    /// Packs a matrix of f32 or bf16 on the CPU; `None` for any other. Numbers of f32 are packed in bf16, in half the
-    /// memory, where that loses nothing, as of weights that were published so; and at `medium`, which rounds them.
+    /// Packs a matrix on the CPU: of bf16, or of f32 where bf16 holds its numbers or, at `medium`, rounds them. `None` for
+    /// any other.
     ///
     /// # Errors
     /// A tensor that is no matrix.
@@ -95,28 +73,21 @@ impl Packed {
         let (out, width) = matrix.dims2()?;
         let matrix = matrix.contiguous()?;
         let (storage, layout) = matrix.storage_and_layout();
-        let Storage::Cpu(storage) = &*storage else { return Ok(None) };
         let range = layout.start_offset()..layout.start_offset() + out * width;
-        fn both<S: Copy + Sync, T: Packable>(
-            numbers: &[S],
-            shape: (usize, usize),
-            of: fn(S) -> T,
-        ) -> Both<T> {
-            let (out, width) = shape;
-            let forward = Panels::pack(width, out, |row, column| of(numbers[column * width + row]));
-            Both { forward, back: OnceLock::new() }
-        }
-        let numbers = match storage {
-            CpuStorage::F32(numbers)
+        let forward = match &*storage {
+            Storage::Cpu(CpuStorage::BF16(numbers)) => {
+                let numbers = &numbers[range];
+                Panels::pack(width, out, |row, column| numbers[column * width + row])
+            }
+            Storage::Cpu(CpuStorage::F32(numbers))
                 if precision == MatmulPrecision::Medium || are_bf16(&numbers[range.clone()]) =>
             {
-                Numbers::Bf16(both(&numbers[range], (out, width), bf16::from_f32))
+                let numbers = &numbers[range];
+                Panels::pack(width, out, |row, column| bf16::from_f32(numbers[column * width + row]))
             }
-            CpuStorage::F32(numbers) => Numbers::F32(both(&numbers[range], (out, width), |number| number)),
-            CpuStorage::BF16(numbers) => Numbers::Bf16(both(&numbers[range], (out, width), |number| number)),
             _ => return Ok(None),
         };
-        Ok(Some(Self { out, width, precision, numbers }))
+        Ok(Some(Self { out, width, dtype: matrix.dtype(), precision, forward, back: OnceLock::new() }))
     }
 
     /// `(out, in)`.
@@ -124,56 +95,48 @@ impl Packed {
         (self.out, self.width)
     }
 
-    /// The type that it is kept in.
+    /// The type that it had before it was packed.
     pub fn dtype(&self) -> DType {
-        match self.numbers {
-            Numbers::F32(_) => DType::F32,
-            Numbers::Bf16(_) => DType::BF16,
-        }
+        self.dtype
     }
 
     /// Packs it for gradients too, if that was not done.
     pub fn pack_back(&self) {
-        match &self.numbers {
-            Numbers::F32(both) => drop(both.back()),
-            Numbers::Bf16(both) => drop(both.back()),
+        self.way(Way::Back);
+    }
+
+    fn way(&self, way: Way) -> &Panels {
+        let back = || Panels::pack(self.out, self.width, |row, column| self.forward.get(column, row));
+        match way {
+            Way::Forward => &self.forward,
+            Way::Back => self.back.get_or_init(back),
         }
     }
 
-    /// The matrix as a tensor, `(out, in)`, in the type that it is kept in.
+    /// The matrix as a tensor, `(out, in)`, in the type that it had.
     ///
     /// # Errors
     /// None but what tensors refuse.
     pub fn tensor(&self) -> Result<Tensor> {
-        let rows: Vec<usize> = (0..self.out).collect();
-        match &self.numbers {
-            Numbers::F32(both) => self.gather(both, &rows),
-            Numbers::Bf16(both) => self.gather(both, &rows),
-        }
+        let rows: Vec<u32> = (0..self.out as u32).collect();
+        self.rows(&rows)
     }
 
-    /// Some of its rows in f32, `(rows, in)`.
+    /// Some of its rows, `(rows, in)`, in the type that it had.
     ///
     /// # Errors
     /// A row that it does not have.
     pub fn rows(&self, rows: &[u32]) -> Result<Tensor> {
-        let rows: Vec<usize> = rows.iter().map(|&row| row as usize).collect();
-        if let Some(row) = rows.iter().find(|row| **row >= self.out) {
+        if let Some(row) = rows.iter().find(|row| **row as usize >= self.out) {
             return Err(Error::Invalid(format!("a matrix of {} rows has no row {row}", self.out)));
         }
-        match &self.numbers {
-            Numbers::F32(both) => self.gather(both, &rows),
-            Numbers::Bf16(both) => Ok(self.gather(both, &rows)?.to_dtype(DType::F32)?),
-        }
-    }
-
-    fn gather<T: Packable + candle_core::WithDType>(&self, both: &Both<T>, rows: &[usize]) -> Result<Tensor> {
         let mut numbers = Vec::with_capacity(rows.len() * self.width);
         for &row in rows {
-            numbers.extend((0..self.width).map(|column| both.forward.get(column, row)));
+            numbers.extend((0..self.width).map(|column| self.forward.get(column, row as usize)));
         }
         #[expect(clippy::disallowed_methods, reason = "packed matrices are on the host")]
-        Ok(Tensor::from_vec(numbers, (rows.len(), self.width), &Device::Cpu)?)
+        let rows = Tensor::from_vec(numbers, (rows.len(), self.width), &Device::Cpu)?;
+        Ok(rows.to_dtype(self.dtype)?)
     }
 
     /// `target (+)= left · Wᵀ`, or `left · W` on the way back; see [`Product`].
@@ -202,22 +165,14 @@ impl Packed {
             MatmulPrecision::High => Some(2),
             MatmulPrecision::Highest => None,
         };
-        match &self.numbers {
-            // More exact than `high` asks for.
-            Numbers::F32(both) => Product::new(numbers, stride, rows, target).by_f32(both.way(way), kernel),
-            Numbers::Bf16(both) => {
-                let (panels, many) = (both.way(way), rows > FEW_ROWS);
-                // Three products of bf16 are worth it on tiles alone.
-                let taken = planes.or((kernel == CpuKernel::Amx).then_some(3));
-                match taken.filter(|_| kernel.takes_bf16() && many) {
-                    Some(planes) => {
-                        Product::new(numbers, stride, rows, target).by_planes(panels, planes, kernel)
-                    }
-                    None => {
-                        let (numbers, stride) = rounded(numbers, stride, rows, width, planes);
-                        Product::new(&numbers, stride, rows, target).by_widened(panels, kernel);
-                    }
-                }
+        let panels = self.way(way);
+        // Three products of bf16 are worth it on tiles alone.
+        let taken = planes.or((kernel == CpuKernel::Amx).then_some(3));
+        match taken.filter(|_| kernel.takes_bf16() && rows > FEW_ROWS) {
+            Some(planes) => Product::new(numbers, stride, rows, target).by_planes(panels, planes, kernel),
+            None => {
+                let (numbers, stride) = rounded(numbers, stride, rows, width, planes);
+                Product::new(&numbers, stride, rows, target).by_widened(panels, kernel);
             }
         }
         Ok(())

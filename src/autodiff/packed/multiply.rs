@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Target;
 use super::kernel::CpuKernel;
-use super::layout::{Packable, Panels, widen};
+use super::layout::{Panels, widen};
 use super::micro::{self, Block, PANEL};
 use super::planes::Planes;
 
@@ -62,23 +62,8 @@ impl<'a> Product<'a> {
         );
     }
 
-    /// By a factor in f32.
-    pub fn by_f32(mut self, panels: &Panels<f32>, kernel: CpuKernel) {
-        self.check(panels.depth, panels.columns);
-        let run = f32_kernel(kernel);
-        self.in_parts(panels, |this, target, range| {
-            this.blocks(panels.depth, |first, depth| {
-                for panel in range.clone().step_by(run.panels) {
-                    let b = panels.rows(panel, first, depth).as_ptr();
-                    let at = At { first, depth, panel, panels: run.panels };
-                    this.by_panel(run, target, &at, b, panels.stride(), panels.columns);
-                }
-            });
-        });
-    }
-
-    /// By a factor in bf16, with sums and the left factor in f32.
-    pub fn by_widened(mut self, panels: &Panels<bf16>, kernel: CpuKernel) {
+    /// With sums and the left factor in f32: the factor is widened.
+    pub fn by_widened(mut self, panels: &Panels, kernel: CpuKernel) {
         self.check(panels.depth, panels.columns);
         let run = f32_kernel(kernel);
         let few = self.rows <= FEW_ROWS && panels.depth.is_multiple_of(2) && kernel >= CpuKernel::Avx2;
@@ -104,9 +89,9 @@ impl<'a> Product<'a> {
         });
     }
 
-    /// By a factor in bf16, the left factor as a sum of planes of bf16.
+    /// With the left factor as a sum of planes of bf16, by instructions that multiply those.
     #[cfg(target_arch = "x86_64")]
-    pub fn by_planes(mut self, panels: &Panels<bf16>, planes: usize, kernel: CpuKernel) {
+    pub fn by_planes(mut self, panels: &Panels, planes: usize, kernel: CpuKernel) {
         self.check(panels.depth, panels.columns);
         let planes = Planes::split(self.left, self.left_stride, self.rows, panels.depth, planes);
         self.in_parts(panels, |this, target, range| {
@@ -125,16 +110,12 @@ impl<'a> Product<'a> {
 
     /// Other processors have no such instructions.
     #[cfg(not(target_arch = "x86_64"))]
-    pub fn by_planes(self, panels: &Panels<bf16>, _planes: usize, kernel: CpuKernel) {
+    pub fn by_planes(self, panels: &Panels, _planes: usize, kernel: CpuKernel) {
         self.by_widened(panels, kernel);
     }
 
     /// Cuts the panels into parts of an even number, and gives them to the threads.
-    fn in_parts<T: Packable>(
-        &mut self,
-        panels: &Panels<T>,
-        work: impl Fn(&Self, Shared, std::ops::Range<usize>) + Sync,
-    ) {
+    fn in_parts(&mut self, panels: &Panels, work: impl Fn(&Self, Shared, std::ops::Range<usize>) + Sync) {
         let count = panels.count();
         if self.rows == 0 || count == 0 {
             return;
@@ -195,7 +176,7 @@ impl<'a> Product<'a> {
     }
 
     /// A few rows by a panel in bf16.
-    fn by_few(&self, target: Shared, panels: &Panels<bf16>, panel: usize, first: usize, depth: usize) {
+    fn by_few(&self, target: Shared, panels: &Panels, panel: usize, first: usize, depth: usize) {
         #[cfg(target_arch = "x86_64")]
         {
             let block = Block {
@@ -228,7 +209,7 @@ impl<'a> Product<'a> {
     /// # Safety
     /// The processor must have AVX512-BF16.
     #[cfg(target_arch = "x86_64")]
-    unsafe fn by_pairs(&self, target: Shared, panels: &Panels<bf16>, panel: usize, planes: &Planes) {
+    unsafe fn by_pairs(&self, target: Shared, panels: &Panels, panel: usize, planes: &Planes) {
         const ROWS: usize = 12;
         self.blocks(panels.padded, |first, depth| {
             for row in (0..self.rows).step_by(ROWS) {
@@ -258,7 +239,7 @@ impl<'a> Product<'a> {
     /// # Safety
     /// AMX must have been granted.
     #[cfg(target_arch = "x86_64")]
-    unsafe fn by_tiles(&self, target: Shared, panels: &Panels<bf16>, panel: usize, planes: &Planes) {
+    unsafe fn by_tiles(&self, target: Shared, panels: &Panels, panel: usize, planes: &Planes) {
         use super::amx::{SIDE, Tiles};
         // SAFETY: by the caller's word.
         let tiles = unsafe { Tiles::configure() };
