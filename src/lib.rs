@@ -5,7 +5,7 @@
 //! gradient steps on its segments; the *outer loop* meta-trains the adapter's start, the inner learning
 //! rates and a token-weighting head through those steps. A module uses only those that come after it here:
 //! `commands`; `eval`, `report`, `store`; `tasks`; `meta`; `model`, `optim`; `autodiff`; `text`, `checkpoint`,
-//! `config`, `device`, `error`.
+//! `config`, `device`; `files`, `error`.
 
 pub mod autodiff;
 pub mod checkpoint;
@@ -14,6 +14,7 @@ pub mod config;
 pub mod device;
 pub mod error;
 pub mod eval;
+pub mod files;
 pub mod memory;
 pub mod meta;
 pub mod model;

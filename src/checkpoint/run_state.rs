@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Digest, map_tensors, write_folder, write_json, write_tensors};
 use crate::error::{Error, Result};
+use crate::files::{parse_json, read_text};
 
 /// Name of the file that holds what is learned and its optimiser.
 pub const TENSORS_FILE: &str = "meta.safetensors";
@@ -74,11 +75,7 @@ pub fn save_run(
 /// A file that is missing or damaged.
 pub fn load_progress(folder: &Path) -> Result<Progress> {
     let path = folder.join(PROGRESS_FILE);
-    let text = fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
-    let damaged = |fault: serde_json::Error| {
-        Error::data(&path, fault.line().max(1), format!("not a run's progress: {fault}"))
-    };
-    serde_json::from_str(&text).map_err(damaged)
+    parse_json(&path, &read_text(&path)?)
 }
 
 /// Reads the tensors of checkpoint `folder`, by name.

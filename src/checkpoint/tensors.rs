@@ -4,6 +4,7 @@ use std::path::Path;
 
 use candle_core::safetensors::MmapedSafetensors;
 
+use crate::files::require_itself;
 use crate::{Error, Result};
 
 /// Maps a safetensors file and checks its header: lengths, types and offsets, down to the last byte.
@@ -12,10 +13,7 @@ use crate::{Error, Result};
 /// A file that cannot be read, is cut short or is no safetensors file.
 #[allow(unsafe_code)]
 pub fn map_tensors(path: &Path) -> Result<MmapedSafetensors> {
-    let found = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
-    if !found.is_file() {
-        return Err(Error::file(path, "is not a file"));
-    }
+    require_itself(path)?;
     // SAFETY: the map is only read. As for every reader of mapped files, another process must not cut the
     // file short meanwhile; this one never writes to a file in place (see `atomic`).
     let file = unsafe { MmapedSafetensors::new(path) };

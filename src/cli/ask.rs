@@ -11,6 +11,7 @@ use perk::{
         ask::{Access, Answerer, Memory, Reply},
         questions::{self, Answers},
     },
+    files::without_mark,
     model::{Decoding, Sampling},
     store::Store,
 };
@@ -45,8 +46,9 @@ pub fn run(args: &Ask) -> Result<ExitCode> {
         (None, None) => {
             for line in std::io::stdin().lock().lines() {
                 let line = line.map_err(|e| Error::io("standard input", e))?;
-                if !line.trim().is_empty() {
-                    panel.answer(&line)?;
+                let question = without_mark(&line);
+                if !question.trim().is_empty() {
+                    panel.answer(question)?;
                 }
             }
         }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     checkpoint::{write_folder, write_json},
     error::{Error, Result},
+    files::{parse_json, read_text_if_there},
     model::lora::merge,
     model::{CONFIG_FILE, Decoder, DecoderConfig, GENERATION_CONFIG_FILE, weight_types},
     store::StoredAdapter,
@@ -76,9 +77,9 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 /// Adds the end token that the configuration names to those at which a generation ends, if it is not among them.
 fn end_with(token: u32, folder: &Path) -> Result<()> {
     let path = folder.join(GENERATION_CONFIG_FILE);
-    let mut config = match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, e.to_string()))?,
-        Err(_) => json!({}),
+    let mut config = match read_text_if_there(&path)? {
+        Some(text) => parse_json(&path, &text)?,
+        None => json!({}),
     };
     let Value::Object(fields) = &mut config else { return Err(Error::file(&path, "is not a JSON object")) };
     let mut ends = match fields.remove("eos_token_id") {

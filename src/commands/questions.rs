@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     checkpoint::Lock,
     error::{Error, Result},
+    files::read_text,
     report::Journal,
 };
 
@@ -27,7 +28,7 @@ pub struct Question {
 /// # Errors
 /// With file, line and reason: a line that is no such object; a file without questions.
 pub fn read(path: &Path) -> Result<Vec<Question>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let text = read_text(path)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let questions = lines
         .map(|(index, line)| question(index + 1, line).map_err(|reason| Error::data(path, index + 1, reason)))
@@ -170,6 +171,7 @@ mod tests {
             ("{\"question\": \"A?\"}\n{", "q.jsonl:2: not JSON"),
             ("[]", "q.jsonl:1: not a JSON object"),
             ("{\"query\": \"A?\"}", "no `question`"),
+            ("\u{feff}{\"question\": \"A?\"}\n{", "q.jsonl:2: not JSON"),
             ("{\"question\": \" \"}", "is not a text, or is empty"),
             ("\n", "is empty"),
         ] {

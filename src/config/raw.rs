@@ -6,6 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Fault, Result};
+use crate::files::{plain_words, read_text};
 
 /// A configuration file that is being read: blocks are taken out one by one, faults are gathered, and
 /// [`Raw::finish`] reports them all together.
@@ -24,8 +25,7 @@ impl Raw {
     ///
     /// Fails at once only if the file cannot be read or is not TOML (with line and column).
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
-        Self::parse(path, &text, overrides)
+        Self::parse(path, &read_text(path)?, overrides)
     }
 
     /// As [`Raw::read`], from text; `path` is only for messages.
@@ -134,8 +134,8 @@ fn fit<T: DeserializeOwned>(
 ) -> std::result::Result<(Map<String, Value>, T), String> {
     let mut changed = fields.clone();
     changed.insert(key.to_owned(), to_json(given)?);
-    let typed =
-        serde_json::from_value(Value::Object(changed.clone())).map_err(|fault| plain_words(&fault))?;
+    let typed = serde_json::from_value(Value::Object(changed.clone()))
+        .map_err(|fault| plain_words(&fault.to_string()))?;
     Ok((changed, typed))
 }
 
@@ -154,18 +154,6 @@ fn to_json(value: &toml::Value) -> std::result::Result<Value, String> {
             .map(Value::Object),
         other => serde_json::to_value(other).map_err(|fault| fault.to_string()),
     }
-}
-
-/// Rust's type names, in the words of a person who writes configurations.
-fn plain_words(fault: &serde_json::Error) -> String {
-    fault
-        .to_string()
-        .replace("expected usize", "expected a whole number, 0 or more")
-        .replace("expected u64", "expected a whole number, 0 or more")
-        .replace("expected u32", "expected a whole number, 0 or more")
-        .replace("expected f64", "expected a number")
-        .replace("expected a string", "expected text in quotes")
-        .replace("expected a boolean", "expected true or false")
 }
 
 /// Sets one `block.key=value`; the value is TOML, or else text.

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::{Decoder, DecoderConfig};
 use crate::checkpoint::map_tensors;
+use crate::files::{parse_json, read_text};
 use crate::{Error, Result};
 
 /// Name of the weights in a checkpoint that has one file.
@@ -164,22 +165,21 @@ struct ShardIndex {
 /// Neither form of checkpoint is in the folder, or the index is malformed or leads out of the folder.
 pub fn weight_files(folder: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
     let (single, index) = (folder.join(WEIGHTS_FILE), folder.join(INDEX_FILE));
-    if single.exists() {
+    // A link that leads nowhere is named when it is opened.
+    if single.exists() || single.is_symlink() {
         return Ok((single.clone(), vec![single]));
     }
-    if !index.exists() {
+    if !index.exists() && !index.is_symlink() {
         let reason = format!("holds neither {WEIGHTS_FILE} nor {INDEX_FILE}");
         return Err(Error::file(folder, reason));
     }
-    let text = std::fs::read_to_string(&index).map_err(|e| Error::io(&index, e))?;
-    let files = shard_names(&index, &text)?.into_iter().map(|name| folder.join(name)).collect();
+    let files = shard_names(&index, &read_text(&index)?)?.into_iter().map(|name| folder.join(name)).collect();
     Ok((index, files))
 }
 
 /// The shards that an index file names, each once, in order of name.
 pub(super) fn shard_names(path: &Path, text: &str) -> Result<Vec<String>> {
-    let index: ShardIndex =
-        serde_json::from_str(text).map_err(|e| Error::data(path, e.line().max(1), e.to_string()))?;
+    let index: ShardIndex = parse_json(path, text)?;
     let mut names: Vec<String> = index.weight_map.into_values().collect();
     names.sort_unstable();
     names.dedup();

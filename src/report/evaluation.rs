@@ -8,6 +8,7 @@ use crate::{
     checkpoint::{write_file, write_json},
     error::{Error, Result},
     eval::CellScore,
+    files::{parse_json, read_text},
     tasks::benchmark::Metric,
 };
 
@@ -65,8 +66,7 @@ impl Evaluation {
     /// # Errors
     /// A file that is missing or something else.
     pub fn read_json(path: &Path) -> Result<Self> {
-        let text = std::fs::read(path).map_err(|fault| Error::io(path, fault))?;
-        serde_json::from_slice(&text).map_err(|fault| Error::file(path, format!("not results: {fault}")))
+        parse_json(path, &read_text(path)?)
     }
 
     /// Writes one line for each row, with all its fields.

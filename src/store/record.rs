@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Digest;
 use crate::config::{Activations, InnerConfig, LoraConfig, ModelConfig};
 use crate::error::{Error, Result};
+use crate::files::{parse_json, read_text};
 use crate::model::{CONFIG_FILE, weight_files};
 
 /// Name of the record in an adapter's folder.
@@ -182,13 +183,10 @@ impl Record {
             let reason = format!("holds no {RECORD_FILE}: is this an adapter of perk encode?");
             return Err(Error::file(folder, reason));
         }
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-        let damaged = |fault: serde_json::Error| {
-            Error::data(&path, fault.line().max(1), format!("not a record of perk encode: {fault}"))
-        };
-        let value: serde_json::Value = serde_json::from_str(&text).map_err(damaged)?;
+        let text = read_text(&path)?;
+        let value: serde_json::Value = parse_json(&path, &text)?;
         match value.get("format").and_then(serde_json::Value::as_u64) {
-            Some(found) if found == u64::from(FORMAT) => serde_json::from_str(&text).map_err(damaged),
+            Some(found) if found == u64::from(FORMAT) => parse_json(&path, &text),
             Some(found) => {
                 let reason = format!("has format {found}, and this version of perk reads {FORMAT}");
                 Err(Error::file(&path, reason))

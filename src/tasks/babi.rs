@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::files::read_text;
 use crate::{Error, Result};
 
 /// Or what is wrong with a line.
@@ -39,10 +40,10 @@ pub struct BabiQuestion {
 /// With file, line and reason: blank lines, numbers out of order, questions without an answer or with
 /// supporting lines that are no earlier facts, stories without a question; an empty file.
 pub fn read(path: &Path) -> Result<Vec<BabiStory>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let text = read_text(path)?;
     let mut stories: Vec<BabiStory> = Vec::new();
     let mut previous = 0;
-    for (index, text_line) in text.lines().enumerate() {
+    for (index, text_line) in text.trim_end_matches(['\n', '\r']).lines().enumerate() {
         let line = index + 1;
         let fault = |reason: String| Error::data(path, line, reason);
         let (number, rest) = numbered(text_line).map_err(fault)?;
@@ -130,7 +131,7 @@ mod tests {
     #[test]
     fn stories_questions_and_support_are_read_with_and_without_a_space_before_the_tab() {
         let text = "1 Mary moved to the bathroom.\n2 John left.\n3 Where is Mary? \tbathroom\t1\n4 Mary ran.\r\n\
-                    5 Why?\tso\t4 1\n1 A b.\n2 C?\td\t1\n";
+                    5 Why?\tso\t4 1\n1 A b.\n2 C?\td\t1\n\r\n\n";
         let stories = read_text(text).unwrap();
         assert_eq!(stories.len(), 2);
         let questions = &stories[0].questions;
@@ -143,7 +144,7 @@ mod tests {
     #[test]
     fn every_bad_line_is_refused_with_its_number_and_reason() {
         for (text, line, reason) in [
-            ("1 A.\n\n2 B?\tc\t1\n", 2, "blank"),
+            ("1 A.\n\n2 B?\tc\t1\n\n", 2, "blank"),
             ("1 A.\n3 B.\n", 2, "number 3 after 1"),
             ("2 A.\n", 1, "number 2 after 0"),
             ("x A.\n", 1, "expected a number"),

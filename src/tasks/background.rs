@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Split, built_in};
 use crate::config::BackgroundSource;
+use crate::files::read_text;
 use crate::text::sentences;
 use crate::{Error, Result};
 
@@ -105,7 +106,7 @@ impl Reader<'_> {
 fn read(path: &Path, split: Split) -> Result<Vec<String>> {
     let (mut train, mut held_out) = (Vec::new(), Vec::new());
     for file in text_files(path)? {
-        let text = std::fs::read_to_string(&file).map_err(|e| Error::io(&file, e))?;
+        let text = read_text(&file)?;
         let mut found: Vec<String> = sentences::split(&text).into_iter().filter_map(clean).collect();
         if found.is_empty() {
             return Err(Error::file(&file, "no sentences: a background file holds running text"));

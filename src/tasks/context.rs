@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::files::{read_bytes, text};
 use crate::{Error, Result};
 
 /// How the bytes of a source are read.
@@ -41,7 +42,7 @@ impl Context {
     /// # Errors
     /// As [`Context::add`], and a file that cannot be read.
     pub fn add_file(&mut self, path: &Path, format: Option<ContextFormat>) -> Result<()> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let bytes = read_bytes(path)?;
         self.add(path, &bytes, format.unwrap_or_else(|| ContextFormat::of_name(path)))
     }
 
@@ -77,26 +78,6 @@ impl Context {
     /// The documents as one text, as a prompt holds them.
     pub fn joined(&self) -> String {
         self.documents.join("\n")
-    }
-}
-
-/// The text of a file without its byte order mark.
-fn text<'a>(name: &Path, bytes: &'a [u8]) -> Result<&'a str> {
-    const WANTED: &str = "perk reads text, Markdown and JSONL in UTF-8";
-    if matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
-        return Err(Error::file(name, format!("is UTF-16 text: {WANTED}")));
-    }
-    if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
-        return Err(Error::file(name, format!("is a binary file (byte {at} is zero): {WANTED}")));
-    }
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
-        Err(fault) => {
-            let at = fault.valid_up_to();
-            let line = 1 + bytes[..at].iter().filter(|&&byte| byte == b'\n').count();
-            let reason = format!("invalid UTF-8 at byte {at} of the file (0x{:02x}): {WANTED}", bytes[at]);
-            Err(Error::data(name, line, reason))
-        }
     }
 }
 

@@ -5,23 +5,24 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::{Episode, Qa};
+use crate::files::read_text;
 use crate::{Error, Result};
 
 /// Or what is wrong with a line.
 type Parsed<T> = std::result::Result<T, String>;
 
 /// Reads episodes. A line is an object with `context` (a string or a list of strings) and either `question`,
-/// `answer` and optional `support` (a string or a list of strings), or `qa`, a list of objects of these.
+/// `answer` and optional `support` (a string or a list of strings), or `qa`, a list of objects of these. An `id`
+/// (a string or a number) goes into the episode's name. Blank lines are left out.
 ///
 /// # Errors
-/// With file, line and reason, for anything else: blank lines, unknown or doubled meanings, empty texts; an
+/// With file, line and reason, for anything else: unknown or doubled meanings, empty texts; an
 /// empty file.
 pub fn read(path: &Path) -> Result<Vec<Episode>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text = read_text(path)?;
     let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     let mut episodes = Vec::new();
-    for (index, line) in text.lines().enumerate() {
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let name = format!("{file}:{}", index + 1);
         let episode = episode(line, name).map_err(|reason| Error::data(path, index + 1, reason))?;
         episodes.push(episode);
@@ -33,11 +34,12 @@ pub fn read(path: &Path) -> Result<Vec<Episode>> {
 }
 
 fn episode(line: &str, name: String) -> Parsed<Episode> {
-    if line.trim().is_empty() {
-        return Err("blank line".into());
-    }
     let value: Value = serde_json::from_str(line).map_err(|e| format!("not JSON: {e}"))?;
     let Value::Object(mut fields) = value else { return Err("not a JSON object".into()) };
+    let name = match take_id(&mut fields)? {
+        Some(id) => format!("{name} ({id})"),
+        None => name,
+    };
     let documents = texts(&mut fields, "context")?.ok_or("no `context`")?;
     if documents.is_empty() {
         return Err("`context` is an empty list".into());
@@ -62,11 +64,22 @@ fn nested((index, value): (usize, Value)) -> Parsed<Qa> {
 }
 
 fn question(mut fields: Map<String, Value>) -> Parsed<Qa> {
+    take_id(&mut fields)?;
     let question = text(&mut fields, "question")?;
     let answer = text(&mut fields, "answer")?;
     let support = texts(&mut fields, "support")?.unwrap_or_default();
     refuse_others(&fields)?;
     Ok(Qa { question, answer, support })
+}
+
+/// What a person calls the episode, or one of its questions.
+fn take_id(fields: &mut Map<String, Value>) -> Parsed<Option<String>> {
+    match fields.remove("id") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(id)) => Ok(Some(id)),
+        Some(Value::Number(id)) => Ok(Some(id.to_string())),
+        Some(_) => Err("`id` is neither a string nor a number".into()),
+    }
 }
 
 fn refuse_others(fields: &Map<String, Value>) -> Parsed<()> {
@@ -107,7 +120,7 @@ fn texts(fields: &mut Map<String, Value>, name: &str) -> Parsed<Option<Vec<Strin
 mod tests {
     use super::*;
 
-    fn read_text(text: impl AsRef<[u8]>) -> Result<Vec<Episode>> {
+    fn read_text_of(text: impl AsRef<[u8]>) -> Result<Vec<Episode>> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         read(file.path())
@@ -118,7 +131,7 @@ mod tests {
         let text = "\u{feff}{\"context\": \"A. B.\", \"question\": \"Q? \", \"answer\": \"a\", \"support\": \"A.\"}\n\
                     {\"context\": [\"A.\", \"B.\"], \"qa\": [{\"question\": \"Q\", \"answer\": \"1\"}, \
                     {\"question\": \"R\", \"answer\": \"2\", \"support\": [\"A.\", \"B.\"]}]}\r\n";
-        let episodes = read_text(text).unwrap();
+        let episodes = read_text_of(text).unwrap();
         assert_eq!(episodes[0].documents, ["A. B."]);
         assert_eq!((episodes[0].qa[0].question.as_str(), episodes[0].qa[0].support.len()), ("Q?", 1));
         assert_eq!((episodes[1].documents.len(), episodes[1].qa.len()), (2, 2));
@@ -126,10 +139,26 @@ mod tests {
     }
 
     #[test]
+    fn blank_lines_are_left_out_and_an_id_names_its_episode() {
+        let line = |id: &str| {
+            format!("{{\"id\": {id}, \"context\": \"A.\", \"question\": \"Q\", \"answer\": \"a\"}}")
+        };
+        let nested = "{\"context\": \"A.\", \"qa\": [{\"id\": 1, \"question\": \"Q\", \"answer\": \"a\"}]}";
+        let text = format!("{}\n\n{}\n{nested}\n \n\n", line("\"q7\""), line("8"));
+        let names: Vec<String> =
+            read_text_of(text).unwrap().into_iter().map(|episode| episode.name).collect();
+        let ends = [":1 (q7)", ":3 (8)", ":4"];
+        assert!(
+            names.iter().zip(ends).all(|(name, end)| name.ends_with(end)) && names.len() == 3,
+            "{names:?}"
+        );
+    }
+
+    #[test]
     fn every_bad_line_is_refused_with_its_number_and_reason() {
         let good = "{\"context\": \"A.\", \"question\": \"Q\", \"answer\": \"a\"}";
         for (line, reason) in [
-            ("", "blank"),
+            ("{\"id\": [], \"context\": \"A\", \"question\": \"Q\", \"answer\": \"a\"}", "`id` is neither"),
             ("{", "not JSON"),
             ("[]", "not a JSON object"),
             ("{\"question\": \"Q\", \"answer\": \"a\"}", "no `context`"),
@@ -150,14 +179,14 @@ mod tests {
                 "`answer`",
             ),
         ] {
-            match read_text(format!("{good}\n{line}\n{good}\n")) {
+            match read_text_of(format!("{good}\n{line}\n{good}\n")) {
                 Err(Error::Data { line: 2, reason: message, .. }) => {
                     assert!(message.contains(reason), "{message}")
                 }
                 other => panic!("{line}: {other:?}"),
             }
         }
-        assert!(read_text("").unwrap_err().to_string().contains("empty"));
-        assert!(read_text([b'{', 0xff]).is_err());
+        assert!(read_text_of("").unwrap_err().to_string().contains("empty"));
+        assert!(read_text_of([b'{', 0xff]).is_err());
     }
 }

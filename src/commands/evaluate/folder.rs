@@ -13,6 +13,7 @@ use crate::{
     checkpoint::{LOCK_INSIDE, Lock, Made, sweep, write_json},
     error::{Error, Result, shown_path},
     eval::{Method, SampleRecord},
+    files::{parse_json, read_text_if_there},
     report::Journal,
     tasks::benchmark::Cell,
 };
@@ -83,9 +84,9 @@ impl EvalFolder {
         for name in ["settings.json", "results.json", "results.csv", "results.md"] {
             sweep(&dir.join(name));
         }
-        match fs::read_to_string(&path) {
-            Ok(text) => require_same(dir, &text, settings)?,
-            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => {
+        match read_text_if_there(&path)? {
+            Some(text) => require_same(dir, &text, settings)?,
+            None => {
                 let others = fs::read_dir(dir).map_err(|fault| Error::io(dir, fault))?;
                 let mut others = others.flatten().filter(|entry| entry.file_name() != LOCK_INSIDE);
                 if let Some(other) = others.next() {
@@ -96,7 +97,6 @@ impl EvalFolder {
                 }
                 write_json(&path, settings)?;
             }
-            Err(fault) => return Err(Error::io(&path, fault)),
         }
         let (journal, lines) = Journal::open::<Asked>(&journal)?;
         let mut records: HashMap<_, Vec<_>> = HashMap::new();
@@ -118,8 +118,7 @@ impl EvalFolder {
 }
 
 fn require_same(dir: &Path, text: &str, settings: &Value) -> Result<()> {
-    let saved: Value = serde_json::from_str(text)
-        .map_err(|fault| Error::file(dir.join("settings.json"), format!("damaged: {fault}")))?;
+    let saved: Value = parse_json(&dir.join("settings.json"), text)?;
     let (Value::Object(saved), Value::Object(now)) = (&saved, settings) else {
         return Err(Error::file(dir.join("settings.json"), "damaged: not a JSON object"));
     };

@@ -6,6 +6,7 @@ use std::path::Path;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Deserializer, Map, Value};
 
+use crate::files::{read_text, require_itself};
 use crate::{Error, Result};
 
 /// A row by the names of its columns.
@@ -44,8 +45,8 @@ fn fault(path: &Path, index: usize, reason: &str) -> Error {
 }
 
 fn json_rows(path: &Path, wrapper: Option<&str>) -> Result<Vec<Value>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let text = read_text(path)?;
+    let text = text.trim_start();
     if text.starts_with('[') {
         return serde_json::from_str(text).map_err(|e| Error::file(path, format!("not a JSON array: {e}")));
     }
@@ -63,6 +64,7 @@ fn json_rows(path: &Path, wrapper: Option<&str>) -> Result<Vec<Value>> {
 
 fn parquet_rows(path: &Path) -> Result<Vec<Value>> {
     let broken = |e| Error::file(path, format!("not a Parquet file that can be read: {e}"));
+    require_itself(path)?;
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     let reader = SerializedFileReader::new(file).map_err(broken)?;
     let mut values = Vec::new();
@@ -112,6 +114,7 @@ pub(super) fn texts(value: Value, name: &str) -> Parsed<Vec<String>> {
 pub(super) mod tests {
     use std::sync::Arc;
 
+    use parquet::basic::Compression;
     use parquet::data_type::{ByteArray, ByteArrayType};
     use parquet::file::properties::WriterProperties;
     use parquet::file::writer::SerializedFileWriter;
@@ -121,10 +124,13 @@ pub(super) mod tests {
 
     /// Writes a Parquet file of text columns.
     pub(in super::super) fn write_parquet(path: &Path, columns: &[(&str, &[&str])]) {
+        write_packed(path, columns, Compression::SNAPPY);
+    }
+
+    fn write_packed(path: &Path, columns: &[(&str, &[&str])], compression: Compression) {
         let fields = columns.iter().map(|(name, _)| format!("REQUIRED BYTE_ARRAY {name} (UTF8);"));
         let schema = format!("message rows {{ {} }}", fields.collect::<String>());
         let schema = Arc::new(parse_message_type(&schema).unwrap());
-        let compression = parquet::basic::Compression::SNAPPY;
         let properties = Arc::new(WriterProperties::builder().set_compression(compression).build());
         let mut writer = SerializedFileWriter::new(File::create(path).unwrap(), schema, properties).unwrap();
         let mut group = writer.next_row_group().unwrap();
@@ -163,6 +169,29 @@ pub(super) mod tests {
         write_parquet(&path, &[("b", &["1", "2"]), ("a", &["x", "y ü"])]);
         let rows = read(&path, None, |mut row| Ok((take_text(&mut row, "a")?, take_text(&mut row, "b")?)));
         assert_eq!(rows.unwrap(), [("x".into(), "1".into()), ("y ü".to_owned(), "2".to_owned())]);
+    }
+
+    #[test]
+    fn a_parquet_file_is_read_however_it_is_packed() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = "the same text over and over ".repeat(100);
+        for (number, packing) in [
+            Compression::UNCOMPRESSED,
+            Compression::SNAPPY,
+            Compression::GZIP(Default::default()),
+            Compression::BROTLI(Default::default()),
+            Compression::LZ4,
+            Compression::LZ4_RAW,
+            Compression::ZSTD(Default::default()),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let path = folder.path().join(format!("{number}.parquet"));
+            write_packed(&path, &[("a", &[&long])], packing);
+            let rows = read(&path, None, |mut row| take_text(&mut row, "a"));
+            assert_eq!(rows.unwrap(), [long.as_str()], "{packing:?}");
+        }
     }
 
     #[test]

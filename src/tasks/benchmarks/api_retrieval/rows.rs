@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::files::read_text;
 use crate::{Error, Result};
 
 /// Fields of a document in the order that they are written in; others follow.
@@ -58,8 +59,7 @@ pub(super) enum Rows {
 /// With file, line, field and advice: a row that is no object, lacks a field or has another type there; a file
 /// without rows.
 pub(super) fn read(path: &Path) -> Result<Rows> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text = read_text(path)?;
     let (mut apis, mut questions) = (Vec::new(), Vec::new());
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let fault = |reason| Error::data(path, index + 1, reason);

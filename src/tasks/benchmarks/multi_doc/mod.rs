@@ -14,6 +14,7 @@ use super::super::Split;
 use super::super::benchmark::{Benchmark, Cell, Length, Metric, Position, Sample};
 use super::super::stream::{Purpose, stream};
 use super::{beyond, known};
+use crate::files::read_text;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
 
@@ -71,10 +72,7 @@ impl Document {
         let title = &self.title;
         match &self.text {
             Text::Here(text) => Ok(format!("{title}\n{text}")),
-            Text::File(path) => {
-                let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-                Ok(format!("{title}\n{}", text.trim_start_matches('\u{feff}').trim()))
-            }
+            Text::File(path) => Ok(format!("{title}\n{}", read_text(path)?.trim())),
         }
     }
 }
