@@ -197,6 +197,35 @@ fn what_the_decoder_does_not_compute_is_refused_by_name() {
         ("mlp_bias", json!(true), "`mlp_bias`"),
         ("quantization_config", json!({"bits": 4}), "quantised"),
         ("rope_scaling", json!({"type": "linear", "factor": 2.0}), "rope scaling `linear`"),
+        ("rope_scaling", json!({"factor": 2.0}), "`rope_scaling` has factor and no `rope_type`"),
+        ("rope_scaling", json!("llama3"), "`rope_scaling` is \"llama3\", expected an object"),
+        (
+            "rope_scaling",
+            json!({"type": "llama3", "rope_type": "yarn"}),
+            "the `rope_type` yarn and the `type` llama3",
+        ),
+        (
+            "rope_parameters",
+            json!({"full_attention": {}}),
+            "`rope_parameters` has full_attention and no `rope_type`",
+        ),
+        (
+            "rope_parameters",
+            json!({"rope_theta": 3.0}),
+            "`rope_parameters` and `rope_theta` say different things",
+        ),
+        (
+            "rope_parameters",
+            json!({"rope_type": "default"}),
+            "`rope_parameters` and `rope_scaling` say different",
+        ),
+        ("partial_rotary_factor", json!(0.5), "`partial_rotary_factor` is 0.5"),
+        ("use_sliding_window", json!("no"), "`use_sliding_window` is \"no\", expected true or false"),
+        ("layer_types", json!("full_attention"), "`layer_types` is \"full_attention\", expected a list"),
+        ("hidden_act", json!(3), "`hidden_act` is 3, expected a string"),
+        ("model_type", json!(["llama"]), "`model_type` is [\"llama\"], expected a string"),
+        ("hidden_size", json!(null), "`hidden_size` is missing or null, expected a whole number"),
+        ("num_hidden_layers", json!("2"), "`num_hidden_layers` is \"2\", expected a whole number"),
         ("rope_scaling", json!({"rope_type": "llama3"}), "factor"),
         ("num_attention_heads", json!(0), "heads"),
         ("num_key_value_heads", json!(3), "key-value heads"),
@@ -226,8 +255,48 @@ fn newer_and_older_forms_of_a_config_mean_the_same() {
         fields.insert("rope_parameters".to_owned(), rope);
     });
     assert_eq!(newer.unwrap(), llama());
+    let newer_beside_null = parse(|config| {
+        let rope = config["rope_scaling"].take();
+        config["rope_parameters"] = rope;
+        config["rope_parameters"]["rope_theta"] = json!(null);
+    });
+    assert_eq!(newer_beside_null.unwrap(), llama());
+    let both = parse(|config| config["rope_parameters"] = config["rope_scaling"].clone());
+    assert_eq!(both.unwrap(), llama());
+    let older = parse(|config| {
+        let kind = config["rope_scaling"].as_object_mut().unwrap().remove("rope_type").unwrap();
+        config["rope_scaling"]["type"] = kind;
+    });
+    assert_eq!(older.unwrap(), llama());
+    let theta_alone = parse(|config| {
+        config["rope_parameters"] = json!({"rope_theta": 1e4});
+    });
+    assert_eq!(theta_alone.unwrap(), llama());
     let wide = parse(|config| config["head_dim"] = json!(16)).unwrap();
     assert_eq!(wide.projection_shape(Projection::QProj), (64, 32));
+    let nulls = parse(|config| {
+        let optional = [
+            "head_dim",
+            "rope_parameters",
+            "layer_types",
+            "attention_bias",
+            "mlp_bias",
+            "hidden_act",
+            "quantization_config",
+            "use_sliding_window",
+            "architectures",
+            "torch_dtype",
+            "dtype",
+            "rope_theta",
+            "partial_rotary_factor",
+            "num_key_value_heads",
+        ];
+        optional.into_iter().for_each(|key| config[key] = json!(null));
+        config["num_key_value_heads"] = json!(2);
+    });
+    assert_eq!(nulls.unwrap(), llama());
+    let marked = format!("\u{feff}{}", llama().to_json(0));
+    assert_eq!(DecoderConfig::from_json(Path::new("config.json"), &marked).unwrap(), llama());
     let sparse = json!({"model_type": "qwen2", "vocab_size": 9, "hidden_size": 8, "intermediate_size": 8,
         "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "sliding_window": null});
     let sparse = DecoderConfig::from_json(Path::new("config.json"), &sparse.to_string()).unwrap();

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::family::Form;
 use super::{DecoderConfig, Family, RopeScaling};
+use crate::files::{parse_json, read_text};
 use crate::{Error, Result};
 
 /// Name of the file in a checkpoint's folder.
@@ -26,8 +28,7 @@ impl DecoderConfig {
     /// activations, biases where the family has none) that this decoder does not compute.
     pub fn from_folder(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG_FILE);
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-        Self::from_json(&path, &text)
+        Self::from_json(&path, &read_text(&path)?)
     }
 
     /// Parses the text of a `config.json`; `path` is for messages.
@@ -35,12 +36,12 @@ impl DecoderConfig {
     /// # Errors
     /// As [`DecoderConfig::from_folder`].
     pub fn from_json(path: &Path, text: &str) -> Result<Self> {
-        let value: Value =
-            serde_json::from_str(text).map_err(|e| Error::data(path, e.line().max(1), e.to_string()))?;
-        let Value::Object(mut fields) = value else {
+        let Value::Object(mut fields) = parse_json(path, text)? else {
             return Err(Error::file(path, "is not a JSON object"));
         };
-        let config = read_fields(&mut fields).map_err(|reason| Error::file(path, reason))?;
+        // transformers writes null for what is not there.
+        fields.retain(|_, value| !value.is_null());
+        let config = read_fields(&fields).map_err(|reason| Error::file(path, reason))?;
         config.check().map_err(|reason| Error::file(path, reason))?;
         Ok(config)
     }
@@ -122,9 +123,10 @@ impl RopeScaling {
         })
     }
 
-    fn from_json(fields: &Fields) -> std::result::Result<Self, String> {
-        let real =
-            |key| required(real(fields, key)?, key).map_err(|reason| format!("`rope_scaling` {reason}"));
+    /// From the object `key`, of which null fields are gone.
+    fn from_json(key: &str, fields: &Fields) -> std::result::Result<Self, String> {
+        let within = |reason| format!("`{key}`: {reason}");
+        let real = |field| needed(real, fields, field, "a number").map_err(within);
         Ok(Self {
             factor: real("factor")?,
             low_freq_factor: real("low_freq_factor")?,
@@ -147,16 +149,19 @@ impl RopeScaling {
 
 type Fields = Map<String, Value>;
 
-fn read_fields(fields: &mut Fields) -> std::result::Result<DecoderConfig, String> {
+/// A part of the file, or what is wrong with it: key, what was found, what was expected.
+type Read<T> = std::result::Result<T, String>;
+
+/// The shape, from fields of which none is null.
+fn read_fields(fields: &Fields) -> Read<DecoderConfig> {
     let family = family(fields)?;
     let form = family.form();
-    lift_rope_parameters(fields);
     refuse_variants(fields)?;
-    let needed = |key| required(size(fields, key)?, key);
-    let (hidden_size, num_heads) = (needed("hidden_size")?, needed("num_attention_heads")?);
+    let whole = |key| needed(size, fields, key, "a whole number");
+    let (hidden_size, num_heads) = (whole("hidden_size")?, whole("num_attention_heads")?);
     let num_kv_heads = match size(fields, "num_key_value_heads")? {
         None if form.kv_heads_default_to_heads => num_heads,
-        given => required(given, "num_key_value_heads")?,
+        _ => whole("num_key_value_heads")?,
     };
     let head_dim = match size(fields, "head_dim")?.or(form.head_dim) {
         Some(head_dim) => head_dim,
@@ -165,31 +170,29 @@ fn read_fields(fields: &mut Fields) -> std::result::Result<DecoderConfig, String
         }
         None => hidden_size / num_heads,
     };
+    let (rope_theta, rope_scaling) = rope(fields, form)?;
     Ok(DecoderConfig {
         family,
-        vocab_size: needed("vocab_size")?,
+        vocab_size: whole("vocab_size")?,
         hidden_size,
-        intermediate_size: needed("intermediate_size")?,
-        num_layers: needed("num_hidden_layers")?,
+        intermediate_size: whole("intermediate_size")?,
+        num_layers: whole("num_hidden_layers")?,
         num_heads,
         num_kv_heads,
         head_dim,
         max_positions: size(fields, "max_position_embeddings")?.unwrap_or(form.max_positions),
         rms_norm_eps: real(fields, "rms_norm_eps")?.unwrap_or(RMS_NORM_EPS),
-        rope_theta: real(fields, "rope_theta")?.unwrap_or(ROPE_THETA),
-        rope_scaling: rope_scaling(fields, family)?,
+        rope_theta: rope_theta.unwrap_or(ROPE_THETA),
+        rope_scaling,
         tied: flag(fields, "tie_word_embeddings")?,
     })
 }
 
 /// The family by `model_type`, confirmed by `architectures` where that is given.
-fn family(fields: &Fields) -> std::result::Result<Family, String> {
-    let architectures: Vec<&str> = match fields.get("architectures") {
-        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    };
+fn family(fields: &Fields) -> Read<Family> {
+    let architectures = texts(fields, "architectures")?;
     let find = |fits: &dyn Fn(Family) -> bool| Family::ALL.into_iter().find(|&family| fits(family));
-    let family = match fields.get("model_type").and_then(Value::as_str) {
+    let family = match text(fields, "model_type")? {
         Some(kind) => find(&|family| family.form().model_type == kind)
             .ok_or_else(|| format!("the model family `{kind}` is not supported; {}", Family::supported()))?,
         None => find(&|family| architectures.contains(&family.form().class))
@@ -203,76 +206,115 @@ fn family(fields: &Fields) -> std::result::Result<Family, String> {
     Err(format!("the architecture `{found}` is not a language model of this kind, expected `{class}`"))
 }
 
-/// transformers 5 keeps theta and the scaling together in `rope_parameters`; older files do not.
-fn lift_rope_parameters(fields: &mut Fields) {
-    let Some(Value::Object(rope)) = fields.remove("rope_parameters") else { return };
-    if let Some(theta) = rope.get("rope_theta") {
-        fields.insert("rope_theta".to_owned(), theta.clone());
-    }
-    fields.entry("rope_scaling").or_insert(Value::Object(rope));
-}
-
-fn refuse_variants(fields: &Fields) -> std::result::Result<(), String> {
-    if fields.get("use_sliding_window").and_then(Value::as_bool) == Some(true) {
+fn refuse_variants(fields: &Fields) -> Read<()> {
+    if flag(fields, "use_sliding_window")? {
         return Err("`use_sliding_window` is on, sliding window attention is not supported".to_owned());
     }
-    let layer_types = fields.get("layer_types").and_then(Value::as_array);
-    if layer_types.is_some_and(|types| types.iter().any(|t| t.as_str() != Some("full_attention"))) {
+    if texts(fields, "layer_types")?.into_iter().any(|kind| kind != "full_attention") {
         return Err("`layer_types` has layers without full attention, which are not supported".to_owned());
     }
     for key in ["attention_bias", "mlp_bias"] {
-        if fields.get(key).and_then(Value::as_bool) == Some(true) {
+        if flag(fields, key)? {
             return Err(format!("`{key}` is on, which is not supported"));
         }
     }
-    if fields.get("quantization_config").is_some_and(|q| !q.is_null()) {
+    if fields.contains_key("quantization_config") {
         return Err("the weights are quantised (`quantization_config`), which is not supported".to_owned());
     }
-    match fields.get("hidden_act").and_then(Value::as_str) {
+    match text(fields, "hidden_act")? {
         None | Some("silu" | "swish") => Ok(()),
         Some(other) => Err(format!("the activation `{other}` is not supported, only silu is")),
     }
 }
 
-/// Llama 3's scaling where the file has it and the family knows it; every other kind is refused by name.
-fn rope_scaling(fields: &Fields, family: Family) -> std::result::Result<Option<RopeScaling>, String> {
-    let scaling = match fields.get("rope_scaling") {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Object(scaling)) => scaling,
-        Some(_) => return Err("`rope_scaling` is neither null nor an object".to_owned()),
+/// Theta and the scaling. transformers 5 keeps them together in `rope_parameters`; older files have `rope_theta` and
+/// `rope_scaling`, and some have both.
+fn rope(fields: &Fields, form: &Form) -> Read<(Option<f64>, Option<RopeScaling>)> {
+    const PARTIAL: &str = "partial_rotary_factor";
+    let (newer, older) = (object(fields, "rope_parameters")?, object(fields, "rope_scaling")?);
+    let parameters = newer.clone().unwrap_or_default();
+    let scaling = |rope: Option<Fields>, key| rope.map_or(Ok(None), |rope| scaling(key, &rope, form));
+    let thetas = (real(&parameters, "rope_theta")?, real(fields, "rope_theta")?);
+    let scalings = (scaling(newer, "rope_parameters")?, scaling(older, "rope_scaling")?);
+    for fields in [fields, &parameters] {
+        if let Some(part) = real(fields, PARTIAL)?.filter(|&part| part != 1.0) {
+            return Err(format!(
+                "`{PARTIAL}` is {part}: only heads that are turned as a whole are supported"
+            ));
+        }
+    }
+    let differ = |key: &str| format!("`rope_parameters` and `{key}` say different things: keep one of them");
+    match (thetas, scalings) {
+        ((Some(new), Some(old)), _) if new != old => Err(differ("rope_theta")),
+        (_, (Some(new), Some(old))) if new != old => Err(differ("rope_scaling")),
+        ((new_theta, old_theta), (new, old)) => Ok((new_theta.or(old_theta), new.or(old).flatten())),
+    }
+}
+
+/// Llama 3's scaling where the object `key` has it and the family knows it; every other kind is refused by name.
+/// `None` where the object says nothing of a scaling.
+fn scaling(key: &str, rope: &Fields, form: &Form) -> Read<Option<Option<RopeScaling>>> {
+    // `type` is the older spelling.
+    let kind = match (text(rope, "rope_type")?, text(rope, "type")?) {
+        (Some(new), Some(old)) if new != old => {
+            return Err(format!("`{key}` has the `rope_type` {new} and the `type` {old}: keep one of them"));
+        }
+        (new, old) => new.or(old),
     };
-    let form = family.form();
-    match scaling.get("rope_type").or_else(|| scaling.get("type")).and_then(Value::as_str) {
-        Some("default") => Ok(None),
-        Some("llama3") if form.rope_scaling => RopeScaling::from_json(scaling).map(Some),
-        Some("llama3") => Err(format!("a rope scaling is not supported with {}", form.title)),
-        other => {
-            let name = other.unwrap_or("without a type");
-            Err(format!("the rope scaling `{name}` is not supported, only `llama3` is"))
+    match kind {
+        Some("default") => Ok(Some(None)),
+        Some("llama3") if form.rope_scaling => RopeScaling::from_json(key, rope).map(Some).map(Some),
+        Some("llama3") => Err(format!("a rope scaling (`{key}`) is not supported with {}", form.title)),
+        Some(other) => {
+            Err(format!("the rope scaling `{other}` (`{key}`) is not supported, only `llama3` is"))
+        }
+        None if rope.keys().all(|field| field == "rope_theta") => Ok(None),
+        None => {
+            let found: Vec<&str> = rope.keys().map(String::as_str).collect();
+            Err(format!("`{key}` has {} and no `rope_type`, which says what they mean", found.join(", ")))
         }
     }
 }
 
-fn size(fields: &Fields, key: &str) -> std::result::Result<Option<usize>, String> {
+fn size(fields: &Fields, key: &str) -> Read<Option<usize>> {
     let read = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
     field(fields, key, "a whole number", read)
 }
 
-fn real(fields: &Fields, key: &str) -> std::result::Result<Option<f64>, String> {
+fn real(fields: &Fields, key: &str) -> Read<Option<f64>> {
     field(fields, key, "a number", Value::as_f64)
 }
 
-fn flag(fields: &Fields, key: &str) -> std::result::Result<bool, String> {
+fn flag(fields: &Fields, key: &str) -> Read<bool> {
     Ok(field(fields, key, "true or false", Value::as_bool)?.unwrap_or(false))
 }
 
+fn text<'f>(fields: &'f Fields, key: &str) -> Read<Option<&'f str>> {
+    field(fields, key, "a string", Value::as_str)
+}
+
+/// A list of strings; an empty one where there is none.
+fn texts<'f>(fields: &'f Fields, key: &str) -> Read<Vec<&'f str>> {
+    let read = |value: &'f Value| value.as_array()?.iter().map(Value::as_str).collect::<Option<Vec<_>>>();
+    Ok(field(fields, key, "a list of strings", read)?.unwrap_or_default())
+}
+
+/// An object without its fields that are null.
+fn object(fields: &Fields, key: &str) -> Read<Option<Fields>> {
+    let mut found = field(fields, key, "an object", |value| value.as_object().cloned())?;
+    if let Some(fields) = &mut found {
+        fields.retain(|_, value| !value.is_null());
+    }
+    Ok(found)
+}
+
 /// A field that may be missing or null, which transformers means alike.
-fn field<T>(
-    fields: &Fields,
+fn field<'f, T>(
+    fields: &'f Fields,
     key: &str,
     expected: &str,
-    read: impl Fn(&Value) -> Option<T>,
-) -> std::result::Result<Option<T>, String> {
+    read: impl Fn(&'f Value) -> Option<T>,
+) -> Read<Option<T>> {
     match fields.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => match read(value) {
@@ -282,6 +324,12 @@ fn field<T>(
     }
 }
 
-fn required<T>(value: Option<T>, key: &str) -> std::result::Result<T, String> {
-    value.ok_or_else(|| format!("has no `{key}`"))
+/// A field that must be there.
+fn needed<T>(
+    read: impl Fn(&Fields, &str) -> Read<Option<T>>,
+    fields: &Fields,
+    key: &str,
+    expected: &str,
+) -> Read<T> {
+    read(fields, key)?.ok_or_else(|| format!("`{key}` is missing or null, expected {expected}"))
 }
