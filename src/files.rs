@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+use crate::error::shown_path;
 use crate::{Error, Result};
 
 /// How a pointer of Git LFS begins, which a clone without LFS holds in the place of a large file.
@@ -124,7 +125,7 @@ fn unreadable(path: &Path, fault: std::io::Error) -> Error {
             let reason = format!(
                 "is a link to {}, which is not there: a download that was not finished, or a cache that was \
                  cleaned; fetch the file again",
-                target.display()
+                shown_path(&target)
             );
             Error::file(path, reason)
         }

@@ -4,6 +4,8 @@
 
 #[path = "support/base.rs"]
 mod base;
+#[path = "checkpoint/contents.rs"]
+mod contents;
 
 use std::path::Path;
 
@@ -96,17 +98,6 @@ fn a_bad_shard_index_is_one_clear_error() {
         let error = load(folder.path()).unwrap_err().to_string();
         assert!(error.contains(expected), "{to}: {error}");
     }
-}
-
-#[test]
-fn a_second_copy_of_a_tied_matrix_is_left_alone() {
-    let decoder = random(true);
-    let folder = saved(&decoder);
-    let mut all = decoder.named_tensors().unwrap();
-    all.push(("lm_head.weight".to_owned(), decoder.embed_tokens.tensor().unwrap().zeros_like().unwrap()));
-    write(all, &folder.path().join(WEIGHTS_FILE));
-    let head = load(folder.path()).unwrap().lm_head.tensor().unwrap();
-    assert_same(&head, &decoder.embed_tokens.tensor().unwrap(), "output matrix");
 }
 
 fn with_header(header: &str, data: usize) -> Vec<u8> {

@@ -38,6 +38,7 @@ pub fn run(args: &Ask) -> Result<ExitCode> {
     let questions = args.questions.as_ref().map(|path| questions::read(path)).transpose()?;
     sampling(&args.choice).check()?;
     let memory = open(args)?;
+    memory.notes.iter().for_each(|note| terminal::note(note));
     let mut panel = Panel::new(args, &memory, in_context.as_deref())?;
     match (&args.question, questions) {
         (Some(question), _) => panel.answer(question)?,

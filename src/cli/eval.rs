@@ -37,9 +37,7 @@ pub fn run(args: &Eval) -> Result<ExitCode> {
     // A folder that was named is reserved before the base is read.
     let named = args.out.as_deref().map(EvalReservation::take).transpose()?;
     let models = contestants(args)?.open(&args.method, &hub)?;
-    if let Some(note) = &models.setup().device_note {
-        terminal::note(note);
-    }
+    models.setup().notes.iter().for_each(|note| terminal::note(note));
     let benchmark = source(args).open(models.setup(), &hub)?;
     let plan = grid(args).plan(benchmark.as_ref())?;
     let settings = settings(args, &models)?;

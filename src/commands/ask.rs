@@ -20,6 +20,8 @@ use super::{Compute, Setup, setup::dtypes};
 pub struct Memory {
     /// Where the adapter is, and where it came from.
     pub stored: StoredAdapter,
+    /// What to tell a person of the base.
+    pub notes: Vec<String>,
     decoder: Decoder,
     adapter: Adapter,
     tokenizer: Tokenizer,
@@ -79,9 +81,11 @@ impl Memory {
         let folder = stored.own_base(base, hub)?;
         let (storage, dtype) = dtypes(model.storage);
         let tokenizer = Tokenizer::from_folder(&folder, model.end_token.as_deref())?;
-        let decoder = Decoder::load(&folder, storage, dtype, &compute.device.open()?.device)?
-            .packed(compute.matmul_precision.unwrap_or(model.matmul_precision))?;
-        Self::new(stored, decoder, tokenizer)
+        let device = compute.device.open()?.device;
+        let (decoder, note) = Decoder::load_and_note(&folder, storage, dtype, &device)?;
+        let decoder = decoder.packed(compute.matmul_precision.unwrap_or(model.matmul_precision))?;
+        let memory = Self::new(stored, decoder, tokenizer)?;
+        Ok(Self { notes: note.into_iter().collect(), ..memory })
     }
 
     /// The adapter on a base that is loaded already.
@@ -106,7 +110,7 @@ impl Memory {
             Ok(Reasoning { form, separator: reasoning.separator.clone() })
         });
         let reasoning = reasoning.transpose().map_err(|reason| fault("reasoning.form", reason))?;
-        Ok(Self { stored, decoder, adapter, tokenizer, template, reasoning })
+        Ok(Self { stored, notes: Vec::new(), decoder, adapter, tokenizer, template, reasoning })
     }
 
     /// Where every answer must end.

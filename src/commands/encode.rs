@@ -124,7 +124,7 @@ pub fn encode(
         return Ok(Encoded { stored, reused: true, setup: None });
     }
     let setup = Setup::open(&job.config, hub)?;
-    if let Some(note) = &setup.device_note {
+    for note in &setup.notes {
         watch(&EncodeEvent::Note(note.clone()));
     }
     let params = job.start.params(&setup)?;
@@ -351,6 +351,11 @@ impl Losses {
     fn require_finite(&self) -> Result<()> {
         match self.inner.iter().position(|loss| !loss.is_finite()) {
             None => Ok(()),
+            Some(0) => Err(Error::Invalid(format!(
+                "the inner loss is {} before the first inner step: the base or the checkpoint has numbers too large to \
+                 compute with; if model.storage is f16, take bf16 or f32",
+                self.inner[0]
+            ))),
             Some(step) => Err(Error::Invalid(format!(
                 "the inner loss is {} after {step} inner steps: the adapter has diverged. Take fewer steps \
                  (--steps), or meta-train longer or with lower inner rates",

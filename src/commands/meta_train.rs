@@ -145,7 +145,7 @@ impl<'a> Run<'a> {
         progress: Progress,
         observer: &'a dyn Observer,
     ) -> Result<Self> {
-        if let Some(note) = &setup.device_note {
+        for note in &setup.notes {
             observer.notice(&Event::Note(note));
         }
         let config = &setup.config;

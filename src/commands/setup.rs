@@ -39,8 +39,8 @@ pub struct Setup {
     pub workers: Workers,
     /// How many episodes a thread takes together.
     pub together: usize,
-    /// What to tell a person whose GPU is not used.
-    pub device_note: Option<String>,
+    /// What to tell a person of the device and of the base.
+    pub notes: Vec<String>,
 }
 
 impl Setup {
@@ -53,10 +53,10 @@ impl Setup {
         let tokenizer = Tokenizer::from_folder(&folder, config.model.end_token.as_deref())?;
         let (storage, compute) = dtypes(config.model.storage);
         let opened = config.run.device.open()?;
-        let decoder = Decoder::load(&folder, storage, compute, &opened.device)?
-            .packed(config.model.matmul_precision)?;
+        let (decoder, note) = Decoder::load_and_note(&folder, storage, compute, &opened.device)?;
+        let decoder = decoder.packed(config.model.matmul_precision)?;
         let setup = Self::on(config, folder, decoder, tokenizer)?;
-        Ok(Self { device_note: opened.note(), ..setup })
+        Ok(Self { notes: opened.note().into_iter().chain(note).collect(), ..setup })
     }
 
     /// Another configuration on the base that this setup has loaded.
@@ -83,7 +83,7 @@ impl Setup {
             encoder,
             workers: Workers::new(threads)?,
             together,
-            device_note: None,
+            notes: Vec::new(),
         })
     }
 

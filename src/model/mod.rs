@@ -10,6 +10,7 @@ mod decoder;
 mod family;
 mod generate;
 pub mod lora;
+mod numbers;
 mod projection;
 mod random;
 mod rotary;

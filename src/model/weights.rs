@@ -1,14 +1,15 @@
 //! Loading a checkpoint: memory-mapped safetensors, one file or shards, checked before they are read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
+use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
-use candle_nn::{Init, VarBuilder};
 use serde::Deserialize;
 
-use super::{Decoder, DecoderConfig};
+use super::{CONFIG_FILE, Decoder, DecoderConfig, numbers};
 use crate::checkpoint::map_tensors;
+use crate::error::{shown, shown_path};
 use crate::files::{parse_json, read_text};
 use crate::{Error, Result};
 
@@ -16,6 +17,11 @@ use crate::{Error, Result};
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// Name of the list of shards in a checkpoint that has several.
 pub const INDEX_FILE: &str = "model.safetensors.index.json";
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+/// Frequencies of the rotation, which follow from the config and are computed anew; older checkpoints hold them.
+const ROTARY_BUFFER: &str = ".rotary_emb.inv_freq";
 
 /// After this many bytes a file is mapped anew, so that the pages already copied leave the process:
 /// loading then needs the weights and this much, not the weights twice.
@@ -29,14 +35,30 @@ impl Decoder {
     ///
     /// # Errors
     /// A config that [`DecoderConfig::from_folder`] refuses; a missing, truncated or damaged file; a
-    /// tensor that is missing or of another shape or type than the config says.
+    /// tensor that is missing, of another shape or type than the config says, or no part of such a decoder, or that
+    /// holds a NaN or an infinity.
     pub fn load(folder: &Path, storage: DType, compute: DType, device: &Device) -> Result<Self> {
+        Self::load_and_note(folder, storage, compute, device).map(|(decoder, _)| decoder)
+    }
+
+    /// As [`load`](Self::load), with what to tell a person of the checkpoint, if anything.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_and_note(
+        folder: &Path,
+        storage: DType,
+        compute: DType,
+        device: &Device,
+    ) -> Result<(Self, Option<String>)> {
         let config = DecoderConfig::from_folder(folder)?;
         let mut source = Source::open(folder, device)?;
-        // A tied checkpoint may carry a second copy of the matrix; the embedding is the one that counts.
-        Self::build(config, compute, device, |spec| {
+        source.require_no_others(&config)?;
+        let note = source.note_unused();
+        let decoder = Self::build(config, compute, device, |spec| {
             source.get(&spec.name, &spec.shape, spec.dtype(storage, compute))
-        })
+        })?;
+        Ok((decoder, note))
     }
 }
 
@@ -46,11 +68,13 @@ struct Entry {
     shape: Vec<usize>,
     dtype: safetensors::Dtype,
     bytes: usize,
+    /// Whether it is left alone, which changes nothing.
+    is_unused: bool,
 }
 
 struct Shard {
     path: PathBuf,
-    open: Option<VarBuilder<'static>>,
+    open: Option<MmapedSafetensors>,
     read_bytes: usize,
 }
 
@@ -78,14 +102,71 @@ impl<'a> Source<'a> {
         let file = map_tensors(&path)?;
         let shard = self.shards.len();
         for (name, view) in file.tensors() {
-            let entry =
-                Entry { shard, shape: view.shape().to_vec(), dtype: view.dtype(), bytes: view.data().len() };
+            let (shape, dtype, bytes) = (view.shape().to_vec(), view.dtype(), view.data().len());
+            let entry = Entry { shard, shape, dtype, bytes, is_unused: false };
             if self.entries.insert(name.clone(), entry).is_some() {
                 return Err(Error::tensor(&path, name, "is in an earlier shard already"));
             }
         }
         self.shards.push(Shard { path, open: None, read_bytes: 0 });
         Ok(())
+    }
+
+    /// Refuses tensors that are no part of a decoder of this shape: without them it would compute something else than
+    /// was trained. Those that change nothing are marked as unused.
+    fn require_no_others(&mut self, config: &DecoderConfig) -> Result<()> {
+        let weights: HashSet<String> = config.weights().into_iter().map(|spec| spec.name).collect();
+        let mut others: Vec<String> =
+            self.entries.keys().filter(|name| !weights.contains(*name)).cloned().collect();
+        others.sort_unstable();
+        for name in others {
+            let path = &self.shards[self.entries[&name].shard].path;
+            if config.tied && name == HEAD {
+                if !self.are_same(HEAD, EMBEDDING)? {
+                    let reason = format!(
+                        "differs from {EMBEDDING}, which `tie_word_embeddings` puts in its place: set that to false in \
+                         {CONFIG_FILE} if the tensor counts, or take it out of the file"
+                    );
+                    return Err(Error::tensor(path, name, reason));
+                }
+            } else if !name.ends_with(ROTARY_BUFFER) {
+                let class = config.family.form().class;
+                let reason = format!(
+                    "is no part of a {class} as {CONFIG_FILE} describes it, and would be ignored: is the file of \
+                     another family or variant?"
+                );
+                return Err(Error::tensor(path, name, reason));
+            }
+            if let Some(entry) = self.entries.get_mut(&name) {
+                entry.is_unused = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether two tensors are the same, byte for byte.
+    fn are_same(&self, a: &str, b: &str) -> Result<bool> {
+        let (Some(first), Some(second)) = (self.entries.get(a), self.entries.get(b)) else {
+            return Ok(false);
+        };
+        if (first.dtype, &first.shape) != (second.dtype, &second.shape) {
+            return Ok(false);
+        }
+        let files = [first, second].map(|entry| map_tensors(&self.shards[entry.shard].path));
+        let [first, second] = files;
+        let (first, second) = (first?, second?);
+        Ok(first.get(a)?.data() == second.get(b)?.data())
+    }
+
+    /// What to tell a person of tensors that are left alone.
+    fn note_unused(&self) -> Option<String> {
+        let unused = self.entries.iter().filter(|(_, entry)| entry.is_unused);
+        let mut names: Vec<&str> = unused.map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        let (first, others) = names.split_first()?;
+        let more = if others.is_empty() { String::new() } else { format!(" and {} others", others.len()) };
+        let (path, first) = (shown_path(&self.index_path), shown(first));
+        Some(format!("{path}: the tensor {first}{more}: not used, which changes nothing: copies and buffers"))
     }
 
     /// Reads a tensor whose shape must be `shape`, and converts it to `dtype`.
@@ -103,34 +184,26 @@ impl<'a> Source<'a> {
             let reason = format!("has type {:?}, expected F32, F16, BF16 or F64", entry.dtype);
             return Err(Error::tensor(&shard.path, name, reason));
         }
-        shard.read(name, shape, dtype, entry.bytes, self.device)
+        shard.read(name, dtype, entry.bytes, self.device)
     }
 }
 
 impl Shard {
-    fn read(
-        &mut self,
-        name: &str,
-        shape: &[usize],
-        dtype: DType,
-        bytes: usize,
-        device: &Device,
-    ) -> Result<Tensor> {
+    fn read(&mut self, name: &str, dtype: DType, bytes: usize, device: &Device) -> Result<Tensor> {
         if self.read_bytes + bytes > REMAP_BYTES {
             self.open = None;
             self.read_bytes = 0;
         }
         self.read_bytes += bytes;
-        let builder = match &self.open {
-            Some(builder) => builder,
-            None => {
-                let file = map_tensors(&self.path)?;
-                self.open.insert(VarBuilder::from_backend(Box::new(file), dtype, device.clone()))
-            }
+        let file = match &self.open {
+            Some(file) => file,
+            None => self.open.insert(map_tensors(&self.path)?),
         };
-        builder
-            .get_with_hints_dtype(shape, name, Init::Const(0.0), dtype)
-            .map_err(|e| Error::tensor(&self.path, name, e.to_string()))
+        let fault = |reason: String| Error::tensor(&self.path, name, reason);
+        let view = file.get(name).map_err(|e| fault(e.to_string()))?;
+        numbers::check(view.dtype(), view.data(), dtype).map_err(fault)?;
+        let tensor = file.load(name, device).and_then(|tensor| tensor.to_dtype(dtype));
+        tensor.map_err(|e| fault(e.to_string()))
     }
 }
 
@@ -186,7 +259,7 @@ pub(super) fn shard_names(path: &Path, text: &str) -> Result<Vec<String>> {
     if let Some(name) = names.iter().find(|name| !is_plain_name(name)) {
         return Err(Error::file(
             path,
-            format!("names the shard `{name}`, which is not a file of its folder"),
+            format!("names the shard `{}`, which is not a file of its folder", shown(name)),
         ));
     }
     Ok(names)
