@@ -103,7 +103,7 @@ fn babilong(name: &str, hub: HubSettings) -> perk::Result<Babilong> {
 fn the_files_of_a_dataset_are_downloaded_when_needed_and_then_there_without_a_network() {
     let (source, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     std::fs::create_dir_all(source.path().join("data/qa1")).unwrap();
-    let rows = r#"[{"input": "Mary ran to the hall.", "question": "Where is Mary?", "target": "hall"}]"#;
+    let rows = r#"[{"input": "Mary ran to the hall.", "question": "Where is Mary?", "target": "hallway"}]"#;
     std::fs::write(source.path().join("data/qa1/4k.json"), rows).unwrap();
     let online =
         HubSettings { endpoint: Some(server::serve(source.path().to_owned()).address), ..hub(cache.path()) };
@@ -117,7 +117,7 @@ fn the_files_of_a_dataset_are_downloaded_when_needed_and_then_there_without_a_ne
     let benchmark = babilong("owner/name", online.clone()).unwrap();
     assert_eq!(benchmark.subtasks(), ["qa1", "qa2"]);
     let sample = benchmark.sample(&cell("qa1"), 0).unwrap();
-    assert_eq!(sample.answers, ["hall"]);
+    assert_eq!(sample.answers, ["hallway"]);
     let missing = benchmark.sample(&cell("qa2"), 0).unwrap_err().to_string();
     assert!(missing.contains("owner/name") && missing.contains("data/qa2/4k.json"), "{missing}");
     let again = babilong("owner/name", offline).unwrap();

@@ -326,7 +326,8 @@ pub struct Eval {
     /// Subtasks; all of the benchmark's if not given
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub tasks: Vec<String>,
-    /// Lengths of the contexts: tokens as in 1k,2k,4k, or for held-out multiples of the trained one as in 1x,16x
+    /// Lengths of the contexts: tokens as in 1k,2k,4k, or for held-out multiples of the trained one as in 1x,16x;
+    /// without them, hotpotqa and triviaqa have each question's own documents
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub lengths: Vec<Length>,
     /// Where the facts, or the documents, that answer lie: pre, mid, post, random

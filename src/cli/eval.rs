@@ -39,6 +39,7 @@ pub fn run(args: &Eval) -> Result<ExitCode> {
     let models = contestants(args)?.open(&args.method, &hub)?;
     models.setup().notes.iter().for_each(|note| terminal::note(note));
     let benchmark = source(args).open(models.setup(), &hub)?;
+    benchmark.notes().iter().for_each(|note| terminal::note(note));
     let plan = grid(args).plan(benchmark.as_ref())?;
     let settings = settings(args, &models)?;
     let dir = args.out.clone().unwrap_or_else(|| default_dir(benchmark.as_ref(), &settings));

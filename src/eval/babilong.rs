@@ -3,32 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Error, Result};
-
-const ROOMS: &[&str] = &["bathroom", "bedroom", "garden", "hallway", "kitchen", "office"];
-const YES_NO: &[&str] = &["no", "yes"];
-
-/// The answers that the questions of a task have, in lower case.
-///
-/// # Errors
-/// A task other than qa1 to qa20.
-pub fn babilong_labels(task: &str) -> Result<&'static [&'static str]> {
-    Ok(match task {
-        "qa1" | "qa2" | "qa3" | "qa4" | "qa11" | "qa12" | "qa13" => ROOMS,
-        "qa5" => &["bill", "fred", "jeff", "mary", "apple", "football", "milk"],
-        "qa6" | "qa9" | "qa17" | "qa18" => YES_NO,
-        "qa7" => &["none", "one", "two", "three"],
-        "qa8" => &["apple", "football", "milk", "nothing"],
-        "qa10" => &["maybe", "no", "yes"],
-        "qa14" => &["bedroom", "cinema", "kitchen", "office", "park", "school"],
-        "qa15" => &["cat", "mouse", "sheep", "wolf"],
-        "qa16" => &["gray", "green", "white", "yellow"],
-        // Two steps on the map; two that lead back are no route.
-        "qa19" => &["e,e", "e,n", "e,s", "n,e", "n,n", "n,w", "s,e", "s,s", "s,w", "w,n", "w,s", "w,w"],
-        "qa20" => &["bedroom", "bored", "garden", "hungry", "kitchen", "thirsty", "tired"],
-        _ => return Err(Error::Invalid(format!("BABILong has no task `{task}`: it has qa1 to qa20"))),
-    })
-}
+use crate::Result;
+use crate::tasks::benchmarks::babilong_labels;
 
 /// BABILong's decision on one output.
 ///
@@ -124,17 +100,5 @@ mod tests {
         assert!(!asked("n, w"));
         assert!(!asked("n,w,s"), "names `w,s` too");
         assert!(!asked("n,w or w,n"));
-    }
-
-    #[test]
-    fn every_task_has_labels_and_no_other_name_has() {
-        for task in 1..=20 {
-            let labels = babilong_labels(&format!("qa{task}")).unwrap();
-            assert!(labels.iter().all(|label| *label == label.to_lowercase()));
-        }
-        for task in ["qa0", "qa21", "QA1", "recall", ""] {
-            let message = babilong_is_right(task, "", "yes", "yes").unwrap_err().to_string();
-            assert!(message.contains("qa1 to qa20"), "{message}");
-        }
     }
 }

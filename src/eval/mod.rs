@@ -14,7 +14,7 @@ mod support;
 
 pub use answers::{contains, exact_match, f1, normalise};
 pub use asker::{Asker, EncodedContext, EpisodeReplies, EpisodeReply};
-pub use babilong::{babilong_is_right, babilong_labels};
+pub use babilong::babilong_is_right;
 pub use cell_score::CellScore;
 pub use interval::wilson;
 pub use record::{SampleRecord, cell_score};

@@ -81,8 +81,18 @@ pub trait Benchmark: Send + Sync {
     /// Whether contexts can be made as long as wanted; if not, a cell has no length.
     fn has_lengths(&self) -> bool;
 
+    /// Whether a length must be chosen; if not, and none is, a cell has no length.
+    fn needs_length(&self) -> bool {
+        self.has_lengths()
+    }
+
     /// The score that it is known by.
     fn metric(&self) -> Metric;
+
+    /// What to tell a person of the data, as of questions that cannot be scored and are not asked.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Number of samples of the cell; `None` where they never end.
     ///

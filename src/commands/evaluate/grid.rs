@@ -69,6 +69,7 @@ impl EvalGrid {
     fn lengths(&self, benchmark: &dyn Benchmark) -> Result<Vec<Option<Length>>> {
         let name = benchmark.name();
         match (benchmark.has_lengths(), self.lengths.is_empty()) {
+            (true, true) if !benchmark.needs_length() => Ok(vec![None]),
             (true, true) => Err(Error::Invalid(format!("{name} needs --lengths, as in 1k,2k,4k"))),
             (false, false) => {
                 let reason = format!("contexts of {name} come as they are: leave --lengths out");

@@ -10,7 +10,7 @@ mod records;
 pub mod student_records;
 
 pub use api_retrieval::ApiRetrieval;
-pub use babilong::{Babilong, BabilongSource, Simulated};
+pub use babilong::{Babilong, BabilongSource, Simulated, babilong_labels};
 pub use files::Files;
 pub use held_out::HeldOut;
 pub use multi_doc::MultiDoc;

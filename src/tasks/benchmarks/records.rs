@@ -1,5 +1,6 @@
 //! Rows of data files: JSON arrays, JSON lines and Parquet.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -13,6 +14,72 @@ use crate::{Error, Result};
 pub(super) type Row = Map<String, Value>;
 /// Or what is wrong with a row.
 pub(super) type Parsed<T> = std::result::Result<T, String>;
+
+/// A row to ask, or why it cannot be asked though it is well-formed: `they have no document`.
+pub(super) type Usable<T> = std::result::Result<T, &'static str>;
+
+/// The rows of a file that can be asked.
+pub(super) struct Kept<T> {
+    /// With their numbers in the file, from 1.
+    pub(super) rows: Vec<(usize, T)>,
+    /// What to tell a person of the others, a line a reason.
+    pub(super) notes: Vec<String>,
+}
+
+/// Why a row of a test set is left out.
+pub(super) const WITHHELD: &str = "they have no answer, as in a test set";
+
+/// What the published files write in the place of an answer that they withhold.
+const WITHHOLDING: &str = "<unk>";
+
+/// As [`read`], of rows of which some cannot be asked: they are counted, and the rest is taken.
+///
+/// # Errors
+/// As [`read`], and a file of which no row can be asked.
+pub(super) fn read_usable<T>(
+    path: &Path,
+    wrapper: Option<&str>,
+    make: impl Fn(Row) -> Parsed<Usable<T>>,
+) -> Result<Kept<T>> {
+    let (mut rows, mut others) = (Vec::new(), BTreeMap::<&str, Vec<usize>>::new());
+    let all = read(path, wrapper, make)?;
+    let count = all.len();
+    for (index, row) in all.into_iter().enumerate() {
+        match row {
+            Ok(row) => rows.push((index + 1, row)),
+            Err(reason) => others.entry(reason).or_default().push(index + 1),
+        }
+    }
+    let note = |(reason, rows): (&str, Vec<usize>)| {
+        format!("{} of {count} rows are not asked, for {reason}: {}", rows.len(), listed(&rows))
+    };
+    let notes: Vec<String> = others.into_iter().map(note).collect();
+    if rows.is_empty() {
+        return Err(Error::file(path, notes.join("; ")));
+    }
+    let named = |note: String| format!("{}: {note}", path.display());
+    Ok(Kept { rows, notes: notes.into_iter().map(named).collect() })
+}
+
+/// The first numbers of rows.
+fn listed(rows: &[usize]) -> String {
+    const SHOWN: usize = 10;
+    let first: Vec<String> = rows.iter().take(SHOWN).map(usize::to_string).collect();
+    let more = if rows.len() > SHOWN { ", …" } else { "" };
+    let noun = if rows.len() == 1 { "row" } else { "rows" };
+    format!("{noun} {}{more}", first.join(", "))
+}
+
+/// An answer without white space around it; `None` where it is withheld: missing, null, blank or `<unk>`.
+pub(super) fn take_answer(row: &mut Row, name: &str) -> Parsed<Option<String>> {
+    match take(row, name) {
+        Err(_) | Ok(Value::Null) => Ok(None),
+        Ok(Value::String(text)) => {
+            Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty() && text != WITHHOLDING))
+        }
+        Ok(_) => Err(format!("`{name}` is not a string")),
+    }
+}
 
 /// Reads the rows of a file and makes something of each.
 ///

@@ -1,5 +1,6 @@
 //! BABILong (Kuratov et al. 2024, arXiv 2406.10149): bAbI's questions about facts in long texts.
 
+mod labels;
 mod rows;
 mod simulated;
 mod stories;
@@ -18,6 +19,7 @@ use crate::config::BackgroundSource;
 use crate::model::HubSettings;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
+pub use labels::babilong_labels;
 use rows::Rows;
 pub use simulated::Simulated;
 use stories::BabiFolder;

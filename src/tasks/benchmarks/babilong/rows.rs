@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::super::super::benchmark::Length;
 use super::super::dataset::Dataset;
 use super::super::records::{self, Parsed};
+use super::labels::gold;
 use super::stories::number;
 use crate::model::HubSettings;
 use crate::{Error, Result};
@@ -66,7 +67,7 @@ impl Rows {
     ///
     /// # Errors
     /// A subtask or length that is not there, with those that are; files that cannot be had or read; a row
-    /// without `input`, `question` and `target`, with file and number.
+    /// without `input`, `question` and `target`, or whose target is no answer of the subtask, with file and number.
     pub(super) fn cell(&self, subtask: &str, tokens: usize) -> Result<Arc<Vec<OfficialRow>>> {
         let number = number(subtask).unwrap_or(0);
         let key = (number, tokens);
@@ -84,7 +85,7 @@ impl Rows {
         }
         let mut rows = Vec::new();
         for file in files {
-            rows.extend(records::read(&self.dataset.get(file)?, None, row)?);
+            rows.extend(records::read(&self.dataset.get(file)?, None, |found| row(found, subtask))?);
         }
         let rows = Arc::new(rows);
         kept.push_back((key, rows.clone()));
@@ -104,9 +105,11 @@ impl Rows {
     }
 }
 
-fn row(mut row: records::Row) -> Parsed<OfficialRow> {
+fn row(mut row: records::Row, subtask: &str) -> Parsed<OfficialRow> {
     let mut text = |name| records::take_text(&mut row, name);
-    Ok(OfficialRow { input: text("input")?, question: text("question")?, target: text("target")? })
+    let (input, question, target) = (text("input")?, text("question")?, text("target")?);
+    let target = gold(subtask, &target).map_err(|reason| format!("`target`: {reason}"))?;
+    Ok(OfficialRow { input, question: question.trim().to_owned(), target })
 }
 
 /// The cell that a file holds rows of, by its name.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::super::babi::{self, BabiStory};
+use super::labels::gold;
 use crate::{Error, Result};
 
 /// Facts and a question about them.
@@ -85,7 +86,11 @@ impl BabiFolder {
         if let Some(read) = all.get(&number) {
             return Ok(read.clone());
         }
-        let stories = babi::read(path)?;
+        let mut stories = babi::read(path)?;
+        for question in stories.iter_mut().flat_map(|story| &mut story.questions) {
+            let answer = gold(subtask, &question.answer);
+            question.answer = answer.map_err(|reason| Error::data(path, question.line, reason))?;
+        }
         let questions = stories.iter().enumerate();
         let questions =
             questions.flat_map(|(i, story)| (0..story.questions.len()).map(move |q| (i, q))).collect();
@@ -150,16 +155,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("qa2_two_train.txt", "1 Old.\n2 Q?\tno\t1\n");
-        write("qa2_two_test.txt", "1 A.\n2 Q?\tb\t1\n3 C.\n4 R?\td\t1 3\n");
-        write("qa10_x_train.txt", "1 A.\n2 Q?\tb\t1\n");
+        write("qa2_two_test.txt", "1 A.\n2 Q?\tgarden\t1\n3 C.\n4 R?\toffice\t1 3\n");
+        write("qa10_x_train.txt", "1 A.\n2 Q?\tno\t1\n");
+        write("qa11_x_test.txt", "1 A.\n2 Q?\tgarden\t1\n3 R?\thall\t1\n");
         write("qa0_x.txt", "");
         write("README.txt", "");
         let stories = BabiFolder::open(folder.path()).unwrap();
-        assert_eq!(stories.subtasks(), ["qa2", "qa10"]);
+        assert_eq!(stories.subtasks(), ["qa2", "qa10", "qa11"]);
         assert_eq!(stories.count("qa2").unwrap(), Some(2));
         let story = stories.story("qa2", 1).unwrap();
-        assert_eq!((story.facts, story.answer), (vec!["A.".to_owned(), "C.".to_owned()], "d".to_owned()));
+        assert_eq!(
+            (story.facts, story.answer),
+            (vec!["A.".to_owned(), "C.".to_owned()], "office".to_owned())
+        );
         assert!(stories.story("qa2", 2).unwrap_err().to_string().contains("no question 2"));
+        let message = stories.count("qa11").unwrap_err().to_string();
+        assert!(message.contains("qa11_x_test.txt:3: `hall` is no answer of qa11"), "{message}");
         assert!(stories.count("qa3").unwrap_err().to_string().contains("qa3"));
     }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::text::word_level;
 
 const BABI: &str = "1 Mary moved to the hall.\n2 John took the milk.\n3 Mary left the milk.\n\
-                    4 Where is Mary? \thall\t1\n1 Sandra ran.\n2 Who ran?\tSandra\t1\n";
+                    4 Where is Mary? \thallway\t1\n1 Sandra ran.\n2 Where is Sandra?\tgarden\t1\n";
 
 /// One word, one token.
 fn tokenizer() -> Tokenizer {
@@ -56,7 +56,7 @@ fn the_same_index_asks_about_the_same_facts_at_every_length_and_position() {
     let alone = benchmark.sample(&at("qa1", 0), 0).unwrap();
     assert_eq!(alone.documents, [facts.join(" ")]);
     assert_eq!((alone.name.as_str(), alone.question.as_str()), ("qa1 #0", "Where is Mary?"));
-    assert_eq!(alone.answers, ["hall"]);
+    assert_eq!(alone.answers, ["hallway"]);
     for tokens in [100, 400] {
         for position in Position::ALL {
             let cell = cell("qa1", Some(Length::Tokens(tokens)), position);
@@ -148,8 +148,8 @@ fn stories_told_by_anything_are_hidden_alike() {
     assert!(sample.documents[0].contains("qa1 fact 1000000.") && sample.answers == ["1000000"]);
 }
 
-const ROWS: &str = "[{\"input\": \"A. B.\", \"question\": \"Q?\", \"target\": \"a\"}, \
-                    {\"target\": \"b\", \"question\": \"R?\", \"input\": \"C.\", \"extra\": 1}]";
+const ROWS: &str = "[{\"input\": \"A. B.\", \"question\": \"Q?\", \"target\": \"kitchen\"}, \
+                    {\"target\": \"garden\\n\", \"question\": \"R?\", \"input\": \"C.\", \"extra\": 1}]";
 
 #[test]
 fn official_rows_are_read_from_every_layout_and_form() {
@@ -158,18 +158,24 @@ fn official_rows_are_read_from_every_layout_and_form() {
     write(folder.path(), "qa1/4k.jsonl", &ROWS[1..ROWS.len() - 1].replace("}, ", "}\n"));
     write(folder.path(), "1M/qa2.json", ROWS);
     let columns: [(&str, &[&str]); 3] =
-        [("input", &["A. B.", "C."]), ("question", &["Q?", "R?"]), ("target", &["a", "b"])];
+        [("input", &["A. B.", "C."]), ("question", &["Q?", "R?"]), ("target", &["maybe", " no\n"])];
     std::fs::create_dir(folder.path().join("16k")).unwrap();
     write_parquet(&folder.path().join("16k/qa10-00000-of-00001.parquet"), &columns);
     let benchmark = rows(folder.path()).unwrap();
     assert_eq!(benchmark.subtasks(), ["qa1", "qa2", "qa10"]);
     assert_eq!((benchmark.name(), benchmark.metric()), ("babilong", Metric::Babilong));
     // More cells than are kept, and over again.
-    for (subtask, tokens) in [("qa1", 0), ("qa1", 4_000), ("qa2", 1_000_000), ("qa10", 16_000), ("qa1", 0)] {
+    for (subtask, tokens, answer) in [
+        ("qa1", 0, "garden"),
+        ("qa1", 4_000, "garden"),
+        ("qa2", 1_000_000, "garden"),
+        ("qa10", 16_000, "no"),
+        ("qa1", 0, "garden"),
+    ] {
         let cell = at(subtask, tokens);
         assert_eq!(benchmark.count(&cell).unwrap(), Some(2));
         let sample = benchmark.sample(&cell, 1).unwrap();
-        assert_eq!((sample.documents, sample.answers), (vec!["C.".to_owned()], vec!["b".to_owned()]));
+        assert_eq!((sample.documents, sample.answers), (vec!["C.".to_owned()], vec![answer.to_owned()]));
         assert_eq!((sample.name, sample.question), (format!("{subtask} #1"), "R?".to_owned()));
     }
 }
@@ -197,6 +203,10 @@ fn malformed_rows_are_named_with_file_row_and_field() {
         ("[{\"input\": 3, \"question\": \"Q?\", \"target\": \"a\"}]", "row 1: `input` is not a string"),
         ("{\"input\": \"A.\", \"question\": \"\", \"target\": \"a\"}", "row 1: `question` is empty"),
         ("[", "not a JSON array"),
+        (
+            "[{\"input\": \"A.\", \"question\": \"Q?\", \"target\": \"hall\"}]",
+            "row 1: `target`: `hall` is no answer of qa1, whose answers are bathroom",
+        ),
     ]
     .into_iter()
     .enumerate()

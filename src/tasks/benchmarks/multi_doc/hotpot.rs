@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::super::records::{self, Parsed, Row, list, take, take_text, text, texts};
+use super::super::records::{
+    self, Kept, Parsed, Row, Usable, WITHHELD, list, take, take_answer, take_text, text, texts,
+};
 use super::{Document, Question, Text};
 use crate::Result;
 
@@ -12,25 +14,26 @@ use crate::Result;
 /// list of [title, sentence number], as in the official files, or each is an object of columns, as on the hub.
 ///
 /// # Errors
-/// With file, row and field: what is none of these; a supporting title that no document has.
-pub(super) fn read(path: &Path) -> Result<Vec<Question>> {
-    records::read(path, None, question)
+/// With file, row and field: what is none of these. Rows whose answer is withheld, as in the test sets, or that do not
+/// hold the documents which support it, as in the fullwiki setting, are left out.
+pub(super) fn read(path: &Path) -> Result<Kept<Question>> {
+    records::read_usable(path, None, question)
 }
 
-fn question(mut row: Row) -> Parsed<Question> {
+fn question(mut row: Row) -> Parsed<Usable<Question>> {
     let question = take_text(&mut row, "question")?;
-    let answers = vec![take_text(&mut row, "answer")?];
+    let Some(answer) = take_answer(&mut row, "answer")? else { return Ok(Err(WITHHELD)) };
     let supporting = pairs(take(&mut row, "supporting_facts")?, "supporting_facts", "sent_id")?;
     let context = pairs(take(&mut row, "context")?, "context", "sentences")?.into_iter();
     let context = context.map(|(title, list)| Ok((title, sentences(list)?))).collect::<Parsed<Vec<_>>>()?;
     if context.is_empty() {
-        return Err("`context` has no document".into());
+        return Ok(Err("their context has no document"));
     }
     if supporting.is_empty() {
-        return Err("`supporting_facts` is empty".into());
+        return Ok(Err("their supporting facts are not given"));
     }
-    if let Some((title, _)) = supporting.iter().find(|(title, _)| context.iter().all(|(t, _)| t != title)) {
-        return Err(format!("`supporting_facts`: no document of `context` is called `{title}`"));
+    if supporting.iter().any(|(title, _)| context.iter().all(|(other, _)| other != title)) {
+        return Ok(Err("a document that supports their answer is not in their context"));
     }
     // Some rows of the published files number a sentence that is not there: of these the facts are not known.
     let support = supporting.iter().map(|(title, number)| fact(&context, title, number));
@@ -41,7 +44,8 @@ fn question(mut row: Row) -> Parsed<Question> {
             sentences.into_iter().filter(|sentence| !sentence.is_empty()).collect::<Vec<_>>().join(" ");
         Document { title, text: Text::Here(text), supports }
     };
-    Ok(Question { question, answers, documents: context.into_iter().map(document).collect(), support })
+    let documents = context.into_iter().map(document).collect();
+    Ok(Ok(Question { question, answers: vec![answer], documents, support }))
 }
 
 /// The sentence of that number, from 0, in the document of that title; `None` where there is none.

@@ -13,6 +13,7 @@ use rand::seq::index::sample as sample_indices;
 use super::super::Split;
 use super::super::benchmark::{Benchmark, Cell, Length, Metric, Position, Sample};
 use super::super::stream::{Purpose, stream};
+use super::records::Kept;
 use super::{beyond, known};
 use crate::files::read_text;
 use crate::text::Tokenizer;
@@ -33,6 +34,10 @@ pub struct MultiDoc {
     name: &'static str,
     path: PathBuf,
     questions: Vec<Question>,
+    /// The row of each question in the file, from 1.
+    rows: Vec<usize>,
+    /// What to tell a person of rows that are not asked.
+    notes: Vec<String>,
     /// Question and document of every document in the file, each title and text once.
     all: Vec<(usize, usize)>,
     tokenizer: Tokenizer,
@@ -69,11 +74,12 @@ enum Text {
 
 impl Document {
     fn read(&self) -> Result<String> {
-        let title = &self.title;
-        match &self.text {
-            Text::Here(text) => Ok(format!("{title}\n{text}")),
-            Text::File(path) => Ok(format!("{title}\n{}", read_text(path)?.trim())),
-        }
+        let text = match &self.text {
+            Text::Here(text) => text.clone(),
+            Text::File(path) => read_text(path)?.trim().to_owned(),
+        };
+        let title = self.title.trim();
+        Ok(if title.is_empty() { text } else { format!("{}\n{text}", self.title) })
     }
 }
 
@@ -84,8 +90,7 @@ impl MultiDoc {
     /// # Errors
     /// With file, row and field, if the file is malformed.
     pub fn hotpotqa(path: &Path, tokenizer: &Tokenizer, seed: u64) -> Result<Self> {
-        let questions = hotpot::read(path)?;
-        Ok(Self::new("hotpotqa", path, questions, tokenizer, seed))
+        Ok(Self::new("hotpotqa", path, hotpot::read(path)?, tokenizer, seed))
     }
 
     /// Opens a file of TriviaQA: the official JSON with its folder of `evidence`, or rows that hold the texts
@@ -94,17 +99,11 @@ impl MultiDoc {
     /// # Errors
     /// With file, row and field, if the file is malformed, or names evidence and `evidence` is `None`.
     pub fn triviaqa(path: &Path, evidence: Option<&Path>, tokenizer: &Tokenizer, seed: u64) -> Result<Self> {
-        let questions = trivia::read(path, evidence)?;
-        Ok(Self::new("triviaqa", path, questions, tokenizer, seed))
+        Ok(Self::new("triviaqa", path, trivia::read(path, evidence)?, tokenizer, seed))
     }
 
-    fn new(
-        name: &'static str,
-        path: &Path,
-        questions: Vec<Question>,
-        tokenizer: &Tokenizer,
-        seed: u64,
-    ) -> Self {
+    fn new(name: &'static str, path: &Path, kept: Kept<Question>, tokenizer: &Tokenizer, seed: u64) -> Self {
+        let (rows, questions): (Vec<usize>, Vec<Question>) = kept.rows.into_iter().unzip();
         let mut seen = HashSet::new();
         let mut all = Vec::new();
         for (q, question) in questions.iter().enumerate() {
@@ -114,7 +113,8 @@ impl MultiDoc {
                 }
             }
         }
-        Self { name, path: path.to_owned(), all, questions, tokenizer: tokenizer.clone(), seed }
+        let (path, tokenizer) = (path.to_owned(), tokenizer.clone());
+        Self { name, path, all, questions, rows, notes: kept.notes, tokenizer, seed }
     }
 
     /// The cell's tokens, once it is known to be possible.
@@ -238,9 +238,17 @@ impl Benchmark for MultiDoc {
         vec![self.name.to_owned()]
     }
 
-    /// A cell without a length is possible too.
     fn has_lengths(&self) -> bool {
         true
+    }
+
+    /// Without one, the question's own documents: of HotpotQA, the distractor setting.
+    fn needs_length(&self) -> bool {
+        false
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
     }
 
     fn metric(&self) -> Metric {
@@ -258,7 +266,7 @@ impl Benchmark for MultiDoc {
         let question = self.questions.get(index).ok_or_else(|| beyond(cell, self.name, index, count))?;
         let file = self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy();
         Ok(Sample {
-            name: format!("{file}:{}", index + 1),
+            name: format!("{file}:{}", self.rows[index]),
             documents: self.documents(cell, index)?,
             question: question.question.clone(),
             answers: question.answers.clone(),

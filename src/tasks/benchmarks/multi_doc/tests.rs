@@ -134,22 +134,79 @@ fn malformed_rows_of_hotpotqa_are_named_with_row_and_field() {
         row
     };
     for (row, reason) in [
-        (json!({"question": "Q?"}), "no `answer`"),
+        (json!({"question": "Q?", "answer": "a"}), "no `supporting_facts`"),
         (with("question", json!("")), "`question` is empty"),
         (with("answer", json!(3)), "`answer` is not a string"),
-        (with("context", json!([])), "`context` has no document"),
         (with("context", json!("text")), "`context` is not a list"),
         (with("context", json!([["B1"]])), "not a pair of title and sentences"),
         (with("context", json!([["B1", "text"]])), "`context.sentences` is not a list"),
         (with("context", json!([["B1", [3]]])), "`context.sentences` is not a list of strings"),
         (with("context", json!({"title": ["B1"]})), "`context` has no `sentences`"),
         (with("context", json!({"title": ["B1"], "sentences": []})), "1 of `title` and 0 of `sentences`"),
-        (with("supporting_facts", json!([["E", 0]])), "no document of `context` is called `E`"),
-        (with("supporting_facts", json!([])), "`supporting_facts` is empty"),
     ] {
         let error = hotpot(json!([hotpot_row(0), row])).err().unwrap().to_string();
         assert!(error.contains(".json: row 2: ") && error.contains(reason), "{error}");
     }
+}
+
+#[test]
+fn rows_that_cannot_be_asked_are_counted_and_named_and_the_rest_is_asked() {
+    let with = |field: &str, value: Value| {
+        let mut row = hotpot_row(1);
+        row[field] = value;
+        row
+    };
+    let others = [
+        with("answer", json!("<unk>")),
+        with("context", json!([])),
+        with("supporting_facts", json!([["E", 0], ["B1", 0]])),
+        json!({"question": "Q?", "context": []}),
+        with("supporting_facts", json!([])),
+    ];
+    let rows: Vec<Value> = others.iter().cloned().chain([with("answer", json!(" yes\n"))]).collect();
+    let benchmark = hotpot(json!(rows)).unwrap();
+    let cell = cell("hotpotqa", None, Position::Random);
+    assert_eq!(benchmark.count(&cell).unwrap(), Some(1));
+    let sample = benchmark.sample(&cell, 0).unwrap();
+    assert!(sample.name.ends_with(":6") && sample.answers == ["yes"], "{sample:?}");
+    let notes = benchmark.notes().join("\n");
+    for note in [
+        "2 of 6 rows are not asked, for they have no answer, as in a test set: rows 1, 4",
+        "1 of 6 rows are not asked, for their context has no document: row 2",
+        "for a document that supports their answer is not in their context: row 3",
+        "for their supporting facts are not given: row 5",
+    ] {
+        assert!(notes.contains(note), "{note} is missing: {notes}");
+    }
+    let message = hotpot(json!(others)).err().unwrap().to_string();
+    assert!(message.contains(".json: ") && message.contains("no answer"), "{message}");
+}
+
+#[test]
+fn of_triviaqa_withheld_answers_are_left_out_and_blank_titles_texts_and_aliases_are_not() {
+    let with = |field: &str, value: Value| {
+        let mut row = trivia_row();
+        row[field] = value;
+        row
+    };
+    let rows = json!([
+        with("answer", json!({"value": "<unk>", "aliases": []})),
+        with("entity_pages", json!({"title": [""], "wiki_context": ["Page text."]})),
+        with("search_results", json!([{"title": "S", "search_context": null}])),
+        with("answer", json!({"value": " Ann ", "aliases": ["", "Ann", " Anna"]})),
+        json!({"question": "Who?", "answer": {"value": "Ann"}, "entity_pages": []}),
+    ]);
+    let benchmark = trivia(rows, None).unwrap();
+    let sample = |index| benchmark.sample(&cell("triviaqa", None, Position::Random), index).unwrap();
+    assert_eq!(sample(0).documents, ["Page text.", "S\nFound."]);
+    assert_eq!(sample(1).documents, ["P\nPage text."]);
+    assert_eq!(
+        (sample(2).answers, sample(2).name.ends_with(":4")),
+        (vec!["Ann".to_owned(), "Anna".into()], true)
+    );
+    let notes = benchmark.notes().join("\n");
+    assert!(notes.contains("no answer, as in a test set: row 1"), "{notes}");
+    assert!(notes.contains("no document in `entity_pages` and `search_results`: row 5"), "{notes}");
 }
 
 fn trivia_row() -> Value {
@@ -209,7 +266,8 @@ fn malformed_rows_of_triviaqa_are_named_with_row_and_field() {
     };
     for (row, reason) in [
         (with("answer", json!("Ann")), "`answer` is not an object"),
-        (with("answer", json!({"aliases": []})), "answer: no `value`"),
+        (with("answer", json!({"value": 3})), "`value` is not a string"),
+        (with("answer", json!({"value": "Ann", "aliases": [3]})), "not a list of strings"),
         (with("answer", json!({"value": "Ann", "aliases": "Anna"})), "`answer.aliases` is not a list"),
         (with("question", json!(null)), "`question` is not a string"),
         (with("entity_pages", json!(["P"])), "`entity_pages` has an entry that is not an object"),
@@ -217,7 +275,6 @@ fn malformed_rows_of_triviaqa_are_named_with_row_and_field() {
         (with("search_results", json!([{"search_context": "t"}])), "search_results[0]: no `title`"),
         (with("search_results", json!([{"title": "S"}])), "neither `search_context` nor `filename`"),
         (with("entity_pages", json!({"title": ["P"], "wiki_context": []})), "has 0 entries, others 1"),
-        (json!({"question": "Who?", "answer": {"value": "Ann"}, "entity_pages": []}), "no documents in"),
     ] {
         let error = trivia(json!([trivia_row(), row]), None).err().unwrap().to_string();
         assert!(error.contains(".json: row 2: ") && error.contains(reason), "{error}");

@@ -4,7 +4,9 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
-use super::super::records::{self, Parsed, Row, list, take, take_text, text, texts};
+use super::super::records::{
+    self, Kept, Parsed, Row, Usable, WITHHELD, list, take, take_answer, take_text, text,
+};
 use super::{Document, Question, Text};
 use crate::Result;
 
@@ -18,15 +20,22 @@ const SOURCES: [(&str, &str, &str); 2] =
 /// search_results}` that hold the texts. Documents are lists of objects, or objects of columns.
 ///
 /// # Errors
-/// With file, row and field: what is neither; a row without documents, or whose texts are elsewhere without
-/// `evidence`.
-pub(super) fn read(path: &Path, evidence: Option<&Path>) -> Result<Vec<Question>> {
-    records::read(path, Some("Data"), |row| question(row, evidence))
+/// With file, row and field: what is neither; a row whose texts are elsewhere without `evidence`. Rows whose answer
+/// is withheld, as in the test sets, or that have no document, are left out.
+pub(super) fn read(path: &Path, evidence: Option<&Path>) -> Result<Kept<Question>> {
+    records::read_usable(path, Some("Data"), |row| question(row, evidence))
 }
 
-fn question(mut row: Row, evidence: Option<&Path>) -> Parsed<Question> {
+fn question(mut row: Row, evidence: Option<&Path>) -> Parsed<Usable<Question>> {
     let question = take_text(&mut row, "question")?;
-    let answers = answers(take(&mut row, "answer")?)?;
+    let answers = match take(&mut row, "answer") {
+        Ok(Value::Object(answer)) => answers(answer)?,
+        Ok(Value::Null) | Err(_) => Vec::new(),
+        Ok(_) => return Err("`answer` is not an object".into()),
+    };
+    if answers.is_empty() {
+        return Ok(Err(WITHHELD));
+    }
     let mut documents = Vec::new();
     for (name, text_name, folder) in SOURCES {
         // The official files write `EntityPages`, the rows `entity_pages`.
@@ -39,9 +48,9 @@ fn question(mut row: Row, evidence: Option<&Path>) -> Parsed<Question> {
         }
     }
     if documents.is_empty() {
-        return Err("no documents in `entity_pages` and `search_results`".into());
+        return Ok(Err("they have no document in `entity_pages` and `search_results`"));
     }
-    Ok(Question { question, answers, documents, support: Vec::new() })
+    Ok(Ok(Question { question, answers, documents, support: Vec::new() }))
 }
 
 /// `entity_pages` as `EntityPages`.
@@ -50,15 +59,22 @@ fn official(name: &str) -> String {
     name.split('_').map(capital).collect()
 }
 
-/// Value and aliases, each once.
-fn answers(answer: Value) -> Parsed<Vec<String>> {
-    let Value::Object(mut answer) = answer else { return Err("`answer` is not an object".into()) };
-    let mut answers = vec![take_text(&mut answer, "value").map_err(|reason| format!("answer: {reason}"))?];
-    if let Ok(aliases) = take(&mut answer, "aliases") {
-        for alias in texts(aliases, "answer.aliases")? {
-            if !answers.contains(&alias) {
-                answers.push(alias);
-            }
+/// Value and aliases, each once; none where they are withheld. Blank aliases are none.
+fn answers(mut answer: Row) -> Parsed<Vec<String>> {
+    let value = take_answer(&mut answer, "value").map_err(|reason| format!("answer: {reason}"))?;
+    let Some(value) = value else { return Ok(Vec::new()) };
+    let mut answers = vec![value];
+    let aliases = match take(&mut answer, "aliases") {
+        Err(_) | Ok(Value::Null) => Vec::new(),
+        Ok(aliases) => list(aliases, "answer.aliases")?,
+    };
+    for alias in aliases {
+        let Value::String(alias) = alias else {
+            return Err("`answer.aliases` is not a list of strings".into());
+        };
+        let alias = alias.trim().to_owned();
+        if !alias.is_empty() && !answers.contains(&alias) {
+            answers.push(alias);
         }
     }
     Ok(answers)
@@ -93,12 +109,18 @@ fn pages(value: Value, name: &str) -> Parsed<Vec<Row>> {
     Ok(rows)
 }
 
-/// `None` where the row holds a blank text: a page that could not be had.
+/// `None` where the row holds a blank text, or none at all: a page that could not be had. Some pages of the web have no
+/// title.
 fn document(mut page: Row, text_name: &str, evidence: Option<PathBuf>) -> Parsed<Option<Document>> {
-    let title = take_text(&mut page, "title")?;
+    let title = match take(&mut page, "title")? {
+        Value::Null => String::new(),
+        Value::String(title) => title,
+        _ => return Err("`title` is not a string".into()),
+    };
     let here = page.remove(text_name).or_else(|| page.remove("text"));
     match here {
-        None => {}
+        Some(Value::Null) if evidence.is_none() => return Ok(None),
+        None | Some(Value::Null) => {}
         Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
         Some(value) => {
             let text = Text::Here(text(value, text_name)?.trim().to_owned());
