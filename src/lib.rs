@@ -5,7 +5,7 @@
 //! gradient steps on its segments; the *outer loop* meta-trains the adapter's start, the inner learning
 //! rates and a token-weighting head through those steps. A module uses only those that come after it here:
 //! `commands`; `eval`, `report`, `store`; `tasks`; `meta`; `model`, `optim`; `autodiff`; `text`, `checkpoint`,
-//! `config`, `device`; `files`, `error`.
+//! `config`, `device`; `files`, `panics`, `error`.
 
 pub mod autodiff;
 pub mod checkpoint;
@@ -19,6 +19,7 @@ pub mod memory;
 pub mod meta;
 pub mod model;
 pub mod optim;
+pub mod panics;
 pub mod report;
 pub mod store;
 pub mod tasks;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use base::{assert_same_weights, load, random, shard};
 use perk::config::BackgroundSource;
+use perk::config::Place;
 use perk::model::{HubSettings, resolve};
 use perk::tasks::benchmark::{Benchmark, Cell, Length, Position};
 use perk::tasks::benchmarks::{Babilong, BabilongSource};
@@ -28,19 +29,22 @@ fn a_base_is_a_folder_or_a_hub_id_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().to_str().unwrap();
     let offline = HubSettings { offline: true, ..hub(folder.path()) };
-    assert_eq!(resolve(base, None, false, &offline).unwrap(), folder.path());
+    let found = resolve(base, None, false, &offline).unwrap();
+    assert_eq!(found.folder, folder.path());
+    assert_eq!(found.place, Place::Local(folder.path().canonicalize().unwrap()));
     for (base, expected) in [
         ("./missing", "does not exist"),
         ("a/b/c", "does not exist"),
         ("../escape", "does not exist"),
         ("owner/..x", "does not exist"),
         ("Cargo.toml", "is not a folder"),
-        ("owner/name", "offline mode"),
+        ("owner/name", "write hf:owner/name"),
+        ("hf:owner", "hf:owner/name"),
     ] {
         let error = resolve(base, None, false, &offline).unwrap_err().to_string();
         assert!(error.contains(expected) && error.contains(base), "{error}");
     }
-    let error = resolve("owner/name", Some("../../x"), true, &offline).unwrap_err().to_string();
+    let error = resolve("hf:owner/name", Some("../../x"), true, &offline).unwrap_err().to_string();
     assert!(error.contains("../../x"), "{error}");
 }
 
@@ -51,15 +55,28 @@ fn a_cached_model_is_found_without_a_network() {
     let snapshot = repo.join("snapshots/abc");
     std::fs::create_dir_all(&snapshot).unwrap();
     std::fs::create_dir_all(repo.join("refs")).unwrap();
-    std::fs::write(repo.join("refs/main"), "abc").unwrap();
+    std::fs::write(repo.join("refs/main"), "abc\n").unwrap();
     random(false).save(&snapshot, 0).unwrap();
-    assert!(resolve("owner/name", None, true, &hub(folder.path())).is_err(), "no tokenizer yet");
+    let message = |base| resolve(base, None, true, &hub(folder.path())).unwrap_err().to_string();
+    assert!(message("hf:owner/name").contains("tokenizer.json is missing"), "{}", message("hf:owner/name"));
+    assert!(message("hf:owner/name").contains("offline mode"));
     std::fs::write(snapshot.join("tokenizer.json"), "{}").unwrap();
-    assert_eq!(resolve("owner/name", None, false, &hub(folder.path())).unwrap(), snapshot);
+    let found = |base| resolve(base, None, false, &hub(folder.path())).unwrap();
+    assert_eq!(found("hf:owner/name").folder, snapshot);
+    assert_eq!(found("owner/name"), found("hf:owner/name"), "what is there may be used without hf: too");
+    assert_eq!(found("owner/name").place.to_string(), "hf:owner/name");
     shard(&snapshot);
-    assert_eq!(resolve("owner/name", None, true, &hub(folder.path())).unwrap(), snapshot);
-    std::fs::remove_file(snapshot.join("model-00002-of-00002.safetensors")).unwrap();
-    assert!(resolve("owner/name", None, true, &hub(folder.path())).is_err(), "a shard is missing");
+    assert_eq!(found("hf:owner/name").folder, snapshot);
+    std::fs::remove_file(repo.join("refs/main")).unwrap();
+    assert_eq!(found("hf:owner/name").folder, snapshot, "downloaded by commit");
+    let shard = snapshot.join("model-00002-of-00002.safetensors");
+    std::fs::remove_file(&shard).unwrap();
+    assert!(message("hf:owner/name").contains("model-00002-of-00002.safetensors is missing"));
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("../../blobs/gone", &shard).unwrap();
+        assert!(message("hf:owner/name").contains("is a link to what is not there"));
+    }
 }
 
 #[test]
@@ -68,7 +85,7 @@ fn a_hub_that_cannot_be_reached_is_a_quick_error_that_says_what_to_do() {
     // Nothing listens on the discard port.
     let settings = HubSettings { endpoint: Some("http://127.0.0.1:9".to_owned()), ..hub(folder.path()) };
     let start = Instant::now();
-    let error = resolve("owner/name", None, false, &settings).unwrap_err();
+    let error = resolve("hf:owner/name", None, false, &settings).unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(30));
     assert!(matches!(error, perk::Error::Hub { .. }), "{error}");
     assert!(error.to_string().contains("local folder"), "{error}");
@@ -83,11 +100,18 @@ fn a_model_is_downloaded_once_at_the_revision_that_was_asked_for() {
     let cache = tempfile::tempdir().unwrap();
     let online =
         HubSettings { endpoint: Some(server::serve(source.path().to_owned()).address), ..hub(cache.path()) };
-    let missing = resolve("owner/name", None, false, &online).unwrap_err().to_string();
+    let unsaid = resolve("owner/name", Some("v1"), false, &online).unwrap_err().to_string();
+    assert!(unsaid.contains("write hf:owner/name"), "{unsaid}");
+    assert_eq!(
+        std::fs::read_dir(cache.path()).unwrap().count(),
+        0,
+        "nothing is fetched by a name that may be a path"
+    );
+    let missing = resolve("hf:owner/name", None, false, &online).unwrap_err().to_string();
     assert!(missing.contains("check the name and the revision"), "{missing}");
-    let folder = resolve("owner/name", Some("v1"), false, &online).unwrap();
+    let folder = resolve("hf:owner/name", Some("v1"), false, &online).unwrap().folder;
     assert_same_weights(&load(&folder).unwrap(), &decoder);
-    assert_eq!(resolve("owner/name", Some("v1"), true, &hub(cache.path())).unwrap(), folder);
+    assert_eq!(resolve("hf:owner/name", Some("v1"), true, &hub(cache.path())).unwrap().folder, folder);
 }
 
 /// BABILong's rows of the dataset.
@@ -113,18 +137,18 @@ fn the_files_of_a_dataset_are_downloaded_when_needed_and_then_there_without_a_ne
         length: Some(Length::Tokens(4_000)),
         position: Position::Random,
     };
-    assert!(babilong("owner/name", offline.clone()).err().unwrap().to_string().contains("offline mode"));
-    let benchmark = babilong("owner/name", online.clone()).unwrap();
+    assert!(babilong("hf:owner/name", offline.clone()).err().unwrap().to_string().contains("offline mode"));
+    let benchmark = babilong("hf:owner/name", online.clone()).unwrap();
     assert_eq!(benchmark.subtasks(), ["qa1", "qa2"]);
     let sample = benchmark.sample(&cell("qa1"), 0).unwrap();
     assert_eq!(sample.answers, ["hallway"]);
     let missing = benchmark.sample(&cell("qa2"), 0).unwrap_err().to_string();
     assert!(missing.contains("owner/name") && missing.contains("data/qa2/4k.json"), "{missing}");
-    let again = babilong("owner/name", offline).unwrap();
+    let again = babilong("hf:owner/name", offline).unwrap();
     assert_eq!(again.sample(&cell("qa1"), 0).unwrap(), sample);
     let uncached = again.sample(&cell("qa2"), 0).unwrap_err().to_string();
     assert!(uncached.contains("no subtask `qa2`") && uncached.contains("offline mode"), "{uncached}");
-    let unknown = babilong("owner/other", online).err().unwrap().to_string();
+    let unknown = babilong("hf:owner/other", online).err().unwrap().to_string();
     assert!(unknown.contains("owner/other") && unknown.contains("check the name"), "{unknown}");
 }
 
@@ -143,7 +167,7 @@ fn a_hub_that_answers_nonsense_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in [format!("http://{address}"), "not an address".to_owned(), "ftp://x".to_owned()] {
         let settings = HubSettings { endpoint: Some(endpoint), ..hub(folder.path()) };
-        let error = resolve("owner/name", None, false, &settings).unwrap_err();
+        let error = resolve("hf:owner/name", None, false, &settings).unwrap_err();
         assert!(matches!(error, perk::Error::Hub { .. }), "{error}");
     }
 }

@@ -104,7 +104,7 @@ fn check(
     base: Option<&str>,
     bases: &mut HashMap<PathBuf, (DecoderConfig, Digest)>,
 ) -> Result<()> {
-    let folder = stored.base_folder(base, &hub_settings())?;
+    let folder = stored.locate_base(base, &hub_settings())?.folder;
     if !bases.contains_key(&folder) {
         let known = (DecoderConfig::from_folder(&folder)?, base_digest(&folder)?);
         bases.insert(folder.clone(), known);

@@ -63,6 +63,9 @@ pub struct MetaTrain {
     /// How products with frozen weights are taken, instead of model.matmul_precision: highest, high or medium
     #[arg(long, value_name = "NAME")]
     pub matmul_precision: Option<MatmulPrecision>,
+    /// Folder of the base, or hf:owner/name, instead of model.base; with --resume, if it is not where it was
+    #[arg(long, value_name = "BASE")]
+    pub base: Option<String>,
     /// Run folder, instead of run.dir (finetune: run.dir with `-ft-icr`); must be new, empty, or of a run that did not
     /// finish a step
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
@@ -114,7 +117,7 @@ pub struct HowToEncode {
     /// Folder of encoded contexts
     #[arg(long, value_name = "DIR", default_value = STORE)]
     pub store: PathBuf,
-    /// Folder or hub id of the base, if it is not where it was
+    /// Folder of the base, or hf:owner/name, if it is not where it was
     #[arg(long, value_name = "BASE")]
     pub base: Option<String>,
     #[command(flatten)]
@@ -218,7 +221,7 @@ pub enum AdaptersAction {
         /// Folder of encoded contexts
         #[arg(long, value_name = "DIR", default_value = STORE)]
         store: PathBuf,
-        /// Folder or hub id of the base, if it is not where it was
+        /// Folder of the base, or hf:owner/name, if it is not where it was
         #[arg(long, value_name = "BASE")]
         base: Option<String>,
     },
@@ -251,7 +254,7 @@ pub struct Export {
     /// Folder of encoded contexts
     #[arg(long, value_name = "DIR", default_value = STORE)]
     pub store: PathBuf,
-    /// Folder or hub id of the base, if it is not where it was
+    /// Folder of the base, or hf:owner/name, if it is not where it was
     #[arg(long, value_name = "BASE")]
     pub base: Option<String>,
 }
@@ -301,7 +304,7 @@ pub struct Eval {
     /// the checkpoint's own configuration holds out
     #[arg(long, value_name = "NAME")]
     pub task: Name,
-    /// The benchmark's data: rows of BABILong (a folder, or a dataset of the hub), files of bAbI's own format
+    /// The benchmark's data: rows of BABILong (a folder, or hf:owner/name on the hub), files of bAbI's own format
     /// (a folder), or the files of the other tasks; babilong and student-records make their own without it
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub data: Vec<PathBuf>,
@@ -342,7 +345,7 @@ pub struct Eval {
     /// Longest answer, in tokens; as in training if not given
     #[arg(long, value_name = "N", value_parser = count::<ANSWER_TOKENS>)]
     pub max_tokens: Option<usize>,
-    /// Folder or hub id of the base, if it is not where it was
+    /// Folder of the base, or hf:owner/name, if it is not where it was
     #[arg(long, value_name = "BASE")]
     pub base: Option<String>,
     #[command(flatten)]

@@ -69,6 +69,7 @@ fn load(args: &MetaTrain, path: Option<&Path>, objective: Objective) -> Result<C
     let mut config = Config::load(path, &args.overrides)?;
     config.run.device = args.device.unwrap_or(config.run.device);
     config.model.matmul_precision = args.matmul_precision.unwrap_or(config.model.matmul_precision);
+    config.model.base = args.base.clone().unwrap_or(config.model.base);
     match (config.outer.objective, objective) {
         (Objective::InContext, Objective::Perk) => {
             let reason = "outer.objective is \"in-context\": continue it with perk finetune";

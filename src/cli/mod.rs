@@ -26,8 +26,19 @@ use args::{Cli, Command};
 /// Exit code of a configuration that cannot be used, as clap's for arguments.
 const USAGE: u8 = 2;
 
+/// The library makes panics of other libraries into errors: the error is what people should see.
+fn keep_caught_panics_quiet() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !perk::panics::are_caught() {
+            usual(panic);
+        }
+    }));
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    keep_caught_panics_quiet();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(fault) => return usage(&fault),

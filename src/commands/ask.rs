@@ -78,7 +78,7 @@ impl Memory {
         hub: &HubSettings,
     ) -> Result<Self> {
         let model = &stored.record.base.model;
-        let folder = stored.own_base(base, hub)?;
+        let folder = stored.own_base(base, hub)?.folder;
         let (storage, dtype) = dtypes(model.storage);
         let tokenizer = Tokenizer::from_folder(&folder, model.end_token.as_deref())?;
         let device = compute.device.open()?.device;

@@ -10,8 +10,8 @@ use crate::{
     config::{Config, Objective},
     error::{Error, Result},
     meta::{Adapting, LossValue, MetaParams, SequenceLoss},
-    model::HubSettings,
     model::lora::Adapter,
+    model::{HubSettings, Located},
     report::peak_bytes,
     store::{
         Artifact, BaseIdentity, CheckpointIdentity, ContextIdentity, Cost, Losses, ReasoningRecipe, Recipe,
@@ -21,7 +21,7 @@ use crate::{
     text::Sequence,
 };
 
-use super::{Compute, InnerStart, Setup, inner_start::require_base, setup::base_folder};
+use super::{Compute, InnerStart, Setup, inner_start::require_base, setup::locate_base};
 
 /// Letters of a context's name in the name of its adapter; file systems have a limit.
 const LONGEST_STEM: usize = 80;
@@ -149,8 +149,9 @@ struct Job<'a> {
 impl<'a> Job<'a> {
     fn new(start: &'a InnerStart, changes: &Changes, context: &Context, hub: &HubSettings) -> Result<Self> {
         start.require(Objective::Perk)?;
-        let config = changed(start, changes)?;
-        let folder = base_folder(&config, hub)?;
+        let mut config = changed(start, changes)?;
+        let Located { folder, place } = locate_base(&config, hub)?;
+        config.model.base = place.to_string();
         let base = base_digest(&folder)?;
         let checkpoint = start.identity.path.as_deref().unwrap_or(Path::new("the start"));
         require_base(checkpoint, start.base.as_ref(), &base, &folder)?;

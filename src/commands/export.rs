@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use crate::{
     checkpoint::{Lock, write_folder, write_new_at},
     error::{Error, Result},
-    model::{DecoderConfig, HubSettings},
+    model::{DecoderConfig, HubSettings, Located},
     store::StoredAdapter,
 };
 
@@ -42,14 +42,13 @@ pub fn export(
     if out.exists() {
         return Err(Error::file(out, "exists: name a new file or folder"));
     }
-    let model = &stored.record.base.model;
-    let folder = stored.own_base(base, hub)?;
+    let Located { folder, place } = stored.own_base(base, hub)?;
     let shape = DecoderConfig::from_folder(&folder)?;
     stored.verify()?;
     match form {
         Form::Peft => {
             let adapter = stored.load(&shape, DType::F32, &Device::Cpu)?;
-            write_folder(out, |new| adapter.save(new, &model.base))
+            write_folder(out, |new| adapter.save(new, &place.for_transformers()))
         }
         Form::GgufLora => {
             let adapter = stored.load(&shape, DType::F32, &Device::Cpu)?;

@@ -11,6 +11,7 @@ use crate::{
     config::{Config, Objective},
     error::{Error, Result},
     meta::{MetaParams, OuterState},
+    model::base_written_in,
     report::RunFolder,
     store::CheckpointIdentity,
 };
@@ -43,7 +44,8 @@ impl InnerStart {
     pub fn open(path: &Path) -> Result<Self> {
         let folder = checkpoint_folder(path)?;
         let (progress, digest) = one_checkpoint(&folder)?;
-        let config = Config::from_toml(&folder.join(PROGRESS_FILE), &progress.config)?;
+        let mut config = Config::from_toml(&folder.join(PROGRESS_FILE), &progress.config)?;
+        config.model.base = base_written_in(&folder, &config.model.base);
         let identity = CheckpointIdentity { path: Some(folder), outer_steps: progress.step, digest };
         Ok(Self { config, identity, base: progress.base })
     }

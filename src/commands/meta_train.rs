@@ -8,8 +8,8 @@ use crate::{
     config::{Config, Objective},
     error::{Error, Result},
     meta::{GradientMean, MetaGradient, MetaGradients, MetaParams, OuterState},
-    model::HubSettings,
     model::lora::Adapter,
+    model::{HubSettings, base_written_in},
     report::{Metrics, RunFolder, RunResult, RunWriter, StepRecord, peak_bytes},
     store::base_digest,
     tasks::{self, EncodedEpisode, EpisodeSource, Split},
@@ -45,7 +45,7 @@ pub fn start(
     folder.dir().clone_into(&mut config.run.dir);
     let setup = Setup::open(&config, hub)?;
     let state = initial_state(&setup)?;
-    let text = config.to_toml()?;
+    let text = setup.config.to_toml()?;
     let progress = Progress {
         step: 0,
         next_episode: 0,
@@ -55,7 +55,7 @@ pub fn start(
         eval_secs: 0.0,
         last_eval_step: 0,
         config: text,
-        base: Some(base_digest(&setup.base)?),
+        base: Some(base_digest(&setup.base.folder)?),
     };
     let run = Run::new(setup, folder, state, progress, observer)?;
     run.save(&folder.last())?;
@@ -74,8 +74,15 @@ pub fn resume(
 ) -> Result<Outcome> {
     let (mut config, folder) = (config.clone(), writer.folder());
     folder.dir().clone_into(&mut config.run.dir);
+    config.model.base = base_written_in(folder.dir(), &config.model.base);
     let mut progress = load_progress(&folder.last())?;
-    let changed = config.differences(&Config::from_toml(&folder.last(), &progress.config)?);
+    let mut saved = Config::from_toml(&folder.last(), &progress.config)?;
+    saved.model.base = base_written_in(folder.dir(), &saved.model.base);
+    let mut changed = config.differences(&saved);
+    if progress.base.is_some() {
+        // The base may have moved: its digest says whether it is the same.
+        changed.retain(|difference| !difference.starts_with("model.base:"));
+    }
     if !changed.is_empty() {
         let list = changed.join("\n  ");
         let reason = format!(
@@ -90,12 +97,13 @@ pub fn resume(
         return Err(Error::file(folder.last(), reason));
     }
     let setup = Setup::open(&config, hub)?;
-    require_base(folder.dir(), progress.base.as_ref(), &base_digest(&setup.base)?, &setup.base)?;
+    let base = &setup.base.folder;
+    require_base(folder.dir(), progress.base.as_ref(), &base_digest(base)?, base)?;
     let mut state = OuterState::new(&setup.learner, &setup.outer, config.run.seed)?;
     let tensors = load_tensors(&folder.last(), &setup.decoder().device)?;
     state.load_named(&folder.last(), tensors)?;
     state.set_step(progress.step);
-    progress.config = config.to_toml()?;
+    progress.config = setup.config.to_toml()?;
     Run::new(setup, folder, state, progress, observer)?.run_to_the_end()
 }
 
@@ -300,8 +308,8 @@ impl<'a> Run<'a> {
     fn save(&self, folder: &Path) -> Result<()> {
         let layout = self.setup.learner.layout.clone();
         let adapter = Adapter { layout, tensors: self.state.adapter() };
-        let base = &self.setup.config.model.base;
-        save_run(folder, &self.progress, &self.state.named_tensors(), |new| adapter.save(new, base))?;
+        let base = self.setup.base.place.for_transformers();
+        save_run(folder, &self.progress, &self.state.named_tensors(), |new| adapter.save(new, &base))?;
         self.observer.notice(&Event::Saved(folder));
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::{
 };
 
 use super::at_once::{AtOnce, workload};
-use super::setup::{base_folder, lora_layout};
+use super::setup::{locate_base, lora_layout};
 
 /// A run before it starts.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub struct Plan {
 /// # Errors
 /// A base whose shape cannot be found or read.
 pub fn plan(config: &Config, hub: &HubSettings) -> Result<Plan> {
-    let shape = DecoderConfig::from_folder(&base_folder(config, hub)?)?;
+    let shape = DecoderConfig::from_folder(&locate_base(config, hub)?.folder)?;
     let layout = lora_layout(&config.lora, &shape)?;
     let on_cpu = config.run.device.open()?.device.is_cpu();
     let work = workload(config, AtOnce::new(config, &shape, &layout, on_cpu), on_cpu);

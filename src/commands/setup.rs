@@ -1,7 +1,5 @@
 //! What a configuration stands for: the loaded base, the tokenizer, the learner, the threads.
 
-use std::path::PathBuf;
-
 use candle_core::DType;
 
 use crate::{
@@ -10,7 +8,7 @@ use crate::{
     eval::{Asker, Reasoning},
     meta::{InnerOptimizer, InnerOptions, Learner, OuterOptions, Reduction, Workers},
     model::lora::{Layers, LoraInit, LoraLayout, LoraSpec},
-    model::{Decoder, DecoderConfig, HubSettings, Projection, resolve},
+    model::{Decoder, DecoderConfig, HubSettings, Located, Projection, resolve},
     optim::{AdamW, Momentum, Sgd},
     tasks::Encoder,
     text::Tokenizer,
@@ -21,10 +19,10 @@ use super::at_once::AtOnce;
 /// Everything that stays the same while a run goes on.
 #[derive(Debug)]
 pub struct Setup {
-    /// The resolved configuration.
+    /// The resolved configuration, with the base as it is found from any folder.
     pub config: Config,
-    /// Where the base's files are.
-    pub base: PathBuf,
+    /// Where the base is.
+    pub base: Located,
     /// Base, adapter layout and inner loop.
     pub learner: Learner,
     /// The outer loop.
@@ -49,13 +47,13 @@ impl Setup {
     /// # Errors
     /// A base that cannot be found, fetched or read; a device that this build or machine does not have.
     pub fn open(config: &Config, hub: &HubSettings) -> Result<Self> {
-        let folder = base_folder(config, hub)?;
-        let tokenizer = Tokenizer::from_folder(&folder, config.model.end_token.as_deref())?;
+        let base = locate_base(config, hub)?;
+        let tokenizer = Tokenizer::from_folder(&base.folder, config.model.end_token.as_deref())?;
         let (storage, compute) = dtypes(config.model.storage);
         let opened = config.run.device.open()?;
-        let (decoder, note) = Decoder::load_and_note(&folder, storage, compute, &opened.device)?;
+        let (decoder, note) = Decoder::load_and_note(&base.folder, storage, compute, &opened.device)?;
         let decoder = decoder.packed(config.model.matmul_precision)?;
-        let setup = Self::on(config, folder, decoder, tokenizer)?;
+        let setup = Self::on(config, base, decoder, tokenizer)?;
         Ok(Self { notes: opened.note().into_iter().chain(note).collect(), ..setup })
     }
 
@@ -67,7 +65,10 @@ impl Setup {
         Self::on(config, self.base.clone(), self.decoder().clone(), self.tokenizer.clone())
     }
 
-    fn on(config: &Config, base: PathBuf, decoder: Decoder, tokenizer: Tokenizer) -> Result<Self> {
+    fn on(config: &Config, base: Located, decoder: Decoder, tokenizer: Tokenizer) -> Result<Self> {
+        let mut config = config.clone();
+        config.model.base = base.place.to_string();
+        let config = &config;
         let layout = lora_layout(&config.lora, &decoder.config)?;
         let AtOnce { threads, together } =
             AtOnce::new(config, &decoder.config, &layout, decoder.device.is_cpu());
@@ -115,8 +116,8 @@ fn reasoning(target: &TargetConfig) -> Result<Option<Reasoning>> {
     Ok(form.map(|form| Reasoning { form, separator: target.support_separator.clone() }))
 }
 
-/// Where the base's files are.
-pub(super) fn base_folder(config: &Config, hub: &HubSettings) -> Result<PathBuf> {
+/// Where the base is.
+pub(super) fn locate_base(config: &Config, hub: &HubSettings) -> Result<Located> {
     resolve(&config.model.base, config.model.revision.as_deref(), config.model.offline, hub)
 }
 

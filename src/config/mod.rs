@@ -9,6 +9,7 @@ mod inner;
 mod lora;
 mod model;
 mod outer;
+mod place;
 mod pretrain;
 mod raw;
 mod run;
@@ -25,6 +26,7 @@ pub use inner::{Activations, InnerConfig, LrParameterization, Optimizer, Reducti
 pub use lora::{Init, Layers, LoraConfig, PROJECTIONS};
 pub use model::{MatmulPrecision, ModelConfig, Storage};
 pub use outer::{Objective, OuterConfig, Schedule};
+pub use place::Place;
 pub use pretrain::{BaseShape, PretrainConfig, PretrainTraining};
 pub use raw::Raw;
 pub use run::RunConfig;

@@ -66,7 +66,7 @@ impl FromStr for MatmulPrecision {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// A folder, or a hub id `owner/name`.
+    /// A folder, or a model of the hub, `hf:owner/name`; see [`Place`](super::Place).
     pub base: String,
     /// Branch, tag or commit of a hub id; `main` if not given.
     pub revision: Option<String>,
@@ -98,7 +98,7 @@ impl ModelConfig {
     /// Adds what is wrong with the values to `faults`.
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("model", faults);
-        check.require(!self.base.is_empty(), "base", "is needed: a model folder, or a hub id owner/name");
+        check.require(!self.base.is_empty(), "base", "is needed: a model folder, or a hub id hf:owner/name");
         let reason = "is for f32 and bf16: leave it out, or set model.storage";
         let rounds = self.matmul_precision != MatmulPrecision::Highest;
         let packed = matches!(self.storage, Storage::F32 | Storage::Bf16);

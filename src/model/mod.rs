@@ -9,6 +9,7 @@ mod config_file;
 mod decoder;
 mod family;
 mod generate;
+pub(crate) mod hub_cache;
 pub mod lora;
 mod numbers;
 mod projection;
@@ -31,6 +32,6 @@ pub use generate::{Ended, Generation, Session, generate_many, greedy, keep_going
 pub use projection::{Joint, Projection};
 pub use sampling::{Decoding, Sampling};
 pub use save::GENERATION_CONFIG_FILE;
-pub use source::{HubSettings, resolve};
+pub use source::{HubSettings, Located, base_written_in, resolve};
 pub use weight_list::{Role, WeightSpec};
 pub use weights::{INDEX_FILE, WEIGHTS_FILE, weight_files, weight_types};

@@ -5,11 +5,15 @@ use std::sync::mpsc::{self, RecvError, RecvTimeoutError};
 use std::time::Duration;
 
 use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
-use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+use hf_hub::{Cache, Repo, RepoType};
 
+use super::hub_cache::CachedRepo;
 use super::weights::{INDEX_FILE, WEIGHTS_FILE, shard_names};
 use super::{CONFIG_FILE, GENERATION_CONFIG_FILE};
+use crate::config::Place;
 use crate::error::shown;
+use crate::files::read_text;
+use crate::panics::caught;
 use crate::{Error, Result};
 
 /// How long the hub may take for its first answer.
@@ -44,51 +48,128 @@ impl std::fmt::Debug for HubSettings {
     }
 }
 
-/// The local folder of `base`: the folder itself, or the cached or downloaded files of a hub id
-/// `owner/name` at `revision` (`None` for `main`).
+/// A base that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// The folder of its files.
+    pub folder: PathBuf,
+    /// How it is written down so that it is found again from any folder: the whole path, or the hub's id.
+    pub place: Place,
+}
+
+/// Finds `base`: a local folder, or at `revision` (`None` for `main`) the cached or downloaded files of an id
+/// `hf:owner/name` of the hub. An id without `hf:` is looked for in the cache, where there is no such folder, and
+/// never downloaded.
 ///
 /// # Errors
 /// Neither a folder nor a hub id; a hub that cannot be reached or does not have the model; an incomplete
-/// cache when `offline` (here or in the settings) forbids to ask the hub.
-pub fn resolve(base: &str, revision: Option<&str>, offline: bool, hub: &HubSettings) -> Result<PathBuf> {
-    let folder = Path::new(base);
+/// cache where nothing may be downloaded, as `offline` (here or in the settings) says.
+pub fn resolve(base: &str, revision: Option<&str>, offline: bool, hub: &HubSettings) -> Result<Located> {
+    let revision = revision.unwrap_or(MAIN);
+    match Place::parse(base)? {
+        Place::Local(folder) => local(&folder),
+        Place::Either(path) if Path::new(&path).exists() => local(Path::new(&path)),
+        Place::Either(id) => {
+            Wanted::new(&id, revision, hub)?.cached()?.map_err(|lack| neither(&id, &lack, hub))
+        }
+        Place::Hub(id) => Wanted::new(&id, revision, hub)?.cached_or_fetched(offline || hub.offline, hub),
+    }
+}
+
+/// `base` as it stands in a file of `folder`. Older versions wrote a relative path, from the folder in which they were
+/// started: where it is not found from here, it is looked for from the folders above the file.
+pub fn base_written_in(folder: &Path, base: &str) -> String {
+    let relative = Path::new(base);
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let mut above = folder.ancestors().map(|above| above.join(relative));
+    let found = above.find(|path| path.join(CONFIG_FILE).is_file()).filter(|_| !relative.exists());
+    found.map_or_else(|| base.to_owned(), |path| path.to_string_lossy().into_owned())
+}
+
+/// The error of `owner/name` that may be a folder or a model of the hub, and is there as neither.
+fn neither(id: &str, lack: &str, hub: &HubSettings) -> Error {
+    let reason = format!(
+        "is no folder here, and as a model of the hub it is not in the cache {} ({lack}): say where the folder is \
+         (--base, or model.base), or write hf:{id} to fetch it from the hub",
+        hub.cache_dir.display()
+    );
+    Error::file(id, reason)
+}
+
+fn local(folder: &Path) -> Result<Located> {
     if folder.is_dir() {
-        return Ok(folder.to_owned());
+        let whole = std::fs::canonicalize(folder).map_err(|fault| Error::io(folder, fault))?;
+        return Ok(Located { folder: folder.to_owned(), place: Place::Local(whole) });
     }
     if folder.exists() {
         return Err(Error::file(folder, "is not a folder with config.json and safetensors weights"));
     }
-    if !is_hub_id(base) {
-        let reason = "does not exist, and is not a hub id of the form owner/name";
-        return Err(Error::file(folder, reason));
-    }
-    let revision = revision.unwrap_or(MAIN);
-    if !is_revision(revision) {
-        return Err(hub_error(base, format!("`{}` is not a branch, tag or commit", shown(revision))));
-    }
-    let repo = Repo::with_revision(base.to_owned(), RepoType::Model, revision.to_owned());
-    let cache = Cache::new(hub.cache_dir.clone()).repo(repo.clone());
-    match (cached(&cache)?, offline || hub.offline) {
-        (Some(folder), _) => Ok(folder),
-        (None, false) => download(base, repo, hub),
-        (None, true) => {
-            let place = hub.cache_dir.display();
-            let reason = format!(
-                "revision {revision} is not complete in the cache {place}, and offline mode forbids to \
-                 download it; go online once, or give a local folder"
-            );
-            Err(hub_error(base, reason))
+    let reason = "does not exist: if the base was moved, say where it is with --base; a model of the hub is written \
+                  hf:owner/name";
+    Err(Error::file(folder, reason))
+}
+
+/// A model of the hub.
+struct Wanted<'a> {
+    id: &'a str,
+    repo: Repo,
+    cache: CachedRepo,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(id: &'a str, revision: &str, hub: &HubSettings) -> Result<Self> {
+        if !is_revision(revision) {
+            return Err(hub_error(id, format!("`{}` is not a branch, tag or commit", shown(revision))));
         }
+        let repo = Repo::with_revision(id.to_owned(), RepoType::Model, revision.to_owned());
+        Ok(Self { id, cache: CachedRepo::new(&hub.cache_dir, &repo), repo })
+    }
+
+    fn at(&self, folder: PathBuf) -> Located {
+        Located { folder, place: Place::Hub(self.id.to_owned()) }
+    }
+
+    fn cached_or_fetched(&self, offline: bool, hub: &HubSettings) -> Result<Located> {
+        match (self.cached()?, offline) {
+            (Ok(found), _) => Ok(found),
+            (Err(_), false) => Ok(self.at(download(self.id, self.repo.clone(), hub)?)),
+            (Err(lack), true) => {
+                let (revision, place) = (self.repo.revision(), hub.cache_dir.display());
+                let reason = format!(
+                    "revision {revision} is not complete in the cache {place} ({lack}), and offline mode forbids \
+                     to download it; go online once, or give a local folder"
+                );
+                Err(hub_error(self.id, reason))
+            }
+        }
+    }
+
+    /// The snapshot in the cache if it has everything that a base needs, else what it lacks.
+    fn cached(&self) -> Result<std::result::Result<Located, String>> {
+        let Some(folder) = self.cache.snapshot() else { return Ok(Err(self.cache.describe())) };
+        Ok(match lacking(&folder)? {
+            None => Ok(self.at(folder)),
+            Some(lack) => Err(lack),
+        })
     }
 }
 
-/// Whether a base is written as a hub id: `owner/name` of letters, digits, `-`, `_` and `.`.
-pub(crate) fn is_hub_id(base: &str) -> bool {
-    let plain = |part: &str| {
-        let chars_fit = part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        chars_fit && part.starts_with(|c: char| c.is_ascii_alphanumeric()) && !part.contains("..")
+/// The first file of a base that a folder does not have, if any, in words.
+fn lacking(folder: &Path) -> Result<Option<String>> {
+    let lack = |name: &str| {
+        let path = folder.join(name);
+        let what = if path.is_symlink() { "is a link to what is not there" } else { "is missing" };
+        (!path.exists()).then(|| format!("{name} {what}"))
     };
-    base.split_once('/').is_some_and(|(owner, name)| plain(owner) && plain(name))
+    let base = [CONFIG_FILE, TOKENIZER].into_iter().find_map(lack);
+    if base.is_some() || folder.join(WEIGHTS_FILE).exists() {
+        return Ok(base);
+    }
+    let index = folder.join(INDEX_FILE);
+    if !index.exists() {
+        return Ok(lack(WEIGHTS_FILE));
+    }
+    Ok(read_shards(&index)?.iter().find_map(|name| lack(name)))
 }
 
 /// A revision becomes part of a path and of an address.
@@ -98,20 +179,8 @@ fn is_revision(revision: &str) -> bool {
     chars_fit && parts_fit && !revision.contains("..")
 }
 
-/// The snapshot in the cache, if it has everything that a base needs.
-fn cached(cache: &CacheRepo) -> Result<Option<PathBuf>> {
-    let (Some(config), Some(_)) = (cache.get(CONFIG_FILE), cache.get(TOKENIZER)) else { return Ok(None) };
-    let complete = match (cache.get(WEIGHTS_FILE), cache.get(INDEX_FILE)) {
-        (Some(_), _) => true,
-        (None, None) => false,
-        (None, Some(index)) => read_shards(&index)?.iter().all(|name| cache.get(name).is_some()),
-    };
-    Ok(config.parent().filter(|_| complete).map(Path::to_owned))
-}
-
 fn read_shards(index: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(index).map_err(|e| Error::io(index, e))?;
-    shard_names(index, &text)
+    shard_names(index, &read_text(index)?)
 }
 
 /// Downloads on a thread of its own. The client has no time limit and its own assertions on what a hub
@@ -121,11 +190,14 @@ fn download(base: &str, repo: Repo, hub: &HubSettings) -> Result<PathBuf> {
     let (sender, receiver) = mpsc::channel();
     let name = base.to_owned();
     std::thread::spawn(move || {
-        let first = fetch(&name, &api, CONFIG_FILE);
-        // A receiver that is gone has given up the wait, and nobody wants the rest.
-        if sender.send(None).is_ok() {
-            let _ = sender.send(Some(first.and_then(|config| fetch_rest(&name, &api, &config))));
-        }
+        // A panic drops the sender, which the receiver sees.
+        let _ = caught(|| {
+            let first = fetch(&name, &api, CONFIG_FILE);
+            // A receiver that is gone has given up the wait, and nobody wants the rest.
+            if sender.send(None).is_ok() {
+                let _ = sender.send(Some(first.and_then(|config| fetch_rest(&name, &api, &config))));
+            }
+        });
     });
     let lost = |_| hub_error(base, format!("the hub's answer makes no sense; {WITHOUT_HUB}"));
     match receiver.recv_timeout(FIRST_ANSWER) {
@@ -181,6 +253,11 @@ pub(crate) fn failed(base: &str, file: &str, error: &ApiError) -> Error {
         _ => WITHOUT_HUB.to_owned(),
     };
     hub_error(base, format!("`{file}` could not be fetched ({error}); {advice}"))
+}
+
+/// Whether the hub gave no answer, so that a cache may stand in for it; a refusal is an answer.
+pub(crate) fn is_silence(error: &ApiError) -> bool {
+    status(error).is_none_or(|status| status >= 500)
 }
 
 /// The HTTP status in a client's error. The client's error type is not one of this crate's dependencies,

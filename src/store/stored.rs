@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 
 use crate::checkpoint::{Digest, recover, require_finite, write_folder, write_json};
+use crate::config::Place;
 use crate::error::{Error, Result};
 use crate::model::lora::{ADAPTER_CONFIG_FILE, ADAPTER_FILE, Adapter};
-use crate::model::{DecoderConfig, HubSettings, resolve};
+use crate::model::{DecoderConfig, HubSettings, Located, base_written_in, resolve};
 
 use super::record::{Artifact, RECORD_FILE, Record, base_digest};
 
@@ -41,8 +42,9 @@ impl StoredAdapter {
     /// # Errors
     /// A file or folder that cannot be written; then what was there before is still there.
     pub fn write(dir: &Path, adapter: &Adapter, mut record: Record) -> Result<Self> {
+        let base = Place::parse(&record.base.model.base)?.for_transformers();
         write_folder(dir, |new| {
-            adapter.save(new, &record.base.model.base)?;
+            adapter.save(new, &base)?;
             record.adapter = artifact(new)?;
             let value = serde_json::to_value(&record)
                 .map_err(|fault| Error::file(dir, format!("the record cannot be written: {fault}")))?;
@@ -91,19 +93,21 @@ impl StoredAdapter {
     ///
     /// # Errors
     /// A base that cannot be found or fetched.
-    pub fn base_folder(&self, elsewhere: Option<&str>, hub: &HubSettings) -> Result<PathBuf> {
+    pub fn locate_base(&self, elsewhere: Option<&str>, hub: &HubSettings) -> Result<Located> {
         let model = &self.record.base.model;
-        resolve(elsewhere.unwrap_or(&model.base), model.revision.as_deref(), model.offline, hub)
+        let recorded = || base_written_in(&self.dir, &model.base);
+        let base = elsewhere.map_or_else(recorded, str::to_owned);
+        resolve(&base, model.revision.as_deref(), model.offline, hub)
     }
 
-    /// As [`base_folder`](Self::base_folder), and checks that it is the base that the adapter was made for.
+    /// As [`locate_base`](Self::locate_base), and checks that it is the base that the adapter was made for.
     ///
     /// # Errors
     /// A base that cannot be found or read, or is another one.
-    pub fn own_base(&self, elsewhere: Option<&str>, hub: &HubSettings) -> Result<PathBuf> {
-        let folder = self.base_folder(elsewhere, hub)?;
-        self.require_base(&folder, &base_digest(&folder)?)?;
-        Ok(folder)
+    pub fn own_base(&self, elsewhere: Option<&str>, hub: &HubSettings) -> Result<Located> {
+        let base = self.locate_base(elsewhere, hub)?;
+        self.require_base(&base.folder, &base_digest(&base.folder)?)?;
+        Ok(base)
     }
 
     /// Refuses a base other than the one that the adapter was made for.

@@ -24,7 +24,7 @@ fn adapters_are_listed_shown_and_removed() {
     let lines: Vec<&str> = list.lines().collect();
     assert_eq!(lines.len(), 2, "{list}");
     assert!(
-        lines[0].starts_with("one ") && lines[0].contains("on base") && lines[0].contains("story.txt"),
+        lines[0].starts_with("one ") && lines[0].contains("/base  from ") && lines[0].contains("story.txt"),
         "{list}"
     );
     let shown: serde_json::Value = serde_json::from_str(&room.prints(&["adapters", "show", "two"])).unwrap();

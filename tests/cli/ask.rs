@@ -161,7 +161,7 @@ fn an_adapter_on_the_wrong_base_is_refused() {
     room.change_base();
     let arguments = ["ask", "--adapter", "memory", QUESTION];
     let refused = room.refuses(&arguments);
-    assert!(refused.contains("memory: belongs to another base") && refused.contains("`base`"), "{refused}");
+    assert!(refused.contains("memory: belongs to another base") && refused.contains("/base`"), "{refused}");
     room.prints(&[&arguments[..], &["--base", "moved"]].concat());
 }
 

@@ -199,12 +199,15 @@ fn no_base_and_no_revision_leads_out_of_the_cache() {
         if !Path::new(&name).is_dir() {
             require_plain(&name, &resolve(&name, None, true, &hub).expect_err(&name).to_string());
         }
-        for base in [format!("owner/{name}"), format!("{name}/name")] {
+        let ids = [format!("owner/{name}"), format!("{name}/name")];
+        for base in ids.clone().into_iter().chain(ids.map(|id| format!("hf:{id}"))) {
             if !Path::new(&base).is_dir() {
                 require_plain(&base, &resolve(&base, None, true, &hub).expect_err(&base).to_string());
             }
         }
-        require_plain(&name, &resolve("owner/name", Some(&name), true, &hub).expect_err(&name).to_string());
+        for id in ["owner/name", "hf:owner/name"] {
+            require_plain(&name, &resolve(id, Some(&name), true, &hub).expect_err(&name).to_string());
+        }
     }
     assert_eq!(names(&room.path().join("a/b")), ["cache"]);
 }

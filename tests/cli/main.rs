@@ -13,6 +13,7 @@ mod eval;
 mod folders;
 mod hostile;
 mod limits;
+mod places;
 mod reasoning;
 mod room;
 mod token;

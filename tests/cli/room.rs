@@ -113,6 +113,20 @@ impl Room {
         command
     }
 
+    /// As [`perk`](Self::perk), started in another folder, where nothing of the hub can be reached.
+    pub fn perk_in(&self, folder: &Path, arguments: &[&str]) -> Command {
+        let mut command = self.perk(arguments);
+        command.current_dir(folder).env("HF_ENDPOINT", "http://127.0.0.1:9").env("HF_HOME", self.path("hub"));
+        command
+    }
+
+    /// Changes a JSON file.
+    pub fn change_json(&self, path: &str, change: impl FnOnce(&mut Value)) {
+        let mut value = self.json(path);
+        change(&mut value);
+        fs::write(self.path(path), value.to_string()).unwrap();
+    }
+
     /// Runs `perk`, expects success, returns what was printed.
     pub fn prints(&self, arguments: &[&str]) -> String {
         printed(self.perk(arguments).output().unwrap())

@@ -43,7 +43,7 @@ fn room() -> (Room, Hub) {
     fs::write(room.path("story.txt"), STORY).unwrap();
     fs::write(room.path("q.jsonl"), "{\"question\": \"Where is Mary?\"}\n").unwrap();
     let config = fs::read_to_string(room.path("c.toml")).unwrap();
-    let config = config.replace("base = \"base\"", "base = \"owner/name\"\nrevision = \"v1\"");
+    let config = config.replace("base = \"base\"", "base = \"hf:owner/name\"\nrevision = \"v1\"");
     fs::write(room.path("c.toml"), config).unwrap();
     let hub = serve(room.path("base"));
     (room, hub)
@@ -86,7 +86,7 @@ fn the_token_is_in_no_error() {
     let train = |base: &'static str| {
         ["meta-train", "--config", "c.toml", "--set", base, "--out", "r"].map(str::to_owned).to_vec()
     };
-    let mut commands = ["private/name", "owner/missing", "no/where", "nowhere", "../x"]
+    let mut commands = ["hf:private/name", "hf:owner/missing", "hf:no/where", "no/where", "nowhere", "../x"]
         .map(|base| train(Box::leak(format!("model.base={base}").into_boxed_str())))
         .to_vec();
     for failing in [
@@ -99,11 +99,11 @@ fn the_token_is_in_no_error() {
             "--method",
             "icr",
             "--data",
-            "private/data",
+            "hf:private/data",
             "--lengths",
             "0k",
         ][..],
-        &["encode", "--context", "story.txt", "--untrained", "c.toml", "--base", "private/name"],
+        &["encode", "--context", "story.txt", "--untrained", "c.toml", "--base", "hf:private/name"],
         &["meta-train", "--config", "nowhere.toml"],
         &[
             "meta-train",
@@ -128,7 +128,7 @@ fn the_token_is_in_no_error() {
         assert!(!output.status.success(), "{command:?}");
         require_silent(&output, &command);
     }
-    let base = train("model.base=private/name");
+    let base = train("model.base=hf:private/name");
     let base: Vec<&str> = base.iter().map(String::as_str).collect();
     for endpoint in endpoints {
         for token in [TOKEN].into_iter().chain(odd.iter().map(String::as_str)) {

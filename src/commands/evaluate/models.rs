@@ -68,10 +68,10 @@ impl ModelSources {
                 return Err(Error::Invalid(reason.to_owned()));
             }
         };
-        let base = base_digest(&main.setup.base)?;
+        let base = base_digest(&main.setup.base.folder)?;
         for trained in self.meta_trained.iter().chain(fine_tuned) {
             let path = trained.identity.path.clone().unwrap_or_default();
-            require_base(&path, trained.base.as_ref(), &base, &main.setup.base)?;
+            require_base(&path, trained.base.as_ref(), &base, &main.setup.base.folder)?;
         }
         let fine_tuned = fine_tuned.map(|trained| self.beside(&main, trained)).transpose()?;
         Ok(Models { main, fine_tuned, base })

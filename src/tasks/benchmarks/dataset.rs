@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use hf_hub::api::sync::ApiRepo;
-use hf_hub::{Cache, Repo, RepoType};
+use hf_hub::api::sync::{ApiError, ApiRepo};
+use hf_hub::{Repo, RepoType};
 
+use crate::config;
 use crate::error::shown;
 use crate::model::HubSettings;
-use crate::model::source::{FIRST_ANSWER, MAIN, WITHOUT_HUB, client, failed, hub_error, is_hub_id};
+use crate::model::hub_cache::CachedRepo;
+use crate::model::source::{FIRST_ANSWER, MAIN, WITHOUT_HUB, client, failed, hub_error, is_silence};
+use crate::panics::caught;
 use crate::{Error, Result};
 
 /// Folders of a dataset are looked through so deep.
@@ -18,7 +21,7 @@ const DEPTH: usize = 4;
 
 /// The files of a dataset.
 pub(super) struct Dataset {
-    /// The folder or hub id, as it was given.
+    /// The folder or hub id.
     name: String,
     /// Their paths in it, with `/`, in order.
     files: Vec<String>,
@@ -28,37 +31,36 @@ pub(super) struct Dataset {
 enum Place {
     Folder(PathBuf),
     Hub(Arc<ApiRepo>),
-    /// What the cache has of a hub's dataset, where asking the hub is forbidden.
-    Offline(PathBuf),
+    /// What the cache has of a hub's dataset, where the hub may not be asked or does not answer.
+    Cached {
+        folder: PathBuf,
+        /// Why there is no more: a clause.
+        why: &'static str,
+    },
 }
 
 impl Dataset {
-    /// Finds the files of a folder, or of the dataset `owner/name` of the hub.
+    /// Finds the files of a folder, or of the dataset `hf:owner/name` of the hub. Without `hf:` an id is looked
+    /// for in the cache, where there is no such folder. A hub that does not answer is done without, where the cache
+    /// has some of the dataset.
     ///
     /// # Errors
     /// Neither a folder nor a hub id; a hub that cannot be reached or does not have the dataset; an empty cache
-    /// when offline.
+    /// when nothing may be downloaded.
     pub(super) fn open(name: &str, hub: &HubSettings) -> Result<Self> {
-        let folder = Path::new(name);
-        let (files, place) = if folder.is_dir() {
-            (list(folder)?, Place::Folder(folder.to_owned()))
-        } else if folder.exists() {
-            return Err(Error::file(folder, "is not a folder"));
-        } else if !is_hub_id(name) {
-            let reason = "does not exist, and is not a dataset's hub id of the form owner/name";
-            return Err(Error::file(folder, reason));
-        } else if hub.offline {
-            let snapshot = snapshot(name, hub)?;
-            (list(&snapshot)?, Place::Offline(snapshot))
-        } else {
-            let api = client(hub, repo(name)).map_err(|e| failed(name, "the list of files", &e))?;
-            let api = Arc::new(api);
-            (list_hub(name, &api)?, Place::Hub(api))
+        let (name, files, place) = match config::Place::parse(name)? {
+            config::Place::Local(folder) => local(&folder)?,
+            config::Place::Either(path) if Path::new(&path).exists() => local(Path::new(&path))?,
+            config::Place::Either(id) => match cached(&id, hub, "its name is not written hf:owner/name") {
+                Some(found) => found?,
+                None => return Err(neither(&id, hub)),
+            },
+            config::Place::Hub(id) => of_hub(id, hub)?,
         };
-        Ok(Self { name: name.to_owned(), files, place })
+        Ok(Self { name, files, place })
     }
 
-    /// Paths in the dataset, with `/`, in order. Offline, those in the cache.
+    /// Paths in the dataset, with `/`, in order. Without the hub, those in the cache.
     pub(super) fn files(&self) -> &[String] {
         &self.files
     }
@@ -69,7 +71,7 @@ impl Dataset {
     /// With dataset and file, if it is missing or the hub does not deliver it.
     pub(super) fn get(&self, file: &str) -> Result<PathBuf> {
         match &self.place {
-            Place::Folder(folder) | Place::Offline(folder) => Ok(folder.join(file)),
+            Place::Folder(folder) | Place::Cached { folder, .. } => Ok(folder.join(file)),
             Place::Hub(api) => {
                 let (api, name, file) = (api.clone(), self.name.clone(), file.to_owned());
                 answered(&self.name, None, move || api.get(&file).map_err(|e| failed(&name, &file, &e)))
@@ -82,11 +84,37 @@ impl Dataset {
         match &self.place {
             Place::Folder(folder) => Error::file(folder, reason),
             Place::Hub(_) => hub_error(&self.name, reason),
-            Place::Offline(folder) => {
-                let reason = format!("{reason} in the cache {}, and offline mode is on", folder.display());
-                hub_error(&self.name, reason)
+            Place::Cached { folder, why } => {
+                hub_error(&self.name, format!("{reason} in the cache {}, and {why}", folder.display()))
             }
         }
+    }
+}
+
+/// Name, files and place of a dataset.
+type Found = (String, Vec<String>, Place);
+
+fn local(folder: &Path) -> Result<Found> {
+    if folder.is_dir() {
+        return Ok((folder.display().to_string(), list(folder)?, Place::Folder(folder.to_owned())));
+    }
+    let reason = match folder.exists() {
+        true => "is not a folder",
+        false => "does not exist; a dataset of the hub is written hf:owner/name",
+    };
+    Err(Error::file(folder, reason))
+}
+
+fn of_hub(id: String, hub: &HubSettings) -> Result<Found> {
+    if hub.offline {
+        return cached(&id, hub, "offline mode is on").unwrap_or_else(|| Err(not_cached(&id, hub)));
+    }
+    let api = client(hub, repo(&id)).map_err(|e| failed(&id, "the list of files", &e))?;
+    let api = Arc::new(api);
+    match list_hub(&id, &api) {
+        Ok(files) => Ok((id, files, Place::Hub(api))),
+        Err(Refused::Silence(fault)) => cached(&id, hub, "the hub cannot be reached").unwrap_or(Err(fault)),
+        Err(Refused::Answer(fault)) => Err(fault),
     }
 }
 
@@ -94,29 +122,50 @@ fn repo(name: &str) -> Repo {
     Repo::with_revision(name.to_owned(), RepoType::Dataset, MAIN.to_owned())
 }
 
-/// The folder of the cache with the files of the latest revision that was downloaded.
-fn snapshot(name: &str, hub: &HubSettings) -> Result<PathBuf> {
-    let folder = hub.cache_dir.join(repo(name).folder_name());
-    let commit = std::fs::read_to_string(folder.join("refs").join(MAIN)).ok();
-    let cache = Cache::new(hub.cache_dir.clone()).repo(repo(name));
-    let snapshot = commit.map(|commit| cache.pointer_path(commit.trim())).filter(|path| path.is_dir());
-    snapshot.ok_or_else(|| {
-        let place = hub.cache_dir.display();
-        let reason = format!(
-            "nothing of it is in the cache {place}, and offline mode forbids to download it; go online once, or \
-             give a local folder"
-        );
-        hub_error(name, reason)
-    })
+/// What the cache has of a dataset; `None` if nothing.
+fn cached(id: &str, hub: &HubSettings, why: &'static str) -> Option<Result<Found>> {
+    let folder = CachedRepo::new(&hub.cache_dir, &repo(id)).snapshot()?;
+    Some(list(&folder).map(|files| (id.to_owned(), files, Place::Cached { folder, why })))
 }
 
-fn list_hub(name: &str, api: &Arc<ApiRepo>) -> Result<Vec<String>> {
-    let (api, owned) = (api.clone(), name.to_owned());
-    let work = move || api.info().map_err(|e| failed(&owned, "the list of files", &e));
+fn not_cached(id: &str, hub: &HubSettings) -> Error {
+    let (place, what) = (hub.cache_dir.display(), CachedRepo::new(&hub.cache_dir, &repo(id)).describe());
+    let reason = format!(
+        "it cannot be taken from the cache {place} ({what}), and offline mode forbids to download it; go online \
+         once, or give a local folder"
+    );
+    hub_error(id, reason)
+}
+
+fn neither(id: &str, hub: &HubSettings) -> Error {
+    let (place, what) = (hub.cache_dir.display(), CachedRepo::new(&hub.cache_dir, &repo(id)).describe());
+    let reason = format!(
+        "is no folder here, and as a dataset of the hub it is not in the cache {place} ({what}): check the path, or \
+         write hf:{id} to fetch it from the hub"
+    );
+    Error::file(id, reason)
+}
+
+/// Why the hub did not list the files of a dataset.
+enum Refused {
+    /// It cannot be reached, or fails.
+    Silence(Error),
+    /// It says that there is no such dataset, or that it may not be read.
+    Answer(Error),
+}
+
+fn list_hub(name: &str, api: &Arc<ApiRepo>) -> std::result::Result<Vec<String>, Refused> {
+    let api = api.clone();
+    let refused = |fault: ApiError| {
+        let told = failed(name, "the list of files", &fault);
+        if is_silence(&fault) { Refused::Silence(told) } else { Refused::Answer(told) }
+    };
+    let answer = answered(name, Some(FIRST_ANSWER), move || Ok(api.info())).map_err(Refused::Silence)?;
     let mut files: Vec<String> =
-        answered(name, Some(FIRST_ANSWER), work)?.siblings.into_iter().map(|file| file.rfilename).collect();
+        answer.map_err(refused)?.siblings.into_iter().map(|file| file.rfilename).collect();
     if let Some(file) = files.iter().find(|file| !stays_inside(file)) {
-        return Err(hub_error(name, format!("lists a file that leads out of its folder: `{}`", shown(file))));
+        let reason = format!("lists a file that leads out of its folder: `{}`", shown(file));
+        return Err(Refused::Answer(hub_error(name, reason)));
     }
     files.sort();
     Ok(files)
@@ -137,8 +186,8 @@ fn answered<T: Send + 'static>(
 ) -> Result<T> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        // A receiver that is gone has given up the wait.
-        let _ = sender.send(work());
+        // A panic drops the sender, which the receiver sees; a receiver that is gone has given up the wait.
+        let _ = caught(|| sender.send(work()));
     });
     let answer = match limit {
         Some(limit) => receiver.recv_timeout(limit),
@@ -167,7 +216,8 @@ fn collect(folder: &Path, prefix: &str, depth: usize, files: &mut Vec<String>) -
         let entry = entry.map_err(|e| Error::io(folder, e))?;
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
         let path = entry.path();
-        if path.is_file() {
+        // A link that leads nowhere is listed too, so that reading it says so.
+        if path.is_file() || (path.is_symlink() && !path.exists()) {
             files.push(name);
         } else if path.is_dir() && depth > 1 {
             collect(&path, &format!("{name}/"), depth - 1, files)?;
@@ -219,24 +269,32 @@ mod tests {
     fn offline_the_cache_is_all_there_is() {
         let folder = tempfile::tempdir().unwrap();
         let settings = hub(folder.path(), true);
-        let error = message("owner/rows", &settings);
+        let error = message("hf:owner/rows", &settings);
         assert!(error.contains("owner/rows") && error.contains("offline mode"), "{error}");
+        let error = message("owner/rows", &settings);
+        assert!(error.contains("no folder") && error.contains("hf:owner/rows"), "{error}");
         let cached = folder.path().join("datasets--owner--rows");
         std::fs::create_dir_all(cached.join("refs")).unwrap();
         std::fs::create_dir_all(cached.join("snapshots/abc/data/qa1")).unwrap();
         std::fs::write(cached.join("refs/main"), "abc").unwrap();
         std::fs::write(cached.join("snapshots/abc/data/qa1/4k.json"), "[]").unwrap();
-        let dataset = Dataset::open("owner/rows", &settings).unwrap();
-        assert_eq!(dataset.files(), ["data/qa1/4k.json"]);
-        assert!(dataset.get("data/qa1/4k.json").unwrap().is_file());
-        let fault = dataset.fault("no such rows".into()).to_string();
-        assert!(fault.contains("owner/rows") && fault.contains("offline"), "{fault}");
+        for (name, settings, why) in [
+            ("hf:owner/rows", &settings, "offline"),
+            ("owner/rows", &settings, "hf:owner/name"),
+            ("hf:owner/rows", &hub(folder.path(), false), "cannot be reached"),
+        ] {
+            let dataset = Dataset::open(name, settings).unwrap();
+            assert_eq!(dataset.files(), ["data/qa1/4k.json"]);
+            assert!(dataset.get("data/qa1/4k.json").unwrap().is_file());
+            let fault = dataset.fault("no such rows".into()).to_string();
+            assert!(fault.contains("owner/rows") && fault.contains(why), "{fault}");
+        }
     }
 
     #[test]
     fn a_hub_that_cannot_be_reached_is_an_error_that_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        let error = message("owner/rows", &hub(folder.path(), false));
+        let error = message("hf:owner/rows", &hub(folder.path(), false));
         assert!(error.contains("owner/rows") && error.contains("local folder"), "{error}");
     }
 }

@@ -35,7 +35,7 @@ pub const MIN_SENTENCE_TOKENS: usize = 10;
 pub enum BabilongSource {
     /// Official rows, contexts and all.
     Rows {
-        /// A folder, or the hub id `owner/name` of a dataset.
+        /// A folder, or a dataset of the hub, `hf:owner/name`.
         place: String,
         /// How to reach the hub.
         hub: HubSettings,
