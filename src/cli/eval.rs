@@ -110,6 +110,10 @@ fn settings(args: &Eval, models: &Models) -> Result<Value> {
         "data_config": config.data,
         "version": env!("CARGO_PKG_VERSION"),
     });
+    // Without one, evaluations that were begun before there were any go on.
+    if let Some(token) = config.model.begin_token.as_ref().filter(|token| !token.is_empty()) {
+        settings["begin_token"] = token.clone().into();
+    }
     for (name, digest) in models.checkpoints() {
         settings[name] = digest.into();
     }

@@ -10,10 +10,13 @@ use crate::{
     model::lora::Adapter,
     model::{self, Decoder, Decoding, Ended, Generation, HubSettings},
     store::{RECORD_FILE, StoredAdapter},
-    text::{AnswerForm, Closing, Template, Tokenizer},
+    text::{AnswerForm, Closing, Prompt, Template, Tokenizer},
 };
 
-use super::{Compute, Setup, setup::dtypes};
+use super::{
+    Compute, Setup,
+    setup::{dtypes, recorded_tokenizer},
+};
 
 /// A base with an encoded context, ready to be asked.
 #[derive(Debug)]
@@ -80,7 +83,7 @@ impl Memory {
         let model = &stored.record.base.model;
         let folder = stored.own_base(base, hub)?.folder;
         let (storage, dtype) = dtypes(model.storage);
-        let tokenizer = Tokenizer::from_folder(&folder, model.end_token.as_deref())?;
+        let tokenizer = recorded_tokenizer(model, &folder)?;
         let device = compute.device.open()?.device;
         let (decoder, note) = Decoder::load_and_note(&folder, storage, dtype, &device)?;
         let decoder = decoder.packed(compute.matmul_precision.unwrap_or(model.matmul_precision))?;
@@ -154,7 +157,7 @@ impl Answerer<'_> {
     ) -> Result<Reply> {
         let began = Instant::now();
         let tokenizer = &self.memory.tokenizer;
-        let prompt = tokenizer.encode(&self.prompt(question)?)?;
+        let prompt = tokenizer.encode_prompt(&self.prompt(question)?)?;
         self.require_room(prompt.len().saturating_add(decoding.max_new_tokens))?;
         self.session.clear();
         let tags = Reasoning::default();
@@ -192,14 +195,14 @@ impl Answerer<'_> {
         })
     }
 
-    fn prompt(&self, question: &str) -> Result<String> {
+    fn prompt(&self, question: &str) -> Result<Prompt> {
         if question.trim().is_empty() {
             return Err(Error::Invalid("the question is empty".to_owned()));
         }
         let documents = self.memory.stored.record.context.segments;
         let prompt = self.memory.template.prompt(documents, question.trim());
         Ok(match self.access {
-            Access::InContext(context) => format!("{context}\n{prompt}"),
+            Access::InContext(context) => prompt.behind(context),
             Access::Adapter | Access::Base => prompt,
         })
     }

@@ -21,7 +21,11 @@ use crate::{
     text::Sequence,
 };
 
-use super::{Compute, InnerStart, Setup, inner_start::require_base, setup::locate_base};
+use super::{
+    Compute, InnerStart, Setup,
+    inner_start::require_base,
+    setup::{locate_base, tokenizer},
+};
 
 /// Letters of a context's name in the name of its adapter; file systems have a limit.
 const LONGEST_STEM: usize = 80;
@@ -169,7 +173,12 @@ impl<'a> Job<'a> {
             max_new_tokens: config.eval.max_new_tokens,
         };
         let context = Digest::of_texts(&context.documents);
-        let key = Record::key(&base, &start.identity.digest, &context, &recipe)?;
+        let begin_token = match config.model.begin_token.take() {
+            Some(token) => token,
+            None => tokenizer(&config.model, &folder)?.begin_token().to_owned(),
+        };
+        let key = Record::key(&base, &start.identity.digest, &context, &recipe, &begin_token)?;
+        config.model.begin_token = Some(begin_token);
         Ok(Self { start, config, recipe, base, context, key })
     }
 

@@ -44,7 +44,7 @@ impl InnerStart {
     pub fn open(path: &Path) -> Result<Self> {
         let folder = checkpoint_folder(path)?;
         let (progress, digest) = one_checkpoint(&folder)?;
-        let mut config = Config::from_toml(&folder.join(PROGRESS_FILE), &progress.config)?;
+        let mut config = Config::from_checkpoint(&folder.join(PROGRESS_FILE), &progress.config)?;
         config.model.base = base_written_in(&folder, &config.model.base);
         let identity = CheckpointIdentity { path: Some(folder), outer_steps: progress.step, digest };
         Ok(Self { config, identity, base: progress.base })

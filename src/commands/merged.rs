@@ -12,8 +12,9 @@ use crate::{
     model::lora::merge,
     model::{CONFIG_FILE, Decoder, DecoderConfig, GENERATION_CONFIG_FILE, weight_types},
     store::StoredAdapter,
-    text::Tokenizer,
 };
+
+use super::setup::recorded_tokenizer;
 
 /// Files of a base that a merged model has too, as they are.
 const FILES: [&str; 10] = [
@@ -47,8 +48,9 @@ pub fn write(stored: &StoredAdapter, base: &Path, shape: &DecoderConfig, out: &P
         for name in FILES {
             copy(&base.join(name), &new.join(name))?;
         }
-        match stored.record.base.model.end_token.as_deref() {
-            Some(token) => end_with(Tokenizer::from_folder(base, Some(token))?.end_id(), new),
+        let model = &stored.record.base.model;
+        match model.end_token {
+            Some(_) => end_with(recorded_tokenizer(model, base)?.end_id(), new),
             None => Ok(()),
         }
     })

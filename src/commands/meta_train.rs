@@ -76,8 +76,9 @@ pub fn resume(
     folder.dir().clone_into(&mut config.run.dir);
     config.model.base = base_written_in(folder.dir(), &config.model.base);
     let mut progress = load_progress(&folder.last())?;
-    let mut saved = Config::from_toml(&folder.last(), &progress.config)?;
+    let mut saved = Config::from_checkpoint(&folder.last(), &progress.config)?;
     saved.model.base = base_written_in(folder.dir(), &saved.model.base);
+    config.model.begin_token = config.model.begin_token.or_else(|| saved.model.begin_token.clone());
     let mut changed = config.differences(&saved);
     if progress.base.is_some() {
         // The base may have moved: its digest says whether it is the same.

@@ -1,9 +1,13 @@
 //! What a configuration stands for: the loaded base, the tokenizer, the learner, the threads.
 
+use std::path::Path;
+
 use candle_core::DType;
 
 use crate::{
-    config::{self, Config, InnerConfig, LoraConfig, Objective, OuterConfig, Storage, TargetConfig},
+    config::{
+        self, Config, InnerConfig, LoraConfig, ModelConfig, Objective, OuterConfig, Storage, TargetConfig,
+    },
     error::{Error, Result},
     eval::{Asker, Reasoning},
     meta::{InnerOptimizer, InnerOptions, Learner, OuterOptions, Reduction, Workers},
@@ -19,7 +23,7 @@ use super::at_once::AtOnce;
 /// Everything that stays the same while a run goes on.
 #[derive(Debug)]
 pub struct Setup {
-    /// The resolved configuration, with the base as it is found from any folder.
+    /// The resolved configuration, with the base as it is found from any folder, and the token that begins texts.
     pub config: Config,
     /// Where the base is.
     pub base: Located,
@@ -48,7 +52,7 @@ impl Setup {
     /// A base that cannot be found, fetched or read; a device that this build or machine does not have.
     pub fn open(config: &Config, hub: &HubSettings) -> Result<Self> {
         let base = locate_base(config, hub)?;
-        let tokenizer = Tokenizer::from_folder(&base.folder, config.model.end_token.as_deref())?;
+        let tokenizer = tokenizer(&config.model, &base.folder)?;
         let (storage, compute) = dtypes(config.model.storage);
         let opened = config.run.device.open()?;
         let (decoder, note) = Decoder::load_and_note(&base.folder, storage, compute, &opened.device)?;
@@ -62,12 +66,17 @@ impl Setup {
     /// # Errors
     /// A configuration that does not fit the base.
     pub fn beside(&self, config: &Config) -> Result<Self> {
-        Self::on(config, self.base.clone(), self.decoder().clone(), self.tokenizer.clone())
+        let tokenizer = match &config.model.begin_token {
+            Some(token) => self.tokenizer.beginning_with(token)?,
+            None => self.tokenizer.clone(),
+        };
+        Self::on(config, self.base.clone(), self.decoder().clone(), tokenizer)
     }
 
     fn on(config: &Config, base: Located, decoder: Decoder, tokenizer: Tokenizer) -> Result<Self> {
         let mut config = config.clone();
         config.model.base = base.place.to_string();
+        config.model.begin_token = Some(tokenizer.begin_token().to_owned());
         let config = &config;
         let layout = lora_layout(&config.lora, &decoder.config)?;
         let AtOnce { threads, together } =
@@ -119,6 +128,17 @@ fn reasoning(target: &TargetConfig) -> Result<Option<Reasoning>> {
 /// Where the base is.
 pub(super) fn locate_base(config: &Config, hub: &HubSettings) -> Result<Located> {
     resolve(&config.model.base, config.model.revision.as_deref(), config.model.offline, hub)
+}
+
+/// The tokenizer of the base in `folder`.
+pub(super) fn tokenizer(model: &ModelConfig, folder: &Path) -> Result<Tokenizer> {
+    Tokenizer::open(folder, model.end_token.as_deref(), model.begin_token.as_deref())
+}
+
+/// The tokenizer as a record has it; one that says nothing of a begin token is of a version that put none.
+pub(super) fn recorded_tokenizer(model: &ModelConfig, folder: &Path) -> Result<Tokenizer> {
+    let begin_token = model.begin_token.as_deref().unwrap_or_default();
+    Tokenizer::open(folder, model.end_token.as_deref(), Some(begin_token))
 }
 
 /// Storage type of the frozen weights, type of everything computed.

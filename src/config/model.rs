@@ -79,6 +79,10 @@ pub struct ModelConfig {
     pub matmul_precision: MatmulPrecision,
     /// Text of the end token; by default the one that the base was trained to stop on.
     pub end_token: Option<String>,
+    /// Text of the token that begins every segment and every prompt, `""` for none; by default what the base's own
+    /// tokenizer says. A checkpoint or a record always says it; those of older versions, which do not, had none.
+    #[serde(default)]
+    pub begin_token: Option<String>,
 }
 
 impl Default for ModelConfig {
@@ -90,6 +94,7 @@ impl Default for ModelConfig {
             storage: Storage::F32,
             matmul_precision: MatmulPrecision::Highest,
             end_token: None,
+            begin_token: None,
         }
     }
 }

@@ -41,6 +41,14 @@ impl Config {
         Self::resolve(Raw::parse(path, text, &[])?)
     }
 
+    /// As [`Config::from_toml`], from the text in a checkpoint. One of an older version says nothing of a begin
+    /// token, and was trained without.
+    pub fn from_checkpoint(path: &Path, text: &str) -> Result<Self> {
+        let mut config = Self::from_toml(path, text)?;
+        config.model.begin_token.get_or_insert_default();
+        Ok(config)
+    }
+
     fn resolve(mut raw: Raw) -> Result<Self> {
         let config = Self {
             model: raw.block("model"),

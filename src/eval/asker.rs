@@ -177,7 +177,8 @@ impl Asker<'_> {
             return Ok((whole.to_vec(), 0));
         }
         let kept = whole.len() - query.prompt.len() - dropped;
-        let head = kept / 2;
+        // The begin token stays, whatever else goes.
+        let head = (kept / 2).max(self.tokenizer.begin().len());
         Ok(([&whole[..head], &whole[head + dropped..]].concat(), dropped))
     }
 }

@@ -150,7 +150,13 @@ impl Record {
     ///
     /// # Errors
     /// A recipe that cannot be written as JSON, as one with an infinite number.
-    pub fn key(base: &Digest, checkpoint: &Digest, context: &Digest, recipe: &Recipe) -> Result<Digest> {
+    pub fn key(
+        base: &Digest,
+        checkpoint: &Digest,
+        context: &Digest,
+        recipe: &Recipe,
+        begin_token: &str,
+    ) -> Result<Digest> {
         let mut recipe = recipe.clone();
         // How work is laid out changes the adapter's last bits alone; what only training uses does not change it.
         recipe.inner.micro_batch_segments = 1;
@@ -159,12 +165,16 @@ impl Record {
         recipe.max_new_tokens = 0;
         let recipe = serde_json::to_string(&recipe)
             .map_err(|fault| Error::Invalid(format!("the recipe cannot be written: {fault}")))?;
-        let parts = [
+        let mut parts = vec![
             ("base", base.clone()),
             ("checkpoint", checkpoint.clone()),
             ("context", context.clone()),
             ("recipe", Digest::of_texts(&[recipe])),
         ];
+        // Without one, adapters of older versions, which had none, keep their keys.
+        if !begin_token.is_empty() {
+            parts.push(("begin_token", Digest::of_texts(&[begin_token])));
+        }
         Ok(Digest::of_parts(parts))
     }
 

@@ -96,7 +96,8 @@ impl Corpus {
         let mut pieces = vec![Piece::Text(self.written(sentences, rng))];
         for qa in qa {
             // The number in the prompt, where it has one, is as good as any.
-            let prompt = self.template.prompt(rng.random_range(1..=self.config.numbers.max(1)), &qa.question);
+            let number = rng.random_range(1..=self.config.numbers.max(1));
+            let prompt = self.template.prompt(number, &qa.question).text();
             pieces.push(Piece::Text(format!("\n{prompt}")));
             pieces.push(Piece::Answer(self.template.answer(&qa.answer)));
         }
@@ -118,7 +119,7 @@ impl Corpus {
         let queries = [
             "the there Where is was before".to_owned(),
             "You have memorized documents. Question: Answer:".to_owned(),
-            self.template.prompt(0, ""),
+            self.template.prompt(0, "").text(),
         ];
         facts.into_iter().chain(queries).chain(built_in::lexicon()).chain(student_records::lexicon())
     }

@@ -9,17 +9,17 @@ use super::stream::{Purpose, stream};
 use super::target::{Target, TargetWriter};
 use super::{Episode, Qa, Split};
 use crate::config::{DataConfig, Objective};
-use crate::text::{Sequence, Template, Tokenizer};
+use crate::text::{Prompt, Sequence, Template, Tokenizer};
 use crate::{Error, Result};
 
 /// A question in tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EncodedQuery {
-    /// Prompt, target and end token; the target and the end token are predicted. No context.
+    /// Begin token, prompt, target and end token; the target and the end token are predicted. No context.
     pub training: Sequence,
     /// What generation starts from: no context, no target.
     pub prompt: Vec<u32>,
-    /// The documents, a line break, and the same as in `training`.
+    /// As `training`, with the documents and a line break before the prompt.
     pub in_context: Sequence,
     /// The expected answer.
     pub answer: String,
@@ -43,7 +43,7 @@ pub struct EncodedEpisode {
     pub name: String,
     /// Its index in its source.
     pub index: u64,
-    /// `doc_i: TEXT`, of which the text is predicted.
+    /// `doc_i: TEXT` behind the begin token, of which the text is predicted.
     pub segments: Vec<Sequence>,
     /// Questions, at least one.
     pub queries: Vec<EncodedQuery>,
@@ -139,7 +139,7 @@ impl Encoder {
             let (target, _) = self.target_of(&self.target, qa, &context)?;
             match objective {
                 Objective::Perk => self.answered(&prompt, &target),
-                Objective::InContext => self.answered(&format!("{context}\n{prompt}"), &target),
+                Objective::InContext => self.answered(&prompt.behind(&context), &target),
             }
         };
         let queries = episode.qa.iter().map(query).collect::<Result<Vec<_>>>();
@@ -198,7 +198,7 @@ impl Encoder {
         let prompt = self.template.prompt(documents, &qa.question);
         let (target, support) = self.target_of(target, qa, context)?;
         let training = self.answered(&prompt, &target)?;
-        let in_context = self.answered(&format!("{context}\n{prompt}"), &target)?;
+        let in_context = self.answered(&prompt.behind(context), &target)?;
         let (prompt, target_tokens) = training.tokens.split_at(training.loss_from);
         Ok(EncodedQuery {
             prompt: prompt.to_vec(),
@@ -221,7 +221,7 @@ impl Encoder {
     }
 
     /// Prompt, target and end token, of which the target and the end token are predicted.
-    fn answered(&self, prompt: &str, target: &Target) -> Result<Sequence> {
+    fn answered(&self, prompt: &Prompt, target: &Target) -> Result<Sequence> {
         let Target { trace, conclusion } = target;
         let (mut tokens, loss_from) =
             self.tokenizer.encode_joined(prompt, &format!("{trace}{conclusion}"))?;
@@ -240,7 +240,7 @@ impl Encoder {
 
     /// How many tokens at the start of `tokens` are those of prompt and trace. Where the tokenizer joins the end of
     /// the trace to what follows, that token is not among them.
-    fn common(&self, tokens: &[u32], prompt: &str, trace: &str) -> Result<usize> {
+    fn common(&self, tokens: &[u32], prompt: &Prompt, trace: &str) -> Result<usize> {
         let (own, _) = self.tokenizer.encode_joined(prompt, trace)?;
         Ok(own.iter().zip(tokens).take_while(|(a, b)| a == b).count())
     }

@@ -85,12 +85,15 @@ fn pieces(document: &str, line_break: bool) -> Vec<String> {
     pieces
 }
 
-/// `doc_i:` before the text's tokens; only the text is predicted.
+/// The begin token, if the tokenizer has one, and `doc_i:` before the text's tokens; only the text is predicted.
+///
+/// No end token follows, whatever the tokenizer's files say: a segment is a part of a longer text.
 ///
 /// # Errors
 /// If the tokenizer cannot encode the prefix.
 pub fn with_prefix(number: usize, text: &[u32], tokenizer: &Tokenizer) -> Result<Sequence> {
-    let mut tokens = tokenizer.encode(&prefix(number))?;
+    let mut tokens = tokenizer.begin().to_vec();
+    tokens.extend(tokenizer.encode(&prefix(number))?);
     let loss_from = tokens.len();
     tokens.extend_from_slice(text);
     Ok(Sequence::new(tokens, loss_from))

@@ -2,6 +2,9 @@
 
 mod answer;
 mod closing;
+mod controls;
+mod marks;
+mod prompt;
 pub mod sentences;
 pub mod stream;
 pub mod template;
@@ -10,6 +13,7 @@ pub mod word_level;
 
 pub use answer::{Answer, AnswerForm, split_facts};
 pub use closing::Closing;
+pub use prompt::Prompt;
 pub use stream::TextStream;
 pub use template::Template;
 pub use tokenizer::Tokenizer;

@@ -4,7 +4,7 @@ use tokenizers::{
     DecodeStream, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
 };
 
-use super::Tokenizer;
+use super::{Tokenizer, tokenizer::entered};
 use crate::{Error, Result};
 
 type Inner<'a> = DecodeStream<
@@ -36,7 +36,8 @@ impl<'a> TextStream<'a> {
     /// If the tokenizer's decoder fails, or takes back text that was already given.
     pub fn push(&mut self, id: u32) -> Result<Option<String>> {
         self.ids.push(id);
-        let text = self.inner.step(id).map_err(|fault| self.fault(&fault))?;
+        let inner = &mut self.inner;
+        let text = entered(self.tokenizer.path(), "cannot decode tokens one by one", || inner.step(id))?;
         self.given_bytes += text.as_ref().map_or(0, String::len);
         Ok(text)
     }
@@ -49,13 +50,10 @@ impl<'a> TextStream<'a> {
     pub fn finish(self) -> Result<String> {
         let mut text = self.tokenizer.decode(&self.ids)?;
         if !text.is_char_boundary(self.given_bytes) {
-            return Err(self.fault(&"the decoder took back text that was given"));
+            let reason = "cannot decode tokens one by one: the decoder took back text that was given";
+            return Err(Error::file(self.tokenizer.path(), reason));
         }
         Ok(text.split_off(self.given_bytes))
-    }
-
-    fn fault(&self, fault: &dyn std::fmt::Display) -> Error {
-        Error::file(self.tokenizer.path(), format!("cannot decode tokens one by one: {fault}"))
     }
 }
 
@@ -87,7 +85,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         word_level::save(folder.path(), ["Mary moved to the kitchen. <support> Where, 42 ' t?"]).unwrap();
         let tokenizer = Tokenizer::from_folder(folder.path(), None).unwrap();
-        let ids = tokenizer.encode("<eos> Mary moved <eos> to.").unwrap();
+        let mut ids = tokenizer.encode("Mary moved to.").unwrap();
+        ids.insert(2, tokenizer.end_id());
+        ids.insert(0, tokenizer.end_id());
         let (pieces, rest) = streamed(&tokenizer, &ids);
         let pieces: Vec<_> = pieces.iter().map(Option::as_deref).collect();
         assert_eq!(pieces, [None, Some("Mary"), Some(" moved"), None, Some(" to"), Some(".")]);

@@ -1,6 +1,9 @@
 //! The text of a query: prompt and answer from a template.
 
-/// A query's text with places for the number of documents, the question and the answer.
+use super::prompt::{Part, Prompt};
+
+/// A query's text with places for the number of documents, the question and the answer. Control tokens of the base,
+/// as chat models have them, may stand in it, and are meant as such; in what is put in they are words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     prompt: String,
@@ -31,10 +34,18 @@ impl Template {
         Ok(Self { prompt: prompt.to_owned(), gap: before[prompt.len()..].to_owned() })
     }
 
-    /// The text up to the answer, without white space at its end.
-    pub fn prompt(&self, documents: usize, question: &str) -> String {
-        // The question goes in last, so that braces in it are left alone.
-        self.prompt.replace("{documents}", &documents.to_string()).replace("{question}", question)
+    /// The prompt up to the answer, without white space at its end.
+    pub fn prompt(&self, documents: usize, question: &str) -> Prompt {
+        let own = self.prompt.replace("{documents}", &documents.to_string());
+        let mut parts = Vec::new();
+        // Braces in the question are left alone.
+        for (index, part) in own.split("{question}").enumerate() {
+            if index > 0 {
+                parts.push(Part::Given(question.to_owned()));
+            }
+            parts.push(Part::Own(part.to_owned()));
+        }
+        Prompt { parts }
     }
 
     /// The answer with the white space that stands before it.
@@ -51,7 +62,7 @@ mod tests {
     fn the_space_before_an_answer_goes_with_the_answer() {
         let template = Template::parse("{documents} documents.\n{question}\nAnswer: {answer}").unwrap();
         assert_eq!(
-            template.prompt(12, "Where is {documents}?"),
+            template.prompt(12, "Where is {documents}?").text(),
             "12 documents.\nWhere is {documents}?\nAnswer:"
         );
         assert_eq!(template.answer("kitchen"), " kitchen");

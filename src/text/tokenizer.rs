@@ -1,22 +1,25 @@
-//! The tokenizer of a base model's folder, and the tokens that end its texts.
+//! The tokenizer of a base model's folder: the one place where the `tokenizers` library is entered.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use super::TextStream;
+use super::marks::Marks;
+use super::prompt::{Part, Prompt};
+use super::{TextStream, controls::Controls};
+use crate::files::read_bytes;
+use crate::panics::caught;
 use crate::{Error, Result};
 
-/// What Qwen2.5, SmolLM2 and other base models were trained to stop on. Their `tokenizer_config.json` may
-/// name the chat token instead, even where the weights never saw it.
-const BASE_END: &str = "<|endoftext|>";
-const GENERATION_CONFIG: &str = "generation_config.json";
+/// A decoder that cannot do its work shows it on the first tokens of the vocabulary.
+const PROBE: u32 = 512;
 
-/// Text to tokens and back, with the base's end token. Cloning is cheap.
+/// Text to tokens and back, with the tokens that begin and end a text. Cloning is cheap.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
+    controls: Arc<Controls>,
+    begin: Option<u32>,
+    begin_token: String,
     end_id: u32,
     stop_ids: Vec<u32>,
     vocab_size: usize,
@@ -24,35 +27,118 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` in `folder`, and picks the end token: `end_token` if given, else
-    /// `<|endoftext|>` where the vocabulary has it, else what `generation_config.json` or
-    /// `tokenizer_config.json` says, else `<eos>` or `</s>`.
+    /// As [`open`](Self::open), with the begin token that the tokenizer's own files say.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_folder(folder: &Path, end_token: Option<&str>) -> Result<Self> {
+        Self::open(folder, end_token, None)
+    }
+
+    /// Reads `tokenizer.json` in `folder`, and picks two tokens.
+    ///
+    /// The end token is `end_token` if given, else `<|endoftext|>` where the vocabulary has it, else what
+    /// `generation_config.json` or `tokenizer_config.json` says, else `<eos>` or `</s>`.
+    ///
+    /// The begin token is `begin_token` if given (`""` for none), else, as in transformers, `bos_token` of
+    /// `tokenizer_config.json` where `add_bos_token` is true there, none where it is false, and where it is not
+    /// said, what the post-processor of `tokenizer.json` puts before a text.
     ///
     /// # Errors
     /// If a file is missing or malformed, or no end token is found; the error names the file.
-    pub fn from_folder(folder: &Path, end_token: Option<&str>) -> Result<Self> {
+    pub fn open(folder: &Path, end_token: Option<&str>, begin_token: Option<&str>) -> Result<Self> {
         let path = folder.join("tokenizer.json");
-        let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
-            .map_err(|e| Error::file(&path, format!("not a tokenizer of the `tokenizers` library: {e}")))?;
-        // A file may carry the limits of the run that saved it; here every text is encoded whole.
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(|e| Error::file(&path, e.to_string()))?;
+        let bytes = read_bytes(&path)?;
+        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+        let inner = entered(&path, "not a tokenizer of the `tokenizers` library", || read(bytes))?;
         let highest = inner.get_vocab(true).into_values().max();
         let vocab_size = highest.map_or(0, |id| id as usize + 1);
-        let end_id = end_id(&inner, folder, &path, end_token)?;
-        let stop_ids = stop_ids(end_id, folder)?;
-        Ok(Self { inner: Arc::new(inner), end_id, stop_ids, vocab_size, path })
+        let marks = Marks::read(folder)?;
+        let end_id = match end_token {
+            Some(token) => named(&inner, &path, token, "end token")?,
+            None => marks.end(&inner, &path)?,
+        };
+        let begin = match begin_token {
+            Some("") => None,
+            Some(token) => Some(named(&inner, &path, token, "begin token")?),
+            None => marks.begin(&inner, &path)?,
+        };
+        let tokenizer = Self {
+            controls: Arc::new(Controls::of(&inner)),
+            begin_token: begin.and_then(|id| inner.id_to_token(id)).unwrap_or_default(),
+            begin,
+            end_id,
+            stop_ids: marks.stops(end_id),
+            vocab_size,
+            inner: Arc::new(inner),
+            path,
+        };
+        tokenizer.decode(&(0..PROBE.min(vocab_size as u32)).collect::<Vec<_>>())?;
+        Ok(tokenizer)
     }
 
-    /// Tokens of `text`, with nothing added before or after.
+    /// The same tokenizer for texts that begin with `token`, `""` for none.
+    ///
+    /// # Errors
+    /// If there is no such token.
+    pub fn beginning_with(&self, token: &str) -> Result<Self> {
+        let id = |token| named(&self.inner, &self.path, token, "begin token");
+        let begin = Some(token).filter(|token| !token.is_empty()).map(id).transpose()?;
+        Ok(Self { begin, begin_token: token.to_owned(), ..self.clone() })
+    }
+
+    /// Tokens of `text`, with nothing added before or after. Control tokens that are spelled out in it, as
+    /// `<|endoftext|>` is in a text about language models, are words there like any other.
     ///
     /// # Errors
     /// If the tokenizer has no token for a part of the text, not even an unknown-token.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false);
-        let encoding = encoding.map_err(|e| Error::file(&self.path, format!("cannot encode a text: {e}")))?;
+        let ids = self.pieces(text)?;
+        if !self.controls.has_any(&ids) {
+            return Ok(ids);
+        }
+        // Of some vocabularies the control tokens are also words of the model: there they are taken apart.
+        let pieces = self.controls.apart(text);
+        Ok(pieces.into_iter().map(|piece| self.pieces(piece)).collect::<Result<Vec<_>>>()?.concat())
+    }
+
+    fn pieces(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = entered(&self.path, "cannot encode a text", || self.inner.encode_fast(text, false))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Tokens of a prompt: the begin token, and what follows it. Control tokens count as such where the template has
+    /// them.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_prompt(&self, prompt: &Prompt) -> Result<Vec<u32>> {
+        let (mut tokens, rest) = self.up_to_the_last_control(prompt)?;
+        tokens.extend(self.encode(&rest)?);
+        Ok(tokens)
+    }
+
+    /// The begin token, and the tokens of a prompt up to the last control token of its template; and the text after
+    /// that.
+    fn up_to_the_last_control(&self, prompt: &Prompt) -> Result<(Vec<u32>, String)> {
+        let (mut tokens, mut text) = (self.begin().to_vec(), String::new());
+        for part in &prompt.parts {
+            let mut rest = match part {
+                Part::Own(own) => own.as_str(),
+                Part::Given(given) => {
+                    text += given;
+                    continue;
+                }
+            };
+            while let Some((before, control, after)) = self.controls.first_in(rest) {
+                text += before;
+                tokens.extend(self.encode(&std::mem::take(&mut text))?);
+                tokens.push(control);
+                rest = after;
+            }
+            text += rest;
+        }
+        Ok((tokens, text))
     }
 
     /// Text of `ids`, without special tokens.
@@ -60,25 +146,37 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer's decoder fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        let text = self.inner.decode(ids, true);
-        text.map_err(|e| Error::file(&self.path, format!("cannot decode tokens: {e}")))
+        entered(&self.path, "cannot decode tokens", || self.inner.decode(ids, true))
     }
 
-    /// Tokens of `head` followed by `tail`, and how many of them are of the head: the tokens of the joined
-    /// text where they begin with the head's own tokens, else the tokens of the two parts side by side
-    /// (a generation starts from the head's own tokens, so these must come first).
+    /// Tokens of `prompt` followed by `tail`, and how many of them are of the prompt: the tokens of the joined
+    /// text where they begin with the prompt's own tokens, else the tokens of the two parts side by side
+    /// (a generation starts from the prompt's own tokens, so these must come first).
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
-    pub fn encode_joined(&self, head: &str, tail: &str) -> Result<(Vec<u32>, usize)> {
-        let mut tokens = self.encode(head)?;
-        let head_tokens = tokens.len();
-        let joined = self.encode(&format!("{head}{tail}"))?;
-        if joined.len() > head_tokens && joined.starts_with(&tokens) {
-            return Ok((joined, head_tokens));
+    pub fn encode_joined(&self, prompt: &Prompt, tail: &str) -> Result<(Vec<u32>, usize)> {
+        let (mut tokens, rest) = self.up_to_the_last_control(prompt)?;
+        let head = self.encode(&rest)?;
+        let prompt_tokens = tokens.len() + head.len();
+        let joined = self.encode(&format!("{rest}{tail}"))?;
+        if joined.len() > head.len() && joined.starts_with(&head) {
+            tokens.extend(joined);
+        } else {
+            tokens.extend(head);
+            tokens.extend(self.encode(tail)?);
         }
-        tokens.extend(self.encode(tail)?);
-        Ok((tokens, head_tokens))
+        Ok((tokens, prompt_tokens))
+    }
+
+    /// The token that begins a segment or a prompt, if one does.
+    pub fn begin(&self) -> &[u32] {
+        self.begin.as_slice()
+    }
+
+    /// How the begin token is written; `""` if there is none.
+    pub fn begin_token(&self) -> &str {
+        &self.begin_token
     }
 
     /// The token that ends a text.
@@ -122,91 +220,47 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-fn end_id(inner: &tokenizers::Tokenizer, folder: &Path, path: &Path, wanted: Option<&str>) -> Result<u32> {
-    if let Some(token) = wanted {
-        let reason = || format!("has no token `{token}`, which the configuration names as end token");
-        return inner.token_to_id(token).ok_or_else(|| Error::file(path, reason()));
-    }
-    if let Some(id) = inner.token_to_id(BASE_END) {
-        return Ok(id);
-    }
-    if let Some(id) = from_generation_config(inner, folder)? {
-        return Ok(id);
-    }
-    if let Some(id) = from_tokenizer_config(inner, folder)? {
-        return Ok(id);
-    }
-    let usual = ["<eos>", "</s>"].iter().find_map(|token| inner.token_to_id(token));
-    usual.ok_or_else(|| {
-        Error::file(path, "no end token found: name one in the configuration (model.end_token)")
-    })
-}
-
-/// The first `eos_token_id` there, which must be a token.
-fn from_generation_config(inner: &tokenizers::Tokenizer, folder: &Path) -> Result<Option<u32>> {
-    let Some(&id) = generation_ends(folder)?.first() else { return Ok(None) };
-    let reason = || format!("eos_token_id {id} is no token of tokenizer.json");
-    match inner.id_to_token(id) {
-        Some(_) => Ok(Some(id)),
-        None => Err(Error::file(folder.join(GENERATION_CONFIG), reason())),
-    }
-}
-
-fn stop_ids(end_id: u32, folder: &Path) -> Result<Vec<u32>> {
-    let mut ids = vec![end_id];
-    for id in generation_ends(folder)? {
-        if !ids.contains(&id) {
-            ids.push(id);
+/// Calls the `tokenizers` library for the file `path`: its errors, and its panics on files of a form that it does not
+/// expect, become ours.
+pub(super) fn entered<T, E: std::fmt::Display>(
+    path: &Path,
+    failing: &str,
+    call: impl FnOnce() -> std::result::Result<T, E>,
+) -> Result<T> {
+    match caught(call) {
+        Ok(answer) => answer.map_err(|fault| Error::file(path, format!("{failing}: {fault}"))),
+        Err(panic) => {
+            let reason = format!(
+                "{failing}: the `tokenizers` library panics on it ({panic}); is the file damaged, or made for another \
+                 version?"
+            );
+            Err(Error::file(path, reason))
         }
     }
-    Ok(ids)
 }
 
-/// `eos_token_id` of `generation_config.json`, a number or a list; none where there is no such file.
-fn generation_ends(folder: &Path) -> Result<Vec<u32>> {
-    let path = folder.join(GENERATION_CONFIG);
-    let Some(config) = read_json(&path)? else { return Ok(Vec::new()) };
-    let values = match config.get("eos_token_id") {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(values)) => values.clone(),
-        Some(value) => vec![value.clone()],
-    };
-    let id = |value: Value| value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or(value);
-    let ids = values.into_iter().map(id).collect::<std::result::Result<_, _>>();
-    ids.map_err(|value| Error::file(&path, format!("eos_token_id {value} is no token id")))
+fn read(bytes: &[u8]) -> tokenizers::Result<tokenizers::Tokenizer> {
+    let mut inner = tokenizers::Tokenizer::from_bytes(bytes)?;
+    // A file may carry the limits of the run that saved it; here every text is encoded whole.
+    inner.with_padding(None);
+    inner.with_truncation(None)?;
+    inner.set_encode_special_tokens(true);
+    Ok(inner)
 }
 
-/// `eos_token` there is a string or an object with `content`.
-fn from_tokenizer_config(inner: &tokenizers::Tokenizer, folder: &Path) -> Result<Option<u32>> {
-    let path = folder.join("tokenizer_config.json");
-    let Some(config) = read_json(&path)? else { return Ok(None) };
-    let token = match config.get("eos_token") {
-        None | Some(Value::Null) => return Ok(None),
-        Some(value) => value.as_str().or_else(|| value.get("content").and_then(Value::as_str)),
-    };
-    let Some(token) = token else {
-        return Err(Error::file(&path, "eos_token is neither a string nor an object with `content`"));
-    };
-    let reason = || format!("eos_token `{token}` is no token of tokenizer.json");
-    inner.token_to_id(token).map(Some).ok_or_else(|| Error::file(&path, reason()))
-}
-
-/// `None` where there is no such file.
-fn read_json(path: &Path) -> Result<Option<Value>> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io(path, error)),
-    };
-    serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::file(path, format!("not JSON: {e}")))
+fn named(inner: &tokenizers::Tokenizer, path: &Path, token: &str, what: &str) -> Result<u32> {
+    let reason = || format!("has no token `{token}`, which the configuration names as {what}");
+    inner.token_to_id(token).ok_or_else(|| Error::file(path, reason()))
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::text::word_level;
 
-    fn tiny(texts: &[&str]) -> tempfile::TempDir {
+    pub(in super::super) fn tiny(texts: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         word_level::save(folder.path(), texts).unwrap();
         folder
@@ -256,14 +310,51 @@ mod tests {
         assert!(open().contains("tokenizer_config.json"));
     }
 
+    /// Changes a field of `tokenizer.json`.
+    pub(in super::super) fn change(folder: &Path, key: &str, value: serde_json::Value) {
+        let path = folder.join("tokenizer.json");
+        let mut file: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        file[key] = value;
+        std::fs::write(path, file.to_string()).unwrap();
+    }
+
+    #[test]
+    fn a_file_on_which_the_library_panics_is_one_clear_error() {
+        let open = |folder: &Path| Tokenizer::from_folder(folder, None).unwrap_err().to_string();
+        let folder = tiny(&["a b"]);
+        let strip = json!({"type": "Strip", "content": "a", "start": 0, "stop": 1_000});
+        change(folder.path(), "decoder", strip);
+        let error = open(folder.path());
+        assert!(error.contains("tokenizer.json: cannot decode") && error.contains("panics"), "{error}");
+        let path = folder.path().join("tokenizer.json");
+        let whole = std::fs::read_to_string(&path).unwrap();
+        let within = whole.find("\"decoder\":").unwrap() + "\"decoder\":{".len();
+        std::fs::write(&path, &whole[..within]).unwrap();
+        let error = open(folder.path());
+        assert!(error.contains("tokenizer.json: not a tokenizer") && error.contains("panics"), "{error}");
+    }
+
+    #[test]
+    fn a_prompt_begins_with_the_begin_token_and_an_answer_does_not() {
+        let folder = tiny(&["a b c"]);
+        let tokenizer = Tokenizer::open(folder.path(), None, Some("c")).unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(|t| tokenizer.token_id(t).unwrap());
+        assert_eq!(tokenizer.begin(), [c]);
+        assert_eq!(tokenizer.encode("a b").unwrap(), [a, b]);
+        assert_eq!(tokenizer.encode_prompt(&"a".into()).unwrap(), [c, a]);
+        assert_eq!(tokenizer.encode_joined(&"a".into(), " b").unwrap(), (vec![c, a, b], 2));
+        assert_eq!(tokenizer.beginning_with("").unwrap().encode_prompt(&"a".into()).unwrap(), [a]);
+    }
+
     #[test]
     fn joined_tokens_always_begin_with_the_tokens_of_the_head() {
         let folder = tiny(&["Answer: kitchen"]);
         let tokenizer = Tokenizer::from_folder(folder.path(), None).unwrap();
         // "kitchen" and "kitchens" are different words: the joined text would not begin with the head.
-        let (tokens, head) = tokenizer.encode_joined("Answer: kit", "chen").unwrap();
+        let (tokens, head) = tokenizer.encode_joined(&"Answer: kit".into(), "chen").unwrap();
         assert_eq!(tokens[..head], tokenizer.encode("Answer: kit").unwrap());
-        let (tokens, head) = tokenizer.encode_joined("Answer:", " kitchen").unwrap();
+        let (tokens, head) = tokenizer.encode_joined(&"Answer:".into(), " kitchen").unwrap();
         assert_eq!((tokens.len(), head), (3, 2));
     }
 
@@ -283,7 +374,7 @@ mod tests {
             assert_eq!((tokenizer.end_id(), tokenizer.vocab_size()), (151_643, 151_665));
             let chat = Tokenizer::from_folder(&folder, Some("<|im_end|>")).unwrap();
             assert_eq!(chat.end_id(), 151_645);
-            let joined = tokenizer.encode_joined("Answer:", " bathroom").unwrap();
+            let joined = tokenizer.encode_joined(&"Answer:".into(), " bathroom").unwrap();
             assert_eq!(joined, (vec![16_141, 25, 14_852], 2));
         }
     }

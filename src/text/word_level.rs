@@ -155,8 +155,9 @@ mod tests {
         assert_eq!(tokenizer.end_id(), 1);
         let decoded = tokenizer.decode(&ids).unwrap();
         assert_eq!(decoded, "doc _ 12 : Mary Event 2 : Mary moved to the kitchen. <support> Where?");
-        assert_eq!(tokenizer.encode("zebra <eos>").unwrap(), [2, 1]);
-        assert_eq!(tokenizer.decode(&tokenizer.encode(" kitchen <eos>").unwrap()).unwrap(), "kitchen");
+        assert_eq!(tokenizer.encode("zebra").unwrap(), [2]);
+        let ended = [tokenizer.encode(" kitchen").unwrap(), vec![tokenizer.end_id()]].concat();
+        assert_eq!(tokenizer.decode(&ended).unwrap(), "kitchen");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod hub;
 
 mod adapters;
 mod ask;
+mod begin_token;
 mod device;
 mod encode;
 mod eval;

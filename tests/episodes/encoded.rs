@@ -100,6 +100,30 @@ fn a_query_predicts_answer_and_end_and_reads_the_rest() {
     assert_eq!(default.queries[0].prompt, tokenizer.encode(&said).unwrap());
 }
 
+#[test]
+fn a_begin_token_stands_before_segments_and_prompts_and_before_nothing_else() {
+    let plain = tokenizer();
+    let begin = plain.token_id("<pad>").unwrap();
+    let config = generated(Task::Qa1);
+    let encode = |tokenizer: &perk::text::Tokenizer| {
+        let episode = episodes(&config, Split::Train, 1, 0, 1).remove(0);
+        let encoder = Encoder::new(&config, tokenizer.clone(), 0).unwrap();
+        encoder.encode(&episode, 0, Split::Train).unwrap()
+    };
+    let (with, without) = (encode(&plain.beginning_with("<pad>").unwrap()), encode(&plain));
+    let behind = |tokens: &[u32]| [&[begin], tokens].concat();
+    for (with, without) in with.segments.iter().zip(&without.segments) {
+        assert_eq!(with.tokens, behind(&without.tokens));
+        assert_eq!(with.loss_from, without.loss_from + 1);
+    }
+    for (with, without) in with.queries.iter().zip(&without.queries) {
+        assert_eq!(with.prompt, behind(&without.prompt));
+        assert_eq!(with.target_tokens, without.target_tokens);
+        assert_eq!(with.training.tokens, behind(&without.training.tokens));
+        assert_eq!(with.in_context.tokens, behind(&without.in_context.tokens));
+    }
+}
+
 fn reasoning(task: Task, target: TargetConfig) -> DataConfig {
     let target = TargetConfig {
         target: Target::Reasoning,
