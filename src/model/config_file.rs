@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::family::Form;
 use super::{DecoderConfig, Family, RopeScaling};
+use crate::error::shown;
 use crate::files::{parse_json, read_text};
 use crate::{Error, Result};
 
@@ -41,7 +42,7 @@ impl DecoderConfig {
         };
         // transformers writes null for what is not there.
         fields.retain(|_, value| !value.is_null());
-        let config = read_fields(&fields).map_err(|reason| Error::file(path, reason))?;
+        let config = read_fields(&fields).map_err(|reason| Error::file(path, shown(&reason)))?;
         config.check().map_err(|reason| Error::file(path, reason))?;
         Ok(config)
     }

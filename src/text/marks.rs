@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use tokenizers::{Encoding, Token, Tokenizer};
 
 use super::tokenizer::entered;
+use crate::error::shown;
 use crate::files::{parse_json, read_text_if_there};
 use crate::{Error, Result};
 
@@ -92,7 +93,7 @@ impl Marks {
     }
 
     fn known(&self, inner: &Tokenizer, key: &str, token: &str) -> Result<u32> {
-        let reason = || format!("`{key}` is `{token}`, which is no token of tokenizer.json");
+        let reason = || format!("`{key}` is `{}`, which is no token of tokenizer.json", shown(token));
         inner.token_to_id(token).ok_or_else(|| Error::file(&self.config, reason()))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::marks::Marks;
 use super::prompt::{Part, Prompt};
 use super::{TextStream, controls::Controls};
+use crate::error::shown;
 use crate::files::read_bytes;
 use crate::panics::caught;
 use crate::{Error, Result};
@@ -249,7 +250,7 @@ fn read(bytes: &[u8]) -> tokenizers::Result<tokenizers::Tokenizer> {
 }
 
 fn named(inner: &tokenizers::Tokenizer, path: &Path, token: &str, what: &str) -> Result<u32> {
-    let reason = || format!("has no token `{token}`, which the configuration names as {what}");
+    let reason = || format!("has no token `{}`, which the configuration names as {what}", shown(token));
     inner.token_to_id(token).ok_or_else(|| Error::file(path, reason()))
 }
 

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Output;
 
 use perk::error::shown;
-use perk::model::{HubSettings, resolve};
+use perk::model::{DecoderConfig, HubSettings, resolve};
 use perk::store::{RECORD_FILE, Record, Store};
-use serde_json::Value;
+use perk::text::Tokenizer;
+use serde_json::{Value, json};
 
 use super::room::{Room, names};
 
@@ -210,6 +211,32 @@ fn no_base_and_no_revision_leads_out_of_the_cache() {
         }
     }
     assert_eq!(names(&room.path().join("a/b")), ["cache"]);
+}
+
+#[test]
+fn no_name_in_the_files_of_a_base_reaches_a_terminal_as_it_is() {
+    let room = Room::new();
+    let mut refused = 0;
+    let mut require = |name: &str, fault: Option<perk::Error>| {
+        if let Some(fault) = fault {
+            require_plain(name, &fault.to_string());
+            refused += 1;
+        }
+    };
+    let good = room.json("base/config.json");
+    for name in hostile() {
+        for change in [json!({ "hidden_act": name }), json!({ "rope_scaling": { "rope_type": name } })] {
+            let mut config = good.clone();
+            config.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            fs::write(room.path("base/config.json"), config.to_string()).unwrap();
+            require(&name, DecoderConfig::from_folder(&room.path("base")).err());
+        }
+        let marks = json!({ "eos_token": "<eos>", "bos_token": name, "add_bos_token": true });
+        fs::write(room.path("base/tokenizer_config.json"), marks.to_string()).unwrap();
+        require(&name, Tokenizer::from_folder(&room.path("base"), None).err());
+        require(&name, Tokenizer::from_folder(&room.path("base"), Some(&name)).err());
+    }
+    assert!(refused > 300, "{refused}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::Path;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Deserializer, Map, Value};
 
+use crate::error::shown_path;
 use crate::files::{read_text, require_itself};
 use crate::{Error, Result};
 
@@ -57,7 +58,7 @@ pub(super) fn read_usable<T>(
     if rows.is_empty() {
         return Err(Error::file(path, notes.join("; ")));
     }
-    let named = |note: String| format!("{}: {note}", path.display());
+    let named = |note: String| format!("{}: {note}", shown_path(path));
     Ok(Kept { rows, notes: notes.into_iter().map(named).collect() })
 }
 
