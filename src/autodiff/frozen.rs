@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 
 use super::choose;
-use super::packed::Packed;
+use super::packed::{CpuKernel, Packed};
 use crate::Result;
 use crate::config::MatmulPrecision;
 
@@ -33,7 +33,7 @@ impl Frozen {
     /// A tensor that is no matrix.
     pub fn pack(&self, precision: MatmulPrecision) -> Result<Self> {
         let Form::Plain(matrix) = &self.0 else { return Ok(self.clone()) };
-        if choose::composed_only() {
+        if choose::composed_only() || !CpuKernel::pays() {
             return Ok(self.clone());
         }
         let packed = Packed::new(matrix, precision)?.map(|packed| Self(Form::Packed(Arc::new(packed))));

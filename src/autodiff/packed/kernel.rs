@@ -21,11 +21,15 @@ pub enum CpuKernel {
     Amx,
 }
 
+/// What [`KERNEL`] names, if the machine has it.
+static NAMED: LazyLock<Option<CpuKernel>> = LazyLock::new(|| {
+    let wanted = std::env::var(KERNEL).ok()?;
+    CpuKernel::ALL.into_iter().find(|kernel| kernel.name() == wanted && kernel.is_available())
+});
+
 static CHOSEN: LazyLock<CpuKernel> = LazyLock::new(|| {
-    let wanted = std::env::var(KERNEL).ok();
-    let named = CpuKernel::ALL.into_iter().find(|kernel| wanted.as_deref() == Some(kernel.name()));
     let best = || CpuKernel::ALL.into_iter().rev().find(|kernel| kernel.is_available());
-    named.filter(|kernel| kernel.is_available()).or_else(best).unwrap_or(CpuKernel::Portable)
+    NAMED.or_else(best).unwrap_or(CpuKernel::Portable)
 });
 
 impl CpuKernel {
@@ -35,6 +39,12 @@ impl CpuKernel {
     /// The best one that the machine has, or the one that [`KERNEL`] names.
     pub fn chosen() -> Self {
         *CHOSEN
+    }
+
+    /// Whether packing pays: plain loops are slower than products with what is not packed, and are taken where they are
+    /// named alone.
+    pub fn pays() -> bool {
+        Self::chosen() > Self::Portable || NAMED.is_some()
     }
 
     /// Its name: `portable`, `avx2`, `avx512`, `avx512-bf16`, `amx`.

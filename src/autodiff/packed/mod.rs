@@ -32,13 +32,10 @@ use crate::config::MatmulPrecision;
 use crate::{Error, Result};
 
 use layout::Panels;
-use multiply::Product;
+use multiply::{FEW_ROWS, Product};
 use planes::kept;
 
 pub use kernel::{CpuKernel, KERNEL};
-
-/// Up to so many rows are multiplied in f32 where the kernel would take bf16: memory sets the pace there.
-const FEW_ROWS: usize = 6;
 
 /// A frozen matrix W, `(out, in)`.
 #[derive(Debug)]

@@ -20,8 +20,9 @@ const PIECE: usize = 1 << 16;
 /// Parts of the work a thread, so that one that is held up leaves some to the others.
 const PARTS_PER_THREAD: usize = 4;
 
-/// Up to so many rows a factor in bf16 is widened as it is read; with more, once for all of them.
-const FEW_ROWS: usize = 6;
+/// Up to so many rows a factor is widened as it is read, for memory sets the pace there; with more, once for all of them,
+/// or not at all.
+pub(super) const FEW_ROWS: usize = 6;
 
 /// `target (+)= left · factor`: row-major, the rows of both this far apart.
 pub(super) struct Product<'a> {
