@@ -7,7 +7,7 @@ mod base;
 #[path = "support/hub.rs"]
 mod server;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -169,6 +169,127 @@ fn a_hub_that_answers_nonsense_is_an_error() {
         let settings = HubSettings { endpoint: Some(endpoint), ..hub(folder.path()) };
         let error = resolve("hf:owner/name", None, false, &settings).unwrap_err();
         assert!(matches!(error, perk::Error::Hub { .. }), "{error}");
+    }
+}
+
+/// A hub whose every answer is what `answer` makes of a request's range.
+fn answering(answer: fn(range: &str) -> Vec<u8>) -> HubSettings {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines =
+                BufReader::new(&stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty());
+            let ranges =
+                lines.filter_map(|line| line.to_lowercase().strip_prefix("range: ").map(str::to_owned));
+            let range = ranges.last().unwrap_or_default();
+            // A client that has heard enough is no fault.
+            drop(stream.write_all(&answer(&range)));
+        }
+    });
+    HubSettings { endpoint, ..HubSettings::default() }
+}
+
+/// A part of a file of ten bytes, of which `announced` are said to come.
+fn part(announced: usize, start: usize, bytes: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "HTTP/1.1 206 Partial Content\r\ncontent-length: {announced}\r\ncontent-range: bytes {start}-9/10\r\n\
+         etag: a\r\nx-repo-commit: b\r\nconnection: close\r\n\r\n"
+    );
+    [head.as_bytes(), bytes].concat()
+}
+
+#[test]
+fn a_download_that_broke_off_goes_on_where_it_was() {
+    let cache = tempfile::tempdir().unwrap();
+    let settings = answering(|range| match range {
+        "bytes=0-0" => part(1, 0, b"0"),
+        "bytes=0-" => part(10, 0, b"01234"),
+        "bytes=5-" => part(5, 5, b"56789"),
+        other => panic!("nobody asks for {other}"),
+    });
+    // Every file of this hub is the same, so the base as a whole is none.
+    let _ =
+        resolve("owner/name", None, false, &HubSettings { cache_dir: cache.path().to_owned(), ..settings });
+    let config = cache.path().join("models--owner--name/snapshots/b/config.json");
+    assert_eq!(std::fs::read_to_string(config).unwrap(), "0123456789");
+}
+
+#[test]
+fn a_hub_that_sends_more_than_it_announced_fills_no_disk() {
+    let cache = tempfile::tempdir().unwrap();
+    let settings = answering(|range| match range {
+        "bytes=0-0" => part(1, 0, b"0"),
+        _ => part(1 << 20, 0, &vec![b'x'; 1 << 20]),
+    });
+    let settings = HubSettings { cache_dir: cache.path().to_owned(), ..settings };
+    let error = resolve("owner/name", None, false, &settings).unwrap_err();
+    assert!(matches!(error, perk::Error::Hub { .. }) && error.to_string().contains("10 bytes"), "{error}");
+    let files =
+        below(cache.path()).into_iter().map(|name| cache.path().join(name)).filter(|path| path.is_file());
+    let bytes: u64 = files.map(|path| path.metadata().unwrap().len()).sum();
+    assert!(bytes <= 11, "{bytes}");
+}
+
+/// Names of files and folders below `folder`.
+fn below(folder: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() {
+            all.extend(below(&entry.path()).into_iter().map(|inner| format!("{name}/{inner}")));
+        }
+        all.push(name);
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn a_hub_cannot_name_a_file_out_of_its_cache() {
+    let source = tempfile::tempdir().unwrap();
+    random(false).save(source.path(), 0).unwrap();
+    std::fs::write(source.path().join("tokenizer.json"), "{}").unwrap();
+    // Also one that begins as an honest hub, and one that names a file another way when it is asked again.
+    let hubs: [fn(&str, usize) -> (String, String); 9] = [
+        |_, _| ("../../../outside".to_owned(), "abc".to_owned()),
+        |_, _| ("/proc/self/outside".to_owned(), "abc".to_owned()),
+        |_, _| ("..".to_owned(), "abc".to_owned()),
+        |_, _| (String::new(), "abc".to_owned()),
+        |_, _| ("W/\"../../../outside\"".to_owned(), "abc".to_owned()),
+        |_, _| ("a".to_owned(), "../../../outside".to_owned()),
+        |_, _| ("a".to_owned(), "..".to_owned()),
+        |path, _| match path.contains("tokenizer") {
+            true => ("a/../../../../outside".to_owned(), "abc".to_owned()),
+            false => ("a".to_owned(), "abc".to_owned()),
+        },
+        |_, request| match request % 2 {
+            0 => ("a".to_owned(), "abc".to_owned()),
+            _ => ("../../../outside".to_owned(), "../../../outside".to_owned()),
+        },
+    ];
+    for (number, names) in hubs.into_iter().enumerate() {
+        let room = tempfile::tempdir().unwrap();
+        let cache = room.path().join("cache");
+        let endpoint = Some(server::serve_as(source.path().to_owned(), names).address);
+        let settings = HubSettings { endpoint, ..hub(&cache) };
+        let outcome = resolve("owner/name", Some("v1"), false, &settings);
+        let outside: Vec<String> =
+            below(room.path()).into_iter().filter(|name| !name.starts_with("cache")).collect();
+        assert_eq!(outside, Vec::<String>::new(), "hub {number}");
+        let inside = if cache.is_dir() { below(&cache) } else { Vec::new() };
+        let strangers: Vec<&String> =
+            inside.iter().filter(|name| !name.starts_with("models--owner--name")).collect();
+        assert_eq!(strangers, Vec::<&String>::new(), "hub {number}");
+        match outcome {
+            Ok(folder) => assert!(number == 8 && folder.starts_with(&cache), "hub {number}: {folder:?}"),
+            Err(error) => {
+                let message = error.to_string();
+                assert!(matches!(error, perk::Error::Hub { .. }), "hub {number}: {message}");
+                assert!(message.contains("etag") || message.contains("commit"), "hub {number}: {message}");
+            }
+        }
     }
 }
 

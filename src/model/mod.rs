@@ -9,6 +9,7 @@ mod config_file;
 mod decoder;
 mod family;
 mod generate;
+pub(crate) mod hub;
 pub(crate) mod hub_cache;
 pub mod lora;
 mod numbers;

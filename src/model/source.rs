@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvError, RecvTimeoutError};
 use std::time::Duration;
 
-use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
+use hf_hub::api::sync::ApiError;
 use hf_hub::{Cache, Repo, RepoType};
 
+use super::hub::HubRepo;
 use super::hub_cache::CachedRepo;
 use super::weights::{INDEX_FILE, WEIGHTS_FILE, shard_names};
 use super::{CONFIG_FILE, GENERATION_CONFIG_FILE};
@@ -183,10 +184,10 @@ fn read_shards(index: &Path) -> Result<Vec<String>> {
     shard_names(index, &read_text(index)?)
 }
 
-/// Downloads on a thread of its own. The client has no time limit and its own assertions on what a hub
-/// answers; so the wait for the first answer can be given up here, and a panic there is an error here.
+/// Downloads on a thread of its own: the client has no time limit, so the wait for the first answer can be given up
+/// here, and a panic there is an error here.
 fn download(base: &str, repo: Repo, hub: &HubSettings) -> Result<PathBuf> {
-    let api = client(hub, repo).map_err(|e| failed(base, CONFIG_FILE, &e))?;
+    let api = HubRepo::new(hub, repo);
     let (sender, receiver) = mpsc::channel();
     let name = base.to_owned();
     std::thread::spawn(move || {
@@ -210,22 +211,12 @@ fn download(base: &str, repo: Repo, hub: &HubSettings) -> Result<PathBuf> {
     }
 }
 
-/// A client for one repository.
-pub(crate) fn client(hub: &HubSettings, repo: Repo) -> std::result::Result<ApiRepo, ApiError> {
-    let mut builder = ApiBuilder::from_cache(Cache::new(hub.cache_dir.clone())).with_progress(false);
-    builder = builder.with_retries(2).with_token(hub.token.clone());
-    if let Some(endpoint) = &hub.endpoint {
-        builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
-    }
-    Ok(builder.build()?.repo(repo))
-}
-
-fn fetch(base: &str, api: &ApiRepo, file: &str) -> Result<PathBuf> {
+fn fetch(base: &str, api: &HubRepo, file: &str) -> Result<PathBuf> {
     api.get(file).map_err(|e| failed(base, file, &e))
 }
 
 /// Everything but `config.json`, which is there already; returns the folder.
-fn fetch_rest(base: &str, api: &ApiRepo, config: &Path) -> Result<PathBuf> {
+fn fetch_rest(base: &str, api: &HubRepo, config: &Path) -> Result<PathBuf> {
     fetch(base, api, TOKENIZER)?;
     for name in OPTIONAL {
         // A base without them is complete: their absence and a refusal look alike here.

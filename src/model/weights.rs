@@ -265,7 +265,8 @@ pub(super) fn shard_names(path: &Path, text: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn is_plain_name(name: &str) -> bool {
+/// Whether a name from outside is that of a file in a folder, and leads nowhere else.
+pub(super) fn is_plain_name(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     let one_part = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
     one_part && !name.contains(['/', '\\', '\0'])

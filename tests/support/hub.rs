@@ -13,23 +13,36 @@ pub struct Hub {
     pub requests: Arc<Mutex<Vec<String>>>,
 }
 
+/// What a hub calls a file: its etag and the commit that it is of.
+type Names = fn(path: &str, request: usize) -> (String, String);
+
 /// A hub on this machine that serves the files of `folder` as model and dataset `owner/name`. It refuses
 /// `private/NAME`, and repeats in its answer whatever it was sent.
 pub fn serve(folder: PathBuf) -> Hub {
+    serve_as(folder, |path, _| (path.replace('/', "_"), "abc".to_owned()))
+}
+
+/// As [`serve`], with names of the caller's choice; `request` counts the requests for files from 0.
+pub fn serve_as(folder: PathBuf, names: Names) -> Hub {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let requests = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&requests);
     std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            answer(&mut stream.unwrap(), &folder, &log);
+        for (request, stream) in listener.incoming().enumerate() {
+            answer(&mut stream.unwrap(), &folder, &log, &|path| names(path, request));
         }
     });
     Hub { address, requests }
 }
 
 /// Answers one request for a range of a file, as a hub does.
-fn answer(stream: &mut TcpStream, folder: &Path, log: &Mutex<Vec<String>>) {
+fn answer(
+    stream: &mut TcpStream,
+    folder: &Path,
+    log: &Mutex<Vec<String>>,
+    names: &dyn Fn(&str) -> (String, String),
+) {
     let lines = BufReader::new(&*stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty());
     let lines: Vec<String> = lines.collect();
     log.lock().unwrap().extend(lines.iter().cloned());
@@ -63,10 +76,10 @@ fn answer(stream: &mut TcpStream, folder: &Path, log: &Mutex<Vec<String>>) {
         range.as_deref().unwrap().split_once('-').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     let start: usize = start.parse().unwrap();
     let end = end.parse().map_or(bytes.len(), |last: usize| last + 1);
-    let (len, size, etag) = (end - start, bytes.len(), path.replace('/', "_"));
+    let (len, size, (etag, commit)) = (end - start, bytes.len(), names(path));
     let head = format!(
         "HTTP/1.1 206 Partial Content\r\ncontent-length: {len}\r\ncontent-range: bytes {start}-{}/{size}\r\n\
-         etag: \"{etag}\"\r\nx-repo-commit: abc\r\nconnection: close\r\n\r\n",
+         etag: \"{etag}\"\r\nx-repo-commit: {commit}\r\nconnection: close\r\n\r\n",
         end - 1
     );
     stream.write_all(head.as_bytes()).unwrap();

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use hf_hub::api::sync::{ApiError, ApiRepo};
+use hf_hub::api::sync::ApiError;
 use hf_hub::{Repo, RepoType};
 
 use crate::config;
 use crate::error::shown;
 use crate::model::HubSettings;
+use crate::model::hub::HubRepo;
 use crate::model::hub_cache::CachedRepo;
-use crate::model::source::{FIRST_ANSWER, MAIN, WITHOUT_HUB, client, failed, hub_error, is_silence};
+use crate::model::source::{FIRST_ANSWER, MAIN, WITHOUT_HUB, failed, hub_error, is_silence};
 use crate::panics::caught;
 use crate::{Error, Result};
 
@@ -30,7 +31,7 @@ pub(super) struct Dataset {
 
 enum Place {
     Folder(PathBuf),
-    Hub(Arc<ApiRepo>),
+    Hub(Arc<HubRepo>),
     /// What the cache has of a hub's dataset, where the hub may not be asked or does not answer.
     Cached {
         folder: PathBuf,
@@ -109,8 +110,7 @@ fn of_hub(id: String, hub: &HubSettings) -> Result<Found> {
     if hub.offline {
         return cached(&id, hub, "offline mode is on").unwrap_or_else(|| Err(not_cached(&id, hub)));
     }
-    let api = client(hub, repo(&id)).map_err(|e| failed(&id, "the list of files", &e))?;
-    let api = Arc::new(api);
+    let api = Arc::new(HubRepo::new(hub, repo(&id)));
     match list_hub(&id, &api) {
         Ok(files) => Ok((id, files, Place::Hub(api))),
         Err(Refused::Silence(fault)) => cached(&id, hub, "the hub cannot be reached").unwrap_or(Err(fault)),
@@ -154,7 +154,7 @@ enum Refused {
     Answer(Error),
 }
 
-fn list_hub(name: &str, api: &Arc<ApiRepo>) -> std::result::Result<Vec<String>, Refused> {
+fn list_hub(name: &str, api: &Arc<HubRepo>) -> std::result::Result<Vec<String>, Refused> {
     let api = api.clone();
     let refused = |fault: ApiError| {
         let told = failed(name, "the list of files", &fault);
@@ -177,8 +177,8 @@ fn stays_inside(file: &str) -> bool {
     file.split('/').all(plain) && !file.contains('\\') && !file.chars().any(char::is_control)
 }
 
-/// What `work` gives on a thread of its own: the client has no time limit and its own assertions on what a hub
-/// answers, so the wait can be given up here, and a panic there is an error here.
+/// What `work` gives on a thread of its own: the client has no time limit, so the wait can be given up here, and a panic
+/// there is an error here.
 fn answered<T: Send + 'static>(
     name: &str,
     limit: Option<Duration>,
