@@ -17,6 +17,8 @@ mod limits;
 mod places;
 mod reasoning;
 mod room;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod token;
 
 use std::fs;
