@@ -213,15 +213,28 @@ fn an_adapter_that_computes_something_else_is_refused() {
     let good = read_config(folder.path());
     for (key, value, expected) in [
         ("peft_type", json!("IA3"), "IA3"),
+        ("peft_type", json!(7), "peft_type"),
         ("use_dora", json!(true), "use_dora"),
+        ("use_rslora", json!("yes"), "use_rslora"),
         ("bias", json!("all"), "bias"),
+        ("bias", json!(true), "bias"),
+        ("alora_invocation_tokens", json!([1, 2]), "alora_invocation_tokens"),
+        ("target_parameters", json!(["experts.w1"]), "target_parameters"),
+        ("trainable_token_indices", json!([5]), "trainable_token_indices"),
+        ("use_qalora", json!(true), "use_qalora"),
+        ("layers_pattern", json!("blocks"), "layers_pattern"),
+        ("init_lora_weights", json!("pissa_niter_4"), "init_lora_weights"),
+        ("init_lora_weights", json!("loftq"), "init_lora_weights"),
         ("rank_pattern", json!({"q_proj": 2}), "rank_pattern"),
         ("modules_to_save", json!(["lm_head"]), "modules_to_save"),
         ("target_modules", json!(["q_proj", "c_attn"]), "c_attn"),
+        ("target_modules", json!(["q_proj", 3]), "target_modules"),
         ("target_modules", json!([]), "no projection"),
         ("target_modules", json!(".*"), "target_modules"),
         ("layers_to_transform", json!([0, 2]), "layers_to_transform"),
         ("layers_to_transform", json!([1, 2, 3]), "layers_to_transform"),
+        ("layers_to_transform", json!(["1", 2]), "layers_to_transform"),
+        ("layers_to_transform", json!([1.5, 2]), "layers_to_transform"),
         ("r", json!(0), "rank"),
         ("r", json!(u64::MAX), "`r`"),
         ("r", json!("four"), "`r`"),
@@ -236,6 +249,38 @@ fn an_adapter_that_computes_something_else_is_refused() {
     }
     std::fs::write(&path, "{\n,").unwrap();
     assert!(load(folder.path()).unwrap_err().to_string().contains("adapter_config.json:2:"));
+}
+
+#[test]
+fn a_key_that_is_not_known_is_refused_by_name() {
+    let (folder, _) = saved();
+    let path = folder.path().join(ADAPTER_CONFIG_FILE);
+    let good = read_config(folder.path());
+    for key in ["use_newlora", "R", "lora-alpha", "", "odd\u{1b}"] {
+        let mut changed = good.clone();
+        changed.insert(key.to_owned(), json!(null));
+        std::fs::write(&path, Value::Object(changed).to_string()).unwrap();
+        let error = load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("is not known") && error.contains(&perk::error::shown(key)), "{error}");
+        assert!(!error.contains('\u{1b}'), "{error:?}");
+    }
+}
+
+#[test]
+fn what_pefts_versions_write_of_a_plain_adapter_is_read() {
+    let (folder, adapter) = saved();
+    let path = folder.path().join(ADAPTER_CONFIG_FILE);
+    let mut fields = read_config(folder.path());
+    let of_other_versions = json!({
+        "alora_invocation_tokens": null, "arrow_config": null, "corda_config": null, "enable_lora": null,
+        "ensure_weight_tying": false, "eva_config": null, "init_lora_weights": "gaussian",
+        "layers_pattern": "layers", "lora_dropout": 0.05, "merge_weights": false, "peft_version": "0.18.0",
+        "qalora_group_size": 16, "target_parameters": null, "trainable_token_indices": null, "use_qalora": false,
+        "auto_mapping": {"base_model_class": "Qwen2ForCausalLM"}, "revision": "main",
+    });
+    fields.extend(of_other_versions.as_object().unwrap().clone());
+    std::fs::write(&path, Value::Object(fields).to_string()).unwrap();
+    assert_eq!(load(folder.path()).unwrap().layout, adapter.layout);
 }
 
 /// What holds of the real data that is not part of this repository.

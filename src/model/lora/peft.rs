@@ -34,8 +34,8 @@ impl Adapter {
     /// Reads the adapter in `folder` for a decoder of shape `config`, as `dtype`.
     ///
     /// # Errors
-    /// A missing or malformed file; a kind of adapter that this crate does not compute; a tensor that is
-    /// missing, or of another shape, or not part of the adapter.
+    /// A missing or malformed file; a kind of adapter that this crate does not compute, or a key that it does not
+    /// know; a tensor that is missing, or of another shape, or not part of the adapter.
     pub fn load(folder: &Path, config: &DecoderConfig, dtype: DType, device: &Device) -> Result<Self> {
         let spec = read_spec(&folder.join(ADAPTER_CONFIG_FILE), config)?;
         let layout = LoraLayout::new(spec, config);
@@ -138,7 +138,12 @@ fn read_spec(path: &Path, config: &DecoderConfig) -> Result<LoraSpec> {
 }
 
 fn parse_spec(fields: &Map<String, Value>, config: &DecoderConfig) -> std::result::Result<LoraSpec, String> {
-    refuse_variants(fields)?;
+    for (key, value) in fields {
+        check_key(key, value)?;
+    }
+    if !fields.contains_key("peft_type") {
+        return Err("`peft_type` is missing, expected LORA".to_owned());
+    }
     let rank = fields.get("r").and_then(Value::as_u64).and_then(|r| usize::try_from(r).ok());
     let rank = rank.ok_or("`r` is missing or not a whole number")?;
     // A rank beyond every width is a damaged file; it must not reach a multiplication.
@@ -157,49 +162,113 @@ fn parse_spec(fields: &Map<String, Value>, config: &DecoderConfig) -> std::resul
     Ok(spec)
 }
 
-/// Refuses what changes the adapter's function in a way that this crate does not compute.
-fn refuse_variants(fields: &Map<String, Value>) -> std::result::Result<(), String> {
-    match fields.get("peft_type").and_then(Value::as_str) {
-        Some("LORA") => {}
-        other => return Err(format!("`peft_type` is {}, expected LORA", other.unwrap_or("missing"))),
-    }
-    if let Some(bias) = fields.get("bias").and_then(Value::as_str).filter(|bias| *bias != "none") {
-        return Err(format!("`bias` is {bias}, only `none` is supported"));
-    }
-    let off = ["use_dora", "lora_bias", "fan_in_fan_out", "rank_pattern", "alpha_pattern"];
-    let off = off.into_iter().chain(["modules_to_save", "exclude_modules", "layer_replication"]);
-    for key in off {
-        let unused = match fields.get(key) {
-            None | Some(Value::Null | Value::Bool(false)) => true,
-            Some(Value::Object(map)) => map.is_empty(),
-            Some(Value::Array(list)) => list.is_empty(),
-            Some(_) => false,
-        };
-        if !unused {
-            return Err(format!("`{key}` is used, which is not supported"));
+/// What a key of PEFT's file is to the function of an adapter that is loaded.
+enum Key {
+    /// It is read.
+    Read,
+    /// It says how the adapter was trained, found or saved.
+    Harmless,
+    /// Whatever it turns on is not computed here.
+    Off,
+    /// Its value must be this, or a list of this alone; null means the same.
+    Only(&'static str),
+    /// True or false.
+    Flag,
+    /// How the adapter began. Some starts change the base's weights too, and the adapter is a difference from those.
+    Start,
+}
+
+/// The keys that PEFT has written, from 0.1 on.
+fn key_of(name: &str) -> Option<Key> {
+    Some(match name {
+        "r" | "lora_alpha" | "target_modules" | "layers_to_transform" => Key::Read,
+        "use_rslora" => Key::Flag,
+        "peft_type" => Key::Only("LORA"),
+        "bias" => Key::Only("none"),
+        // All families here call their list of layers so.
+        "layers_pattern" => Key::Only("layers"),
+        "init_lora_weights" => Key::Start,
+        "auto_mapping" | "base_model_name_or_path" | "inference_mode" | "lora_dropout" | "megatron_core" => {
+            Key::Harmless
         }
+        "peft_version" | "revision" | "runtime_config" | "task_type" => Key::Harmless,
+        // Of a start or a variant that is refused by its own key.
+        "arrow_config" | "corda_config" | "eva_config" | "lora_ga_config" | "loftq_config" => Key::Harmless,
+        "ensure_weight_tying" | "merge_weights" | "qalora_group_size" => Key::Harmless,
+        "alora_invocation_tokens" | "enable_lora" | "exclude_modules" | "fan_in_fan_out" => Key::Off,
+        "layer_replication" | "lora_bias" | "megatron_config" | "modules_to_save" => Key::Off,
+        "alpha_pattern" | "rank_pattern" | "target_parameters" | "trainable_token_indices" => Key::Off,
+        "use_bdlora" | "use_dora" | "use_qalora" => Key::Off,
+        _ => return None,
+    })
+}
+
+/// Refuses what is not known, and what changes the adapter's function in a way that this crate does not compute.
+fn check_key(name: &str, value: &Value) -> std::result::Result<(), String> {
+    let Some(key) = key_of(name) else {
+        return Err(format!(
+            "`{name}` is not known: it may change what the adapter computes; if it does not, take it out of the file"
+        ));
+    };
+    match key {
+        Key::Read | Key::Harmless => Ok(()),
+        Key::Flag if value.is_boolean() || value.is_null() => Ok(()),
+        Key::Flag => Err(format!("`{name}` is {value}, expected true or false")),
+        Key::Off if is_off(value) => Ok(()),
+        Key::Off => Err(format!("`{name}` is used, which is not supported")),
+        Key::Only(expected) if is_only(value, expected) => Ok(()),
+        Key::Only(expected) => Err(format!("`{name}` is {value}, only `{expected}` is supported")),
+        Key::Start => check_start(name, value),
     }
-    Ok(())
+}
+
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Object(map) => map.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
+    }
+}
+
+fn is_only(value: &Value, expected: &str) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.iter().all(|item| item == expected),
+        one => one == expected,
+    }
+}
+
+fn check_start(name: &str, value: &Value) -> std::result::Result<(), String> {
+    match value {
+        Value::Null | Value::Bool(_) => Ok(()),
+        Value::String(start) if ["gaussian", "eva", "orthogonal"].contains(&start.as_str()) => Ok(()),
+        other => Err(format!(
+            "`{name}` is {other}: such a start changes the base's weights, or is not known; save the adapter with \
+             PEFT as a difference from the base as it was (path_initial_model_for_weight_conversion)"
+        )),
+    }
 }
 
 fn targets(value: Option<&Value>) -> std::result::Result<Vec<Projection>, String> {
-    let names: Vec<&str> = match value {
+    let names = match value {
         Some(Value::String(all)) if all == "all-linear" => return Ok(Projection::ALL.to_vec()),
-        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+        Some(Value::Array(names)) => names,
         _ => return Err("`target_modules` is not a list of names".to_owned()),
     };
-    if let Some(name) = names.iter().find(|name| Projection::ALL.iter().all(|which| which.name() != **name)) {
-        return Err(format!("`target_modules` has `{name}`, which is not a projection of this decoder"));
+    let is_one = |name: &Value| Projection::ALL.iter().any(|which| name == which.name());
+    if let Some(name) = names.iter().find(|name| !is_one(name)) {
+        return Err(format!("`target_modules` has {name}, which is not a projection of this decoder"));
     }
-    Ok(Projection::ALL.into_iter().filter(|which| names.contains(&which.name())).collect())
+    Ok(Projection::ALL.into_iter().filter(|which| names.iter().any(|name| name == which.name())).collect())
 }
 
 fn layers(value: Option<&Value>, num_layers: usize) -> std::result::Result<Layers, String> {
+    // A list with something else in it is none.
     let mut listed: Vec<u64> = match value {
         None | Some(Value::Null) => return Ok(Layers::All),
-        Some(Value::Number(one)) => one.as_u64().into_iter().collect(),
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_u64).collect(),
-        Some(_) => Vec::new(),
+        Some(Value::Array(list)) => list.iter().map(Value::as_u64).collect::<Option<_>>().unwrap_or_default(),
+        Some(one) => one.as_u64().into_iter().collect(),
     };
     listed.sort_unstable();
     listed.dedup();
