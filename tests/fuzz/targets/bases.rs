@@ -1,0 +1,155 @@
+//! The files of a base model, and the cache of a hub.
+
+use std::fs;
+use std::path::Path;
+
+use candle_core::{DType, Device};
+use perk::Error;
+use perk::model::{
+    CONFIG_FILE, Decoder, GENERATION_CONFIG_FILE, HubSettings, INDEX_FILE, WEIGHTS_FILE, resolve,
+    weight_types,
+};
+use perk::text::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
+
+use super::room::{base, put, room_with, seed, texts};
+use super::{Form, Target};
+
+pub fn targets() -> [Target; 7] {
+    [
+        Target {
+            name: "base-tensors",
+            file: WEIGHTS_FILE,
+            form: Form::Safetensors,
+            seeds: || vec![seed(base, WEIGHTS_FILE)],
+            read: |data| load(&room_with("base-tensors", base, WEIGHTS_FILE, data)),
+        },
+        Target {
+            name: "base-index",
+            file: INDEX_FILE,
+            form: Form::Json,
+            seeds: || vec![seed(sharded, INDEX_FILE)],
+            // An index may name shards that are not there.
+            read: |data| match load(&room_with("base-index", sharded, INDEX_FILE, data)) {
+                Err(Error::Io { .. }) => Ok(()),
+                outcome => outcome,
+            },
+        },
+        Target {
+            name: "base-config",
+            file: CONFIG_FILE,
+            form: Form::Json,
+            seeds: || {
+                let llama = r#"{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 40,
+                    "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2,
+                    "num_key_value_heads": 1, "head_dim": 4, "rms_norm_eps": 1e-5, "rope_theta": 5e5,
+                    "tie_word_embeddings": true, "rope_scaling": {"rope_type": "llama3", "factor": 8.0,
+                    "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}}"#;
+                vec![seed(base, CONFIG_FILE), llama.into()]
+            },
+            // A shape that is valid may be one that the weights do not have.
+            read: |data| match load(&room_with("base-config", base, CONFIG_FILE, data)) {
+                Err(Error::Tensor { .. }) => Ok(()),
+                outcome => outcome,
+            },
+        },
+        Target {
+            name: "tokenizer",
+            file: TOKENIZER_FILE,
+            form: Form::Json,
+            seeds: || {
+                let pairs = r#"{"version": "1.0", "added_tokens": [{"id": 5, "content": "<eos>", "special": true,
+                    "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}],
+                    "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+                    "use_regex": true}, "decoder": {"type": "ByteLevel", "add_prefix_space": true,
+                    "trim_offsets": true, "use_regex": true}, "model": {"type": "BPE", "dropout": null,
+                    "unk_token": null, "fuse_unk": false, "byte_fallback": false, "vocab": {"a": 0, "b": 1,
+                    "ab": 2, "c": 3, "abc": 4}, "merges": ["a b", "ab c"]}}"#;
+                vec![seed(base, TOKENIZER_FILE), pairs.into()]
+            },
+            read: |data| tokenize(&room_with("tokenizer-file", base, TOKENIZER_FILE, data)),
+        },
+        Target {
+            name: "tokenizer-config",
+            file: TOKENIZER_CONFIG_FILE,
+            form: Form::Json,
+            seeds: || {
+                let object = r#"{"eos_token": {"content": "<eos>", "lstrip": false}}"#;
+                vec![seed(base, TOKENIZER_CONFIG_FILE), object.into()]
+            },
+            read: |data| {
+                let folder = room_with("tokenizer-config", without_ends, TOKENIZER_CONFIG_FILE, data);
+                Tokenizer::from_folder(&folder, None).map(drop)
+            },
+        },
+        Target {
+            name: "generation-config",
+            file: GENERATION_CONFIG_FILE,
+            form: Form::Json,
+            seeds: || vec![seed(base, GENERATION_CONFIG_FILE), b"{\"eos_token_id\": [1, 2]}".to_vec()],
+            read: |data| {
+                let folder = room_with("generation-config", base, GENERATION_CONFIG_FILE, data);
+                Tokenizer::from_folder(&folder, None).map(drop)
+            },
+        },
+        Target {
+            name: "hub-cache",
+            file: "owner/name",
+            form: Form::Bytes,
+            seeds: || texts(&["abc"]),
+            read: |data| {
+                let cache = room_with("hub-cache", cached, "models--owner--name/refs/main", data);
+                let hub = HubSettings { cache_dir: cache.clone(), offline: true, ..HubSettings::default() };
+                let folder = resolve("owner/name", None, true, &hub)?;
+                let inside =
+                    folder.canonicalize().is_ok_and(|f| f.starts_with(cache.canonicalize().unwrap_or(cache)));
+                match inside {
+                    true => Ok(()),
+                    false => panic!("{} is not in the cache", folder.display()),
+                }
+            },
+        },
+    ]
+}
+
+fn load(folder: &Path) -> perk::Result<()> {
+    weight_types(folder)?;
+    Decoder::load(folder, DType::F32, DType::F32, &Device::Cpu).map(drop)
+}
+
+fn tokenize(folder: &Path) -> perk::Result<()> {
+    let tokenizer = Tokenizer::from_folder(folder, None)?;
+    for text in ["", "Mary went to the garden.", "abcab \u{e9}\u{1f980}\u{0} <eos>"] {
+        // A tokenizer may have no token for a text.
+        let Ok(tokens) = tokenizer.encode(text) else { continue };
+        let _ = tokenizer.decode(&tokens);
+        let mut stream = tokenizer.stream();
+        if tokens.iter().all(|&token| stream.push(token).is_ok()) {
+            let _ = stream.finish();
+        }
+    }
+    Ok(())
+}
+
+/// A base of one shard.
+fn sharded(folder: &Path) {
+    base(folder);
+    let shard = "model-00001-of-00001.safetensors";
+    fs::rename(folder.join(WEIGHTS_FILE), folder.join(shard)).expect("a file can be renamed");
+    let names = weight_names();
+    let map = names.iter().map(|name| format!("\"{name}\": \"{shard}\"")).collect::<Vec<_>>().join(", ");
+    put(&folder.join(INDEX_FILE), format!("{{\"metadata\": {{}}, \"weight_map\": {{{map}}}}}"));
+}
+
+fn weight_names() -> Vec<String> {
+    super::room::shape().weights().into_iter().map(|weight| weight.name).collect()
+}
+
+/// A base whose generation settings name no end.
+fn without_ends(folder: &Path) {
+    base(folder);
+    put(&folder.join(GENERATION_CONFIG_FILE), "{}");
+}
+
+fn cached(folder: &Path) {
+    base(&folder.join("models--owner--name/snapshots/abc"));
+}
