@@ -252,7 +252,7 @@ fn a_hub_cannot_name_a_file_out_of_its_cache() {
     random(false).save(source.path(), 0).unwrap();
     std::fs::write(source.path().join("tokenizer.json"), "{}").unwrap();
     // Also one that begins as an honest hub, and one that names a file another way when it is asked again.
-    let hubs: [fn(&str, usize) -> (String, String); 9] = [
+    let hubs: [server::Names; 9] = [
         |_, _| ("../../../outside".to_owned(), "abc".to_owned()),
         |_, _| ("/proc/self/outside".to_owned(), "abc".to_owned()),
         |_, _| ("..".to_owned(), "abc".to_owned()),

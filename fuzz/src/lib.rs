@@ -11,6 +11,8 @@ macro_rules! fuzz {
 
         static TARGET: LazyLock<$crate::targets::Target> = LazyLock::new(|| $crate::targets::named($name));
 
-        libfuzzer_sys::fuzz_target!(|data: &[u8]| TARGET.try_bytes(data).unwrap_or_else(|reason| panic!("{reason}")));
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| TARGET
+            .try_bytes(data)
+            .unwrap_or_else(|reason| panic!("{reason}")));
     };
 }

@@ -162,7 +162,7 @@ fn edited(form: Form, data: &[u8], at: Place, edit: Edit) -> Option<Vec<u8>> {
             let length = (header.len() as u64).to_le_bytes();
             Some([length.as_slice(), header.as_bytes(), &data[end..]].concat())
         }
-        Form::Bytes => None,
+        Form::Parquet | Form::Bytes => None,
     }
 }
 

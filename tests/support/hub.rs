@@ -14,7 +14,7 @@ pub struct Hub {
 }
 
 /// What a hub calls a file: its etag and the commit that it is of.
-type Names = fn(path: &str, request: usize) -> (String, String);
+pub type Names = fn(path: &str, request: usize) -> (String, String);
 
 /// A hub on this machine that serves the files of `folder` as model and dataset `owner/name`. It refuses
 /// `private/NAME`, and repeats in its answer whatever it was sent.

@@ -193,11 +193,15 @@ fn key_of(name: &str) -> Option<Key> {
         }
         "peft_version" | "revision" | "runtime_config" | "task_type" => Key::Harmless,
         // Of a start or a variant that is refused by its own key.
-        "arrow_config" | "corda_config" | "eva_config" | "lora_ga_config" | "loftq_config" => Key::Harmless,
+        "corda_config" | "eva_config" | "lora_ga_config" | "loftq_config" => Key::Harmless,
         "ensure_weight_tying" | "merge_weights" | "qalora_group_size" => Key::Harmless,
         "alora_invocation_tokens" | "enable_lora" | "exclude_modules" | "fan_in_fan_out" => Key::Off,
         "layer_replication" | "lora_bias" | "megatron_config" | "modules_to_save" => Key::Off,
-        "alpha_pattern" | "rank_pattern" | "target_parameters" | "trainable_token_indices" => Key::Off,
+        "alpha_pattern"
+        | "arrow_config"
+        | "rank_pattern"
+        | "target_parameters"
+        | "trainable_token_indices" => Key::Off,
         "use_bdlora" | "use_dora" | "use_qalora" => Key::Off,
         _ => return None,
     })

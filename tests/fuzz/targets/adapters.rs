@@ -17,35 +17,33 @@ use perk::text::{AnswerForm, Template};
 use super::room::{room_with, seed, shape};
 use super::{Form, Target};
 
-pub fn targets() -> [Target; 3] {
-    [
-        Target {
-            name: "adapter-tensors",
-            file: ADAPTER_FILE,
-            form: Form::Safetensors,
-            seeds: || vec![seed(adapter, ADAPTER_FILE)],
-            read: |data| load(&room_with("adapter-tensors", adapter, ADAPTER_FILE, data)),
+pub const TARGETS: [Target; 3] = [
+    Target {
+        name: "adapter-tensors",
+        file: ADAPTER_FILE,
+        form: Form::Safetensors,
+        seeds: || vec![seed(adapter, ADAPTER_FILE)],
+        read: |data| load(&room_with("adapter-tensors", adapter, ADAPTER_FILE, data)),
+    },
+    Target {
+        name: "adapter-config",
+        file: ADAPTER_CONFIG_FILE,
+        form: Form::Json,
+        seeds: || vec![seed(adapter, ADAPTER_CONFIG_FILE)],
+        // A form that is valid may be one that the tensors do not have.
+        read: |data| match load(&room_with("adapter-config", adapter, ADAPTER_CONFIG_FILE, data)) {
+            Err(Error::Tensor { .. }) => Ok(()),
+            outcome => outcome,
         },
-        Target {
-            name: "adapter-config",
-            file: ADAPTER_CONFIG_FILE,
-            form: Form::Json,
-            seeds: || vec![seed(adapter, ADAPTER_CONFIG_FILE)],
-            // A form that is valid may be one that the tensors do not have.
-            read: |data| match load(&room_with("adapter-config", adapter, ADAPTER_CONFIG_FILE, data)) {
-                Err(Error::Tensor { .. }) => Ok(()),
-                outcome => outcome,
-            },
-        },
-        Target {
-            name: "record",
-            file: RECORD_FILE,
-            form: Form::Json,
-            seeds: || vec![seed(stored, RECORD_FILE)],
-            read: |data| open(&room_with("record", stored, RECORD_FILE, data)),
-        },
-    ]
-}
+    },
+    Target {
+        name: "record",
+        file: RECORD_FILE,
+        form: Form::Json,
+        seeds: || vec![seed(stored, RECORD_FILE)],
+        read: |data| open(&room_with("record", stored, RECORD_FILE, data)),
+    },
+];
 
 fn load(folder: &Path) -> perk::Result<()> {
     Adapter::load(folder, &shape(), DType::F32, &Device::Cpu).map(drop)

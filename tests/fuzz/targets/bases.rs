@@ -14,102 +14,100 @@ use perk::text::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
 use super::room::{base, put, room_with, seed, texts};
 use super::{Form, Target};
 
-pub fn targets() -> [Target; 7] {
-    [
-        Target {
-            name: "base-tensors",
-            file: WEIGHTS_FILE,
-            form: Form::Safetensors,
-            seeds: || vec![seed(base, WEIGHTS_FILE)],
-            read: |data| load(&room_with("base-tensors", base, WEIGHTS_FILE, data)),
+pub const TARGETS: [Target; 7] = [
+    Target {
+        name: "base-tensors",
+        file: WEIGHTS_FILE,
+        form: Form::Safetensors,
+        seeds: || vec![seed(base, WEIGHTS_FILE)],
+        read: |data| load(&room_with("base-tensors", base, WEIGHTS_FILE, data)),
+    },
+    Target {
+        name: "base-index",
+        file: INDEX_FILE,
+        form: Form::Json,
+        seeds: || vec![seed(sharded, INDEX_FILE)],
+        // An index may name shards that are not there.
+        read: |data| match load(&room_with("base-index", sharded, INDEX_FILE, data)) {
+            Err(Error::Io { .. }) => Ok(()),
+            outcome => outcome,
         },
-        Target {
-            name: "base-index",
-            file: INDEX_FILE,
-            form: Form::Json,
-            seeds: || vec![seed(sharded, INDEX_FILE)],
-            // An index may name shards that are not there.
-            read: |data| match load(&room_with("base-index", sharded, INDEX_FILE, data)) {
-                Err(Error::Io { .. }) => Ok(()),
-                outcome => outcome,
-            },
+    },
+    Target {
+        name: "base-config",
+        file: CONFIG_FILE,
+        form: Form::Json,
+        seeds: || {
+            let llama = r#"{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 40,
+                "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2,
+                "num_key_value_heads": 1, "head_dim": 4, "rms_norm_eps": 1e-5, "rope_theta": 5e5,
+                "tie_word_embeddings": true, "rope_scaling": {"rope_type": "llama3", "factor": 8.0,
+                "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}}"#;
+            vec![seed(base, CONFIG_FILE), llama.into()]
         },
-        Target {
-            name: "base-config",
-            file: CONFIG_FILE,
-            form: Form::Json,
-            seeds: || {
-                let llama = r#"{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 40,
-                    "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2,
-                    "num_key_value_heads": 1, "head_dim": 4, "rms_norm_eps": 1e-5, "rope_theta": 5e5,
-                    "tie_word_embeddings": true, "rope_scaling": {"rope_type": "llama3", "factor": 8.0,
-                    "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}}"#;
-                vec![seed(base, CONFIG_FILE), llama.into()]
-            },
-            // A shape that is valid may be one that the weights do not have.
-            read: |data| match load(&room_with("base-config", base, CONFIG_FILE, data)) {
-                Err(Error::Tensor { .. }) => Ok(()),
-                outcome => outcome,
-            },
+        // A shape that is valid may be one that the weights do not have.
+        read: |data| match load(&room_with("base-config", base, CONFIG_FILE, data)) {
+            Err(Error::Tensor { .. }) => Ok(()),
+            outcome => outcome,
         },
-        Target {
-            name: "tokenizer",
-            file: TOKENIZER_FILE,
-            form: Form::Json,
-            seeds: || {
-                let pairs = r#"{"version": "1.0", "added_tokens": [{"id": 5, "content": "<eos>", "special": true,
-                    "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}],
-                    "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
-                    "use_regex": true}, "decoder": {"type": "ByteLevel", "add_prefix_space": true,
-                    "trim_offsets": true, "use_regex": true}, "model": {"type": "BPE", "dropout": null,
-                    "unk_token": null, "fuse_unk": false, "byte_fallback": false, "vocab": {"a": 0, "b": 1,
-                    "ab": 2, "c": 3, "abc": 4}, "merges": ["a b", "ab c"]}}"#;
-                vec![seed(base, TOKENIZER_FILE), pairs.into()]
-            },
-            read: |data| tokenize(&room_with("tokenizer-file", base, TOKENIZER_FILE, data)),
+    },
+    Target {
+        name: "tokenizer",
+        file: TOKENIZER_FILE,
+        form: Form::Json,
+        seeds: || {
+            let pairs = r#"{"version": "1.0", "added_tokens": [{"id": 5, "content": "<eos>", "special": true,
+                "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}],
+                "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+                "use_regex": true}, "decoder": {"type": "ByteLevel", "add_prefix_space": true,
+                "trim_offsets": true, "use_regex": true}, "model": {"type": "BPE", "dropout": null,
+                "unk_token": null, "fuse_unk": false, "byte_fallback": false, "vocab": {"a": 0, "b": 1,
+                "ab": 2, "c": 3, "abc": 4}, "merges": ["a b", "ab c"]}}"#;
+            vec![seed(base, TOKENIZER_FILE), pairs.into()]
         },
-        Target {
-            name: "tokenizer-config",
-            file: TOKENIZER_CONFIG_FILE,
-            form: Form::Json,
-            seeds: || {
-                let object = r#"{"eos_token": {"content": "<eos>", "lstrip": false}}"#;
-                vec![seed(base, TOKENIZER_CONFIG_FILE), object.into()]
-            },
-            read: |data| {
-                let folder = room_with("tokenizer-config", without_ends, TOKENIZER_CONFIG_FILE, data);
-                Tokenizer::from_folder(&folder, None).map(drop)
-            },
+        read: |data| tokenize(&room_with("tokenizer-file", base, TOKENIZER_FILE, data)),
+    },
+    Target {
+        name: "tokenizer-config",
+        file: TOKENIZER_CONFIG_FILE,
+        form: Form::Json,
+        seeds: || {
+            let object = r#"{"eos_token": {"content": "<eos>", "lstrip": false}}"#;
+            vec![seed(base, TOKENIZER_CONFIG_FILE), object.into()]
         },
-        Target {
-            name: "generation-config",
-            file: GENERATION_CONFIG_FILE,
-            form: Form::Json,
-            seeds: || vec![seed(base, GENERATION_CONFIG_FILE), b"{\"eos_token_id\": [1, 2]}".to_vec()],
-            read: |data| {
-                let folder = room_with("generation-config", base, GENERATION_CONFIG_FILE, data);
-                Tokenizer::from_folder(&folder, None).map(drop)
-            },
+        read: |data| {
+            let folder = room_with("tokenizer-config", without_ends, TOKENIZER_CONFIG_FILE, data);
+            Tokenizer::from_folder(&folder, None).map(drop)
         },
-        Target {
-            name: "hub-cache",
-            file: "owner/name",
-            form: Form::Bytes,
-            seeds: || texts(&["abc"]),
-            read: |data| {
-                let cache = room_with("hub-cache", cached, "models--owner--name/refs/main", data);
-                let hub = HubSettings { cache_dir: cache.clone(), offline: true, ..HubSettings::default() };
-                let folder = resolve("owner/name", None, true, &hub)?;
-                let inside =
-                    folder.canonicalize().is_ok_and(|f| f.starts_with(cache.canonicalize().unwrap_or(cache)));
-                match inside {
-                    true => Ok(()),
-                    false => panic!("{} is not in the cache", folder.display()),
-                }
-            },
+    },
+    Target {
+        name: "generation-config",
+        file: GENERATION_CONFIG_FILE,
+        form: Form::Json,
+        seeds: || vec![seed(base, GENERATION_CONFIG_FILE), b"{\"eos_token_id\": [1, 2]}".to_vec()],
+        read: |data| {
+            let folder = room_with("generation-config", base, GENERATION_CONFIG_FILE, data);
+            Tokenizer::from_folder(&folder, None).map(drop)
         },
-    ]
-}
+    },
+    Target {
+        name: "hub-cache",
+        file: "owner/name",
+        form: Form::Bytes,
+        seeds: || texts(&["abc"]),
+        read: |data| {
+            let cache = room_with("hub-cache", cached, "models--owner--name/refs/main", data);
+            let hub = HubSettings { cache_dir: cache.clone(), offline: true, ..HubSettings::default() };
+            let folder = resolve("owner/name", None, true, &hub)?;
+            let inside =
+                folder.canonicalize().is_ok_and(|f| f.starts_with(cache.canonicalize().unwrap_or(cache)));
+            match inside {
+                true => Ok(()),
+                false => panic!("{} is not in the cache", folder.display()),
+            }
+        },
+    },
+];
 
 fn load(folder: &Path) -> perk::Result<()> {
     weight_types(folder)?;

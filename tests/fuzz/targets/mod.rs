@@ -21,11 +21,14 @@ pub enum Form {
     Toml,
     /// Safetensors: the length of a JSON header, the header, numbers.
     Safetensors,
+    /// Parquet, whose pages may be small in the file and large in memory.
+    Parquet,
     /// Anything else.
     Bytes,
 }
 
 /// A reader of files.
+#[derive(Clone, Copy)]
 pub struct Target {
     /// What it reads.
     pub name: &'static str,
@@ -42,23 +45,15 @@ pub struct Target {
 /// Every target.
 pub fn all() -> Vec<Target> {
     [
-        adapters::targets().as_slice(),
-        bases::targets().as_slice(),
-        configs::targets().as_slice(),
-        episodes::targets().as_slice(),
-        rows::targets().as_slice(),
-        runs::targets().as_slice(),
+        adapters::TARGETS.as_slice(),
+        bases::TARGETS.as_slice(),
+        configs::TARGETS.as_slice(),
+        episodes::TARGETS.as_slice(),
+        rows::TARGETS.as_slice(),
+        runs::TARGETS.as_slice(),
     ]
     .concat()
 }
-
-impl Clone for Target {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl Copy for Target {}
 
 /// The target of this name.
 pub fn named(name: &str) -> Target {

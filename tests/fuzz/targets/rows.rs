@@ -20,107 +20,103 @@ use super::{Form, Target};
 /// So many samples are made of what was read.
 const SAMPLES: usize = 3;
 
-pub fn targets() -> [Target; 7] {
-    [
-        Target {
-            name: "babilong-rows",
-            file: "qa1/4k.json",
-            form: Form::Json,
-            seeds: || {
-                texts(&[
-                    r#"[{"input": "Mary ran to the garden.", "question": "Where is Mary?", "target": "garden"},
-                    {"input": "John left.", "question": "Who left?", "target": "John"}]"#,
-                ])
-            },
-            read: |data| babilong(&room_with("babilong-rows", |_| {}, "qa1/4k.json", data)),
+pub const TARGETS: [Target; 7] = [
+    Target {
+        name: "babilong-rows",
+        file: "qa1/4k.json",
+        form: Form::Json,
+        seeds: || {
+            texts(&[
+                r#"[{"input": "Mary ran to the garden.", "question": "Where is Mary?", "target": "garden"},
+                {"input": "John left.", "question": "Who left?", "target": "John"}]"#,
+            ])
         },
-        Target {
-            name: "parquet-snappy",
-            file: "4k/qa1.parquet",
-            form: Form::Bytes,
-            seeds: || vec![parquet_file(Compression::SNAPPY), parquet_file(Compression::UNCOMPRESSED)],
-            read: |data| babilong(&room_with("parquet-snappy", |_| {}, "4k/qa1.parquet", data)),
+        read: |data| babilong(&room_with("babilong-rows", |_| {}, "qa1/4k.json", data)),
+    },
+    Target {
+        name: "parquet-snappy",
+        file: "4k/qa1.parquet",
+        form: Form::Parquet,
+        seeds: || vec![parquet_file(Compression::SNAPPY), parquet_file(Compression::UNCOMPRESSED)],
+        read: |data| babilong(&room_with("parquet-snappy", |_| {}, "4k/qa1.parquet", data)),
+    },
+    Target {
+        name: "parquet-zstd",
+        file: "4k/qa1.parquet",
+        form: Form::Parquet,
+        seeds: || vec![parquet_file(Compression::ZSTD(Default::default()))],
+        read: |data| babilong(&room_with("parquet-zstd", |_| {}, "4k/qa1.parquet", data)),
+    },
+    Target {
+        name: "hotpotqa",
+        file: "hotpot.json",
+        form: Form::Json,
+        seeds: || {
+            texts(&[
+                r#"[{"_id": "x", "question": "Where?", "answer": "there", "context": [["A", ["One.", " Two."]],
+                ["B", ["Three."]]], "supporting_facts": [["A", 0], ["B", 0]]}]"#,
+                r#"{"question": "Where?", "answer": "there", "context": {"title": ["A"], "sentences": [["One."]]},
+                "supporting_facts": {"title": ["A"], "sent_id": [0]}}"#,
+            ])
         },
-        Target {
-            name: "parquet-zstd",
-            file: "4k/qa1.parquet",
-            form: Form::Bytes,
-            seeds: || vec![parquet_file(Compression::ZSTD(Default::default()))],
-            read: |data| babilong(&room_with("parquet-zstd", |_| {}, "4k/qa1.parquet", data)),
+        read: |data| {
+            let path = room_with("hotpotqa", |_| {}, "hotpot.json", data).join("hotpot.json");
+            ask(&MultiDoc::hotpotqa(&path, &tokenizer(), 1)?, None)
         },
-        Target {
-            name: "hotpotqa",
-            file: "hotpot.json",
-            form: Form::Json,
-            seeds: || {
-                texts(&[
-                    r#"[{"_id": "x", "question": "Where?", "answer": "there", "context": [["A", ["One.", " Two."]],
-                    ["B", ["Three."]]], "supporting_facts": [["A", 0], ["B", 0]]}]"#,
-                    r#"{"question": "Where?", "answer": "there", "context": {"title": ["A"], "sentences": [["One."]]},
-                    "supporting_facts": {"title": ["A"], "sent_id": [0]}}"#,
-                ])
-            },
-            read: |data| {
-                let path = room_with("hotpotqa", |_| {}, "hotpot.json", data).join("hotpot.json");
-                ask(&MultiDoc::hotpotqa(&path, &tokenizer(), 1)?, None)
-            },
+    },
+    Target {
+        name: "triviaqa",
+        file: "trivia.json",
+        form: Form::Json,
+        seeds: || {
+            texts(&[
+                r#"{"Data": [{"Question": "Where?", "Answer": {"Value": "there", "Aliases": ["there", "here"]},
+                "EntityPages": [{"Title": "A", "Filename": "A.txt"}], "SearchResults": []}]}"#,
+                r#"[{"question": "Where?", "answer": {"value": "there", "aliases": []}, "entity_pages":
+                {"title": ["A"], "wiki_context": ["Some text."]}, "search_results": null}]"#,
+            ])
         },
-        Target {
-            name: "triviaqa",
-            file: "trivia.json",
-            form: Form::Json,
-            seeds: || {
-                texts(&[
-                    r#"{"Data": [{"Question": "Where?", "Answer": {"Value": "there", "Aliases": ["there", "here"]},
-                    "EntityPages": [{"Title": "A", "Filename": "A.txt"}], "SearchResults": []}]}"#,
-                    r#"[{"question": "Where?", "answer": {"value": "there", "aliases": []}, "entity_pages":
-                    {"title": ["A"], "wiki_context": ["Some text."]}, "search_results": null}]"#,
-                ])
-            },
-            read: |data| {
-                let folder = room_with("triviaqa", |_| {}, "trivia.json", data);
-                // Which evidence is missing shows when it is read.
-                let evidence = folder.join("evidence");
-                MultiDoc::triviaqa(&folder.join("trivia.json"), Some(&evidence), &tokenizer(), 1).map(drop)
-            },
+        read: |data| {
+            let folder = room_with("triviaqa", |_| {}, "trivia.json", data);
+            // Which evidence is missing shows when it is read.
+            let evidence = folder.join("evidence");
+            MultiDoc::triviaqa(&folder.join("trivia.json"), Some(&evidence), &tokenizer(), 1).map(drop)
         },
-        Target {
-            name: "api-retrieval",
-            file: "hub_eval.jsonl",
-            form: Form::JsonLines,
-            seeds: || {
-                let row = |call: &str, more: Value| {
-                    let code = format!("###Instruction: Do {call}.\n###Output: {call}");
-                    let mut data = json!({"domain": "Sound", "api_name": "f", "api_call": call});
-                    data.as_object_mut()
-                        .expect("this is an object")
-                        .extend(more.as_object().cloned().unwrap_or_default());
-                    json!({"code": code, "api_call": call, "api_data": data}).to_string()
-                };
-                let first = row(
-                    "f(x)",
-                    json!({"api_arguments": ["x"], "performance": {"set": "A", "top": {"1": 7}}}),
-                );
-                let second = row("g(x)", json!({"example_code": ["a = 1", "g(a)"], "description": "Good."}));
-                texts(&[&format!("{first}\n{second}\n")])
-            },
-            read: |data| {
-                let path = room_with("api-retrieval", |_| {}, "hub_eval.jsonl", data).join("hub_eval.jsonl");
-                ask(&ApiRetrieval::open(&[path], tokenizer(), 1)?, Some(Length::Tokens(4)))
-            },
+    },
+    Target {
+        name: "api-retrieval",
+        file: "hub_eval.jsonl",
+        form: Form::JsonLines,
+        seeds: || {
+            let row = |call: &str, more: Value| {
+                let code = format!("###Instruction: Do {call}.\n###Output: {call}");
+                let mut data = json!({"domain": "Sound", "api_name": "f", "api_call": call});
+                data.as_object_mut()
+                    .expect("this is an object")
+                    .extend(more.as_object().cloned().unwrap_or_default());
+                json!({"code": code, "api_call": call, "api_data": data}).to_string()
+            };
+            let first =
+                row("f(x)", json!({"api_arguments": ["x"], "performance": {"set": "A", "top": {"1": 7}}}));
+            let second = row("g(x)", json!({"example_code": ["a = 1", "g(a)"], "description": "Good."}));
+            texts(&[&format!("{first}\n{second}\n")])
         },
-        Target {
-            name: "files",
-            file: "mine.jsonl",
-            form: Form::JsonLines,
-            seeds: || texts(&["{\"context\": \"A b.\", \"question\": \"C?\", \"answer\": \"d\"}\n"]),
-            read: |data| {
-                let path = room_with("files", |_| {}, "mine.jsonl", data).join("mine.jsonl");
-                ask(&Files::open(&[path])?, None)
-            },
+        read: |data| {
+            let path = room_with("api-retrieval", |_| {}, "hub_eval.jsonl", data).join("hub_eval.jsonl");
+            ask(&ApiRetrieval::open(&[path], tokenizer(), 1)?, Some(Length::Tokens(4)))
         },
-    ]
-}
+    },
+    Target {
+        name: "files",
+        file: "mine.jsonl",
+        form: Form::JsonLines,
+        seeds: || texts(&["{\"context\": \"A b.\", \"question\": \"C?\", \"answer\": \"d\"}\n"]),
+        read: |data| {
+            let path = room_with("files", |_| {}, "mine.jsonl", data).join("mine.jsonl");
+            ask(&Files::open(&[path])?, None)
+        },
+    },
+];
 
 fn babilong(folder: &Path) -> perk::Result<()> {
     let source =

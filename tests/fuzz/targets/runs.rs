@@ -17,83 +17,77 @@ use super::{Form, Target};
 const JOURNAL: &str = "samples.jsonl";
 const SETTINGS: &str = "settings.json";
 
-pub fn targets() -> [Target; 6] {
-    [
-        Target {
-            name: "checkpoint-tensors",
-            file: TENSORS_FILE,
-            form: Form::Safetensors,
-            seeds: || vec![seed(checkpoint, TENSORS_FILE)],
-            read: |data| {
-                let folder = room_with("checkpoint-tensors", checkpoint, TENSORS_FILE, data);
-                let tensors = load_tensors(&folder, &candle_core::Device::Cpu)?;
-                with_setup(|setup| {
-                    InnerStart::open(&folder)?.params(setup)?;
-                    OuterState::new(&setup.learner, &setup.outer, 3)?
-                        .load_named(&folder.join(TENSORS_FILE), tensors)
-                })
-            },
+pub const TARGETS: [Target; 6] = [
+    Target {
+        name: "checkpoint-tensors",
+        file: TENSORS_FILE,
+        form: Form::Safetensors,
+        seeds: || vec![seed(checkpoint, TENSORS_FILE)],
+        read: |data| {
+            let folder = room_with("checkpoint-tensors", checkpoint, TENSORS_FILE, data);
+            let tensors = load_tensors(&folder, &candle_core::Device::Cpu)?;
+            with_setup(|setup| {
+                InnerStart::open(&folder)?.params(setup)?;
+                OuterState::new(&setup.learner, &setup.outer, 3)?
+                    .load_named(&folder.join(TENSORS_FILE), tensors)
+            })
         },
-        Target {
-            name: "run-state",
-            file: PROGRESS_FILE,
-            form: Form::Json,
-            seeds: || vec![seed(checkpoint, PROGRESS_FILE)],
-            read: |data| InnerStart::open(&room_with("run-state", checkpoint, PROGRESS_FILE, data)).map(drop),
+    },
+    Target {
+        name: "run-state",
+        file: PROGRESS_FILE,
+        form: Form::Json,
+        seeds: || vec![seed(checkpoint, PROGRESS_FILE)],
+        read: |data| InnerStart::open(&room_with("run-state", checkpoint, PROGRESS_FILE, data)).map(drop),
+    },
+    Target {
+        name: "metrics",
+        file: "metrics.jsonl",
+        form: Form::JsonLines,
+        seeds: || {
+            texts(&[
+                "{\"kind\":\"step\",\"step\":1}\n{\"kind\":\"eval\",\"step\":1}\n{\"kind\":\"step\",\"step\":9}\n",
+            ])
         },
-        Target {
-            name: "metrics",
-            file: "metrics.jsonl",
-            form: Form::JsonLines,
-            seeds: || {
-                texts(&[
-                    "{\"kind\":\"step\",\"step\":1}\n{\"kind\":\"eval\",\"step\":1}\n{\"kind\":\"step\",\"step\":9}\n",
-                ])
-            },
-            read: |data| {
-                let folder = room_with("metrics", |_| {}, "metrics.jsonl", data);
-                Metrics::open(&folder.join("metrics.jsonl"), 3).map(drop)
-            },
+        read: |data| {
+            let folder = room_with("metrics", |_| {}, "metrics.jsonl", data);
+            Metrics::open(&folder.join("metrics.jsonl"), 3).map(drop)
         },
-        Target {
-            name: "eval-journal",
-            file: JOURNAL,
-            form: Form::JsonLines,
-            seeds: || texts(&[ASKED]),
-            read: |data| {
-                let folder = room_with("eval-journal", settings, JOURNAL, data);
-                EvalFolder::open(EvalReservation::take(&folder)?, &json!({"seed": 1})).map(drop)
-            },
+    },
+    Target {
+        name: "eval-journal",
+        file: JOURNAL,
+        form: Form::JsonLines,
+        seeds: || texts(&[ASKED]),
+        read: |data| {
+            let folder = room_with("eval-journal", settings, JOURNAL, data);
+            EvalFolder::open(EvalReservation::take(&folder)?, &json!({"seed": 1})).map(drop)
         },
-        Target {
-            name: "eval-settings",
-            // Settings that differ are the folder's.
-            file: "eval-settings",
-            form: Form::Json,
-            seeds: || texts(&["{\"seed\": 1}"]),
-            read: |data| {
-                let folder = room_with("eval-settings", settings, SETTINGS, data);
-                EvalFolder::open(EvalReservation::take(&folder)?, &json!({"seed": 1})).map(drop)
-            },
+    },
+    Target {
+        name: "eval-settings",
+        // Settings that differ are the folder's.
+        file: "eval-settings",
+        form: Form::Json,
+        seeds: || texts(&["{\"seed\": 1}"]),
+        read: |data| {
+            let folder = room_with("eval-settings", settings, SETTINGS, data);
+            EvalFolder::open(EvalReservation::take(&folder)?, &json!({"seed": 1})).map(drop)
         },
-        Target {
-            name: "answers",
-            file: "answers.jsonl",
-            form: Form::JsonLines,
-            seeds: || texts(&["{\"question\":\"Where is Mary?\",\"settings\":{},\"answer\":\"garden\"}\n"]),
-            read: |data| {
-                let folder = room_with(
-                    "answers",
-                    |folder| put(&folder.join("q.jsonl"), ASKING),
-                    "answers.jsonl",
-                    data,
-                );
-                let asked = questions::read(&folder.join("q.jsonl"))?;
-                questions::Answers::open(&folder.join("answers.jsonl"), &asked, json!({})).map(drop)
-            },
+    },
+    Target {
+        name: "answers",
+        file: "answers.jsonl",
+        form: Form::JsonLines,
+        seeds: || texts(&["{\"question\":\"Where is Mary?\",\"settings\":{},\"answer\":\"garden\"}\n"]),
+        read: |data| {
+            let folder =
+                room_with("answers", |folder| put(&folder.join("q.jsonl"), ASKING), "answers.jsonl", data);
+            let asked = questions::read(&folder.join("q.jsonl"))?;
+            questions::Answers::open(&folder.join("answers.jsonl"), &asked, json!({})).map(drop)
         },
-    ]
-}
+    },
+];
 
 const ASKING: &str = "{\"question\": \"Where is Mary?\"}\n{\"question\": \"And John?\"}\n";
 
