@@ -283,7 +283,9 @@ fn a_hub_cannot_name_a_file_out_of_its_cache() {
             inside.iter().filter(|name| !name.starts_with("models--owner--name")).collect();
         assert_eq!(strangers, Vec::<&String>::new(), "hub {number}");
         match outcome {
-            Ok(folder) => assert!(number == 8 && folder.starts_with(&cache), "hub {number}: {folder:?}"),
+            Ok(folder) => {
+                assert!(number == 8 && folder.folder.starts_with(&cache), "hub {number}: {folder:?}")
+            }
             Err(error) => {
                 let message = error.to_string();
                 assert!(matches!(error, perk::Error::Hub { .. }), "hub {number}: {message}");

@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, RecvError, RecvTimeoutError};
 use std::time::Duration;
 
 use hf_hub::api::sync::ApiError;
-use hf_hub::{Cache, Repo, RepoType};
+use hf_hub::{Repo, RepoType};
 
 use super::hub::HubRepo;
 use super::hub_cache::CachedRepo;

@@ -7,9 +7,9 @@ use std::path::Path;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Deserializer, Map, Value};
 
-use crate::panics::caught;
 use crate::error::shown_path;
 use crate::files::{read_text, require_itself};
+use crate::panics::caught;
 use crate::{Error, Result};
 
 /// A row by the names of its columns.
