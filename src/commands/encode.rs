@@ -177,7 +177,8 @@ impl<'a> Job<'a> {
             Some(token) => token,
             None => tokenizer(&config.model, &folder)?.begin_token().to_owned(),
         };
-        let key = Record::key(&base, &start.identity.digest, &context, &recipe, &begin_token)?;
+        let precision = config.model.matmul_precision;
+        let key = Record::key(&base, &start.identity.digest, &context, &recipe, &begin_token, precision)?;
         config.model.begin_token = Some(begin_token);
         Ok(Self { start, config, recipe, base, context, key })
     }

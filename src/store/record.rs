@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Digest;
-use crate::config::{Activations, InnerConfig, LoraConfig, ModelConfig};
+use crate::config::{Activations, InnerConfig, LoraConfig, MatmulPrecision, ModelConfig};
 use crate::error::{Error, Result};
 use crate::files::{parse_json, read_text};
 use crate::model::{CONFIG_FILE, weight_files};
@@ -156,6 +156,7 @@ impl Record {
         context: &Digest,
         recipe: &Recipe,
         begin_token: &str,
+        precision: MatmulPrecision,
     ) -> Result<Digest> {
         let mut recipe = recipe.clone();
         // How work is laid out changes the adapter's last bits alone; what only training uses does not change it.
@@ -174,6 +175,9 @@ impl Record {
         // Without one, adapters of older versions, which had none, keep their keys.
         if !begin_token.is_empty() {
             parts.push(("begin_token", Digest::of_texts(&[begin_token])));
+        }
+        if precision != MatmulPrecision::default() {
+            parts.push(("matmul_precision", Digest::of_texts(&[precision.to_string()])));
         }
         Ok(Digest::of_parts(parts))
     }

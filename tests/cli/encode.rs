@@ -50,6 +50,26 @@ fn a_context_becomes_a_folder_that_peft_reads_with_its_record() {
 }
 
 #[test]
+fn products_at_another_precision_make_another_adapter_which_is_asked_at_its_own() {
+    let room = Room::trained();
+    let at = |name: &str| {
+        encode(&room, &["--out", name, "--matmul-precision", name]);
+        let record = room.json(&format!("{name}/perk.json"));
+        (record["key"].clone(), record["base"]["model"]["matmul_precision"].clone())
+    };
+    let (exact, medium) = (at("highest"), at("medium"));
+    assert_ne!(exact.0, medium.0);
+    assert_eq!((exact.1, medium.1), ("highest".into(), "medium".into()));
+    for precision in ["highest", "medium"] {
+        let answer = ["ask", "Where is Mary?", "--adapter", "medium", "--matmul-precision", precision];
+        room.prints(&answer);
+    }
+    let refused =
+        room.perk(&["encode", "--context", "story.txt", "--matmul-precision", "low"]).output().unwrap();
+    assert!(stderr(&refused).contains("expected highest, high or medium"), "{}", stderr(&refused));
+}
+
+#[test]
 fn progress_tells_the_loss_of_every_step() {
     let room = Room::trained();
     let output = room.perk(&ENCODE).output().unwrap();

@@ -77,7 +77,9 @@ fn open(folder: &Path) -> perk::Result<()> {
     // Whether the files are those that were written is another question than whether the record can be read.
     let _ = stored.verify();
     stored.record.base.digest.short();
-    Record::key(&stored.record.base.digest, &stored.record.checkpoint.digest, &stored.record.key, recipe)
+    let Record { base, checkpoint, key, .. } = &stored.record;
+    let precision = base.model.matmul_precision;
+    Record::key(&base.digest, &checkpoint.digest, key, recipe, "<s>", precision)
         .map(drop)
         .map_err(|error| fault(error.to_string()))
 }

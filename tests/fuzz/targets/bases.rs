@@ -98,7 +98,7 @@ pub const TARGETS: [Target; 7] = [
         read: |data| {
             let cache = room_with("hub-cache", cached, "models--owner--name/refs/main", data);
             let hub = HubSettings { cache_dir: cache.clone(), offline: true, ..HubSettings::default() };
-            let folder = resolve("owner/name", None, true, &hub)?;
+            let folder = resolve("hf:owner/name", None, true, &hub)?.folder;
             let inside =
                 folder.canonicalize().is_ok_and(|f| f.starts_with(cache.canonicalize().unwrap_or(cache)));
             match inside {
