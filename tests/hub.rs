@@ -210,8 +210,12 @@ fn a_download_that_broke_off_goes_on_where_it_was() {
         other => panic!("nobody asks for {other}"),
     });
     // Every file of this hub is the same, so the base as a whole is none.
-    let _ =
-        resolve("owner/name", None, false, &HubSettings { cache_dir: cache.path().to_owned(), ..settings });
+    let _ = resolve(
+        "hf:owner/name",
+        None,
+        false,
+        &HubSettings { cache_dir: cache.path().to_owned(), ..settings },
+    );
     let config = cache.path().join("models--owner--name/snapshots/b/config.json");
     assert_eq!(std::fs::read_to_string(config).unwrap(), "0123456789");
 }
@@ -224,7 +228,7 @@ fn a_hub_that_sends_more_than_it_announced_fills_no_disk() {
         _ => part(1 << 20, 0, &vec![b'x'; 1 << 20]),
     });
     let settings = HubSettings { cache_dir: cache.path().to_owned(), ..settings };
-    let error = resolve("owner/name", None, false, &settings).unwrap_err();
+    let error = resolve("hf:owner/name", None, false, &settings).unwrap_err();
     assert!(matches!(error, perk::Error::Hub { .. }) && error.to_string().contains("10 bytes"), "{error}");
     let files =
         below(cache.path()).into_iter().map(|name| cache.path().join(name)).filter(|path| path.is_file());
@@ -274,7 +278,7 @@ fn a_hub_cannot_name_a_file_out_of_its_cache() {
         let cache = room.path().join("cache");
         let endpoint = Some(server::serve_as(source.path().to_owned(), names).address);
         let settings = HubSettings { endpoint, ..hub(&cache) };
-        let outcome = resolve("owner/name", Some("v1"), false, &settings);
+        let outcome = resolve("hf:owner/name", Some("v1"), false, &settings);
         let outside: Vec<String> =
             below(room.path()).into_iter().filter(|name| !name.starts_with("cache")).collect();
         assert_eq!(outside, Vec::<String>::new(), "hub {number}");

@@ -28,7 +28,7 @@ pub const TARGETS: [Target; 7] = [
         seeds: || {
             texts(&[
                 r#"[{"input": "Mary ran to the garden.", "question": "Where is Mary?", "target": "garden"},
-                {"input": "John left.", "question": "Who left?", "target": "John"}]"#,
+                {"input": "John left the kitchen.", "question": "Where was John?", "target": "kitchen"}]"#,
             ])
         },
         read: |data| babilong(&room_with("babilong-rows", |_| {}, "qa1/4k.json", data)),
@@ -147,9 +147,11 @@ fn parquet_file(compression: Compression) -> Vec<u8> {
     let mut write = || -> parquet::errors::Result<()> {
         let mut writer = SerializedFileWriter::new(&mut bytes, schema.clone(), properties.clone())?;
         let mut group = writer.next_row_group()?;
-        for texts in
-            [["Mary ran to the garden.", "John left."], ["Where is Mary?", "Who left?"], ["garden", "John"]]
-        {
+        for texts in [
+            ["Mary ran to the garden.", "John is in the kitchen."],
+            ["Where is Mary?", "Where is John?"],
+            ["garden", "kitchen"],
+        ] {
             let texts = texts.map(ByteArray::from);
             if let Some(mut column) = group.next_column()? {
                 column.typed::<ByteArrayType>().write_batch(&texts, None, None)?;
