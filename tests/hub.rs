@@ -10,6 +10,7 @@ mod server;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base::{assert_same_weights, load, random, shard};
@@ -172,23 +173,26 @@ fn a_hub_that_answers_nonsense_is_an_error() {
     }
 }
 
-/// A hub whose every answer is what `answer` makes of a request's range.
-fn answering(answer: fn(range: &str) -> Vec<u8>) -> HubSettings {
+/// Where a hub is whose every answer is what `answer` makes of the lines of a request and its range.
+fn answering(answer: impl Fn(&[String], &str) -> Vec<u8> + Send + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
+    let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let lines =
                 BufReader::new(&stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty());
-            let ranges =
-                lines.filter_map(|line| line.to_lowercase().strip_prefix("range: ").map(str::to_owned));
-            let range = ranges.last().unwrap_or_default();
+            let lines: Vec<String> = lines.map(|line| line.to_lowercase()).collect();
+            let range = lines.iter().find_map(|line| line.strip_prefix("range: ")).unwrap_or_default();
             // A client that has heard enough is no fault.
-            drop(stream.write_all(&answer(&range)));
+            drop(stream.write_all(&answer(&lines, range)));
         }
     });
-    HubSettings { endpoint, ..HubSettings::default() }
+    port
+}
+
+fn hub_at(port: u16, cache: &Path) -> HubSettings {
+    HubSettings { endpoint: Some(format!("http://127.0.0.1:{port}")), ..hub(cache) }
 }
 
 /// A part of a file of ten bytes, of which `announced` are said to come.
@@ -200,40 +204,62 @@ fn part(announced: usize, start: usize, bytes: &[u8]) -> Vec<u8> {
     [head.as_bytes(), bytes].concat()
 }
 
+/// The file `config.json` of what [`answering`] serves. All files of such a hub are the same, so there is no base.
+fn config_of(hub: &HubSettings) -> String {
+    let _ = resolve("hf:owner/name", None, false, hub);
+    std::fs::read_to_string(hub.cache_dir.join("models--owner--name/snapshots/b/config.json")).unwrap()
+}
+
 #[test]
 fn a_download_that_broke_off_goes_on_where_it_was() {
     let cache = tempfile::tempdir().unwrap();
-    let settings = answering(|range| match range {
+    let port = answering(|_, range| match range {
         "bytes=0-0" => part(1, 0, b"0"),
         "bytes=0-" => part(10, 0, b"01234"),
         "bytes=5-" => part(5, 5, b"56789"),
         other => panic!("nobody asks for {other}"),
     });
-    // Every file of this hub is the same, so the base as a whole is none.
-    let _ = resolve(
-        "hf:owner/name",
-        None,
-        false,
-        &HubSettings { cache_dir: cache.path().to_owned(), ..settings },
-    );
-    let config = cache.path().join("models--owner--name/snapshots/b/config.json");
-    assert_eq!(std::fs::read_to_string(config).unwrap(), "0123456789");
+    assert_eq!(config_of(&hub_at(port, cache.path())), "0123456789");
 }
 
 #[test]
 fn a_hub_that_sends_more_than_it_announced_fills_no_disk() {
     let cache = tempfile::tempdir().unwrap();
-    let settings = answering(|range| match range {
+    let port = answering(|_, range| match range {
         "bytes=0-0" => part(1, 0, b"0"),
         _ => part(1 << 20, 0, &vec![b'x'; 1 << 20]),
     });
-    let settings = HubSettings { cache_dir: cache.path().to_owned(), ..settings };
-    let error = resolve("hf:owner/name", None, false, &settings).unwrap_err();
+    let error = resolve("hf:owner/name", None, false, &hub_at(port, cache.path())).unwrap_err();
     assert!(matches!(error, perk::Error::Hub { .. }) && error.to_string().contains("10 bytes"), "{error}");
     let files =
         below(cache.path()).into_iter().map(|name| cache.path().join(name)).filter(|path| path.is_file());
     let bytes: u64 = files.map(|path| path.metadata().unwrap().len()).sum();
     assert!(bytes <= 11, "{bytes}");
+}
+
+#[test]
+fn whom_a_hub_sends_to_is_not_told_its_token() {
+    let (cache, told) = (tempfile::tempdir().unwrap(), Arc::new(Mutex::new(Vec::new())));
+    let has_token = |lines: &[String]| lines.iter().any(|line| line.contains("hf_secret"));
+    let log = Arc::clone(&told);
+    let store = answering(move |lines, range| {
+        log.lock().unwrap().push(("store", has_token(lines)));
+        if range == "bytes=0-0" { part(1, 0, b"0") } else { part(10, 0, b"0123456789") }
+    });
+    let log = Arc::clone(&told);
+    let port = answering(move |lines, _| {
+        log.lock().unwrap().push(("hub", has_token(lines)));
+        format!(
+            "HTTP/1.1 302 Found\r\nlocation: http://localhost:{store}/blob\r\nx-linked-etag: \"a\"\r\n\
+             x-repo-commit: b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )
+        .into_bytes()
+    });
+    let settings = HubSettings { token: Some("hf_secret".to_owned()), ..hub_at(port, cache.path()) };
+    assert_eq!(config_of(&settings), "0123456789");
+    let told = told.lock().unwrap();
+    assert!(told.contains(&("hub", true)) && told.contains(&("store", false)), "{told:?}");
+    assert!(!told.contains(&("store", true)), "{told:?}");
 }
 
 /// Names of files and folders below `folder`.
