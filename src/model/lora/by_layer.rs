@@ -43,7 +43,7 @@ pub struct LowRankGrad<V> {
     pub b: Vec<V>,
 }
 
-/// The adapters of one layer, one entry a matrix in the order of [`Joint::ALL`]; `None` where it has none.
+/// The adapters of one layer, one entry a matrix in the order of `Joint::ALL`; `None` where it has none.
 pub type LayerAdapters<V> = [Option<LowRank<V>>; 4];
 /// Gradients of the adapters of one layer.
 pub type LayerGrads<V> = [Option<LowRankGrad<V>>; 4];
