@@ -13,9 +13,12 @@ use crate::config::MatmulPrecision;
 #[derive(Debug, Clone)]
 pub struct Frozen(Form);
 
+/// What a frozen matrix is held as.
 #[derive(Debug, Clone)]
-enum Form {
+pub(super) enum Form {
+    /// As it was loaded.
     Plain(Tensor),
+    /// In panels, on the host.
     Packed(Arc<Packed>),
 }
 
@@ -95,17 +98,7 @@ impl Frozen {
         }
     }
 
-    pub(super) fn plain(&self) -> Option<&Tensor> {
-        match &self.0 {
-            Form::Plain(matrix) => Some(matrix),
-            Form::Packed(_) => None,
-        }
-    }
-
-    pub(super) fn packed(&self) -> Option<&Arc<Packed>> {
-        match &self.0 {
-            Form::Plain(_) => None,
-            Form::Packed(packed) => Some(packed),
-        }
+    pub(super) fn form(&self) -> &Form {
+        &self.0
     }
 }

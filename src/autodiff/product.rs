@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{D, DType, Tensor};
 
 use super::dual::add_to_half;
+use super::frozen::Form;
 use super::packed::{Packed, Way};
 use super::{Dual, Frozen};
 use crate::{Error, Result};
@@ -32,11 +33,10 @@ pub(super) enum Factor {
 impl Factor {
     /// A frozen matrix as Wᵀ, or on the way back as W itself.
     pub fn frozen(weight: &Frozen, way: Way) -> Result<Self> {
-        Ok(match (weight.plain(), weight.packed()) {
-            (Some(matrix), _) if way == Way::Back => Self::Tensor(matrix.clone()),
-            (Some(matrix), _) => Self::Tensor(matrix.t()?),
-            (None, Some(packed)) => Self::Packed(packed.clone(), way),
-            (None, None) => unreachable!("a frozen matrix has a form"),
+        Ok(match (weight.form(), way) {
+            (Form::Plain(matrix), Way::Forward) => Self::Tensor(matrix.t()?),
+            (Form::Plain(matrix), Way::Back) => Self::Tensor(matrix.clone()),
+            (Form::Packed(packed), _) => Self::Packed(packed.clone(), way),
         })
     }
 
