@@ -6,11 +6,14 @@
 
 #![allow(clippy::disallowed_methods)] // The loops of the CPU: nothing is copied to another device.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{CpuStorage, DType, Device, Layout, Storage, Tensor};
 
 use super::gemv::{self, Rows};
 use super::packed::{self, Packed, Way};
 use super::product::{Factor, Part, Sum, Term};
+use super::room::{Room, written, zeroed};
 use super::{Dual, Ops, Real};
 use crate::{Error, Result};
 
@@ -32,24 +35,36 @@ pub(super) fn sum(sum: &Sum) -> Result<Option<Dual>> {
 fn sum_as<R: Product>(sum: &Sum) -> Result<Dual> {
     let mut dims = sum.dims();
     let (half_len, columns): (usize, usize) = (dims.iter().product(), sum.columns);
-    let mut result = vec![R::default(); if sum.varies() { 2 * half_len } else { half_len }];
+    let halves = if sum.varies() { 2 } else { 1 };
+    let mut room = Room::<R>::new(halves * half_len);
+    let places = room.places();
+    // Which halves hold numbers already.
+    let mut begun = [false; 2];
     if let Some(bias) = &sum.bias {
-        let bias = bias.to_dtype(R::DTYPE)?.to_vec1::<R>()?;
-        if bias.len() != columns {
-            let bias = bias.len();
-            return Err(Error::Invalid(format!("no sum of {columns} columns with a bias of {bias}")));
-        }
-        result[..half_len].chunks_exact_mut(columns.max(1)).for_each(|row| row.copy_from_slice(&bias));
+        write_bias(&mut places[..half_len], columns, &bias.to_dtype(R::DTYPE)?.to_vec1()?)?;
+        begun[0] = true;
     }
-    for (index, term) in sum.terms.iter().enumerate() {
-        let target = match term.part {
-            Part::Primal => &mut result[..half_len],
-            Part::Tangent => &mut result[half_len..],
-            Part::Both => &mut result[..],
+    for term in &sum.terms {
+        let range = match term.part {
+            Part::Primal => 0..1,
+            Part::Tangent => 1..2,
+            Part::Both => 0..2,
         };
-        let fresh = index == 0 && sum.bias.is_none();
-        add_term::<R>(target, columns, term, fresh)?;
+        let fresh = term.columns() == columns && !begun[range.clone()].contains(&true);
+        for half in range.clone() {
+            if !(fresh || begun[half]) {
+                zeroed(&mut places[half * half_len..(half + 1) * half_len]);
+            }
+            begun[half] = true;
+        }
+        add_term::<R>(&mut places[range.start * half_len..range.end * half_len], columns, term, fresh)?;
     }
+    for half in (0..halves).filter(|half| !begun[*half]) {
+        zeroed(&mut places[half * half_len..(half + 1) * half_len]);
+    }
+    // SAFETY: each half was written: with the bias, with zeros, or by a fresh term, which writes all columns of all rows.
+    #[allow(unsafe_code)]
+    let result = unsafe { room.filled() };
     if sum.varies() {
         dims.insert(0, 2);
         return Dual::from_stacked(Tensor::from_vec(result, dims, &Device::Cpu)?);
@@ -57,9 +72,28 @@ fn sum_as<R: Product>(sum: &Sum) -> Result<Dual> {
     Ok(Dual::constant(&Tensor::from_vec(result, dims, &Device::Cpu)?))
 }
 
-/// Adds one term to rows of `columns` numbers, matrix by matrix of the batch; `fresh` says that the target is still
-/// empty.
-fn add_term<R: Product>(target: &mut [R], columns: usize, term: &Term, fresh: bool) -> Result<()> {
+/// Writes the bias to every row.
+fn write_bias<R: Real>(places: &mut [MaybeUninit<R>], columns: usize, bias: &[R]) -> Result<()> {
+    if bias.len() != columns {
+        let bias = bias.len();
+        return Err(Error::Invalid(format!("no sum of {columns} columns with a bias of {bias}")));
+    }
+    for row in places.chunks_exact_mut(columns.max(1)) {
+        row.iter_mut().zip(bias).for_each(|(place, &bias)| {
+            place.write(bias);
+        });
+    }
+    Ok(())
+}
+
+/// Adds one term to rows of `columns` numbers, matrix by matrix of the batch; if it is `fresh`, it has all columns, and
+/// is written to places that need not hold numbers yet.
+fn add_term<R: Product>(
+    target: &mut [MaybeUninit<R>],
+    columns: usize,
+    term: &Term,
+    fresh: bool,
+) -> Result<()> {
     let left = match term.part {
         Part::Both => evenly_spaced(&term.left)?,
         _ => term.left.clone(),
@@ -99,7 +133,7 @@ fn evenly_spaced(stack: &Tensor) -> Result<Tensor> {
 
 /// Numbers that a sum is taken in.
 trait Product: Real {
-    /// Adds a product with a packed factor; `fresh` says that the target is still empty.
+    /// Adds a product with a packed factor; a `fresh` one is written, as in [`add_term`].
     fn add_packed(
         target: Target<'_, Self>,
         left: &Tensor,
@@ -155,7 +189,7 @@ impl Product for f64 {
 
 /// Some of the columns of a row-major matrix.
 struct Target<'a, R> {
-    numbers: &'a mut [R],
+    numbers: &'a mut [MaybeUninit<R>],
     /// Columns of the whole matrix.
     columns: usize,
     /// The first of those that are meant.
@@ -233,14 +267,25 @@ fn product<R: Real>(
         return Ok(());
     }
     let numbers = &mut target.numbers[target.first..];
-    if m == 1 && k > 0 && left.column_stride == 1 && right.row_stride == 1 {
-        // One row by a transposed matrix: a fresh target holds zeros, so adding to it is right either way.
+    if k == 0 {
+        // Nothing is added; a fresh target has no other columns.
+        if fresh {
+            zeroed(numbers);
+        }
+        return Ok(());
+    }
+    if m == 1 && left.column_stride == 1 && right.row_stride == 1 {
+        // One row by a transposed matrix.
         let rows = Rows { numbers: right.numbers, stride: right.column_stride };
-        gemv::accumulate(&mut numbers[..n], &left.numbers[..k], rows, &[]);
+        let row = &mut numbers[..n];
+        // SAFETY: what is not fresh holds numbers.
+        #[allow(unsafe_code)]
+        let row = if fresh { zeroed(row) } else { unsafe { written(row) } };
+        gemv::accumulate(row, &left.numbers[..k], rows, &[]);
         return Ok(());
     }
     if (2..=THIN_ROWS).contains(&m) && right.row_stride == 1 {
-        thin_product(numbers, target.columns, left, right);
+        thin_product(numbers, target.columns, left, right, fresh);
         return Ok(());
     }
     // SAFETY: the target has m rows with room for n columns from its first; that both factors fit was just checked.
@@ -251,23 +296,39 @@ fn product<R: Real>(
     Ok(())
 }
 
-/// `target += left · right` for few rows and a right factor whose columns are contiguous; the rows of the target are
-/// `stride` numbers apart.
+/// `target = left · right`, or `+=` unless `fresh`, for few rows and a right factor whose columns are contiguous; the rows
+/// of the target are `stride` numbers apart.
 ///
 /// `gemm` turns a product with a row-major target around and packs the right factor, which for few rows costs
 /// more than the product. With a column-major target it reads such a factor from its place.
-fn thin_product<R: Real>(target: &mut [R], stride: usize, left: &Matrix<'_, R>, right: &Matrix<'_, R>) {
+fn thin_product<R: Real>(
+    target: &mut [MaybeUninit<R>],
+    stride: usize,
+    left: &Matrix<'_, R>,
+    right: &Matrix<'_, R>,
+    fresh: bool,
+) {
     let (m, n) = (left.rows, right.columns);
-    let mut columns = vec![R::default(); m * n];
-    // SAFETY: the target is m × n and column-major; the caller has checked that both factors fit.
+    let mut room = Room::new(m * n);
+    // SAFETY: the room is m × n and column-major, and all of it is written; the caller has checked that both factors fit.
     #[allow(unsafe_code)]
-    unsafe {
-        multiply(&mut columns, (1, m), left, right, true);
-    }
-    for (j, column) in columns.chunks_exact(m).enumerate() {
-        for (i, &value) in column.iter().enumerate() {
-            target[i * stride + j] += value;
+    let columns = unsafe {
+        multiply(room.places(), (1, m), left, right, true);
+        room.filled()
+    };
+    for i in 0..m {
+        let row = &mut target[i * stride..][..n];
+        let values = columns[i..].iter().step_by(m);
+        if fresh {
+            row.iter_mut().zip(values).for_each(|(place, &value)| {
+                place.write(value);
+            });
+            continue;
         }
+        // SAFETY: what is not fresh holds numbers.
+        #[allow(unsafe_code)]
+        let row = unsafe { written(row) };
+        row.iter_mut().zip(values).for_each(|(sum, &value)| *sum += value);
     }
 }
 
@@ -275,10 +336,11 @@ fn thin_product<R: Real>(target: &mut [R], stride: usize, left: &Matrix<'_, R>, 
 /// to column.
 ///
 /// # Safety
-/// Both factors must fit their numbers and each other, and every element of the target its slice.
+/// Both factors must fit their numbers and each other, and every element of the target its slice; unless the product is
+/// fresh, the target holds numbers.
 #[allow(unsafe_code)]
 unsafe fn multiply<R: Real>(
-    target: &mut [R],
+    target: &mut [MaybeUninit<R>],
     strides: (usize, usize),
     left: &Matrix<'_, R>,
     right: &Matrix<'_, R>,
@@ -293,7 +355,7 @@ unsafe fn multiply<R: Real>(
             left.rows,
             right.columns,
             left.columns,
-            target.as_mut_ptr(),
+            target.as_mut_ptr().cast(),
             strides.1 as isize,
             strides.0 as isize,
             !fresh,

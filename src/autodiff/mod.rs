@@ -27,6 +27,7 @@ mod packed;
 mod pointwise;
 mod product;
 mod resident;
+mod room;
 mod rows;
 mod scalar;
 

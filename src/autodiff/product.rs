@@ -98,7 +98,7 @@ impl Term {
     }
 
     /// How many columns it has.
-    fn columns(&self) -> usize {
+    pub fn columns(&self) -> usize {
         self.right.dims().last().copied().unwrap_or(0)
     }
 

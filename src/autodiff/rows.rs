@@ -2,12 +2,14 @@
 
 #![allow(clippy::disallowed_methods)] // The loops of the CPU: nothing is copied to another device.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType};
 use rayon::prelude::*;
 
 use super::kernel::Kernel;
+use super::room::{Room, zeroed};
 use super::{Dual, Ops, Pair, Scalar};
 use crate::{Error, Result};
 
@@ -116,9 +118,11 @@ fn run_as<S: Scalar, const I: usize, const O: usize, K: Kernel<I, O>>(
     }
     let views: [Rows<'_, S>; I] = views.try_into().expect("one view an input");
     let copies = if S::DUAL { 2 } else { 1 };
-    let mut buffers: [Vec<S::Real>; O] =
-        std::array::from_fn(|o| vec![S::Real::default(); copies * shapes[o].elem_count()]);
-    fill(kernel, rows, views, &mut buffers);
+    let mut rooms: [Room<S::Real>; O] = std::array::from_fn(|o| Room::new(copies * shapes[o].elem_count()));
+    fill(kernel, rows, views, rooms.each_mut().map(Room::places));
+    // SAFETY: all rows were filled, with zeros before the kernel saw them.
+    #[allow(unsafe_code)]
+    let buffers = rooms.map(|room| unsafe { room.filled() });
     let outputs = buffers.into_iter().zip(shapes).map(|(buffer, shape)| wrap::<S>(buffer, shape));
     let outputs = outputs.collect::<Result<Vec<_>>>()?;
     Ok(outputs.try_into().expect("one value an output"))
@@ -134,31 +138,37 @@ fn wrap<S: Scalar>(numbers: Vec<S::Real>, shape: Shape) -> Result<Dual> {
     Dual::from_stacked(Tensor::from_vec(numbers, dims, &Device::Cpu)?)
 }
 
+/// Places for a block of rows of an output.
+struct Block<'a, S: Scalar> {
+    primal: &'a mut [MaybeUninit<S::Real>],
+    tangent: &'a mut [MaybeUninit<S::Real>],
+}
+
 /// Cuts the outputs into one block of rows a thread, and fills the blocks.
 fn fill<S: Scalar, const I: usize, const O: usize, K: Kernel<I, O>>(
     kernel: &K,
     rows: usize,
     inputs: [Rows<'_, S>; I],
-    buffers: &mut [Vec<S::Real>; O],
+    outputs: [&mut [MaybeUninit<S::Real>]; O],
 ) {
-    let size = buffers.iter().map(Vec::len).max().unwrap_or(0);
+    let size = outputs.iter().map(|places| places.len()).max().unwrap_or(0);
     let blocks = if size < PARALLEL_FROM { 1 } else { 2 * rayon::current_num_threads() };
     let rows_per_block = rows.div_ceil(blocks).max(1);
-    let mut tasks: Vec<Vec<RowsMut<'_, S>>> = Vec::new();
-    for buffer in buffers.iter_mut() {
-        let count = if S::DUAL { buffer.len() / 2 } else { buffer.len() };
+    let mut tasks: Vec<Vec<Block<'_, S>>> = Vec::new();
+    for places in outputs {
+        let count = if S::DUAL { places.len() / 2 } else { places.len() };
         let block = (count / rows * rows_per_block).max(1);
-        let (primal, tangent) = buffer.split_at_mut(count);
+        let (primal, tangent) = places.split_at_mut(count);
         let mut tangents = tangent.chunks_mut(block);
         for (index, primal) in primal.chunks_mut(block).enumerate() {
             let tangent = tangents.next().unwrap_or_default();
             if tasks.len() <= index {
                 tasks.push(Vec::with_capacity(O));
             }
-            tasks[index].push(RowsMut { primal, tangent });
+            tasks[index].push(Block { primal, tangent });
         }
     }
-    let work = |(index, block): (usize, Vec<RowsMut<'_, S>>)| {
+    let work = |(index, block): (usize, Vec<Block<'_, S>>)| {
         let first = index * rows_per_block;
         run_block(kernel, first..(first + rows_per_block).min(rows), inputs, block);
     };
@@ -169,14 +179,15 @@ fn fill<S: Scalar, const I: usize, const O: usize, K: Kernel<I, O>>(
     }
 }
 
-/// One thread's rows, compiled for the widest vectors that the processor has.
+/// One thread's rows, compiled for the widest vectors that the processor has. Every row is zeros before the kernel sees it:
+/// a kernel need not write what is zero.
 fn run_block<S: Scalar, const I: usize, const O: usize, K: Kernel<I, O>>(
     kernel: &K,
     rows: Range<usize>,
     inputs: [Rows<'_, S>; I],
-    outputs: Vec<RowsMut<'_, S>>,
+    outputs: Vec<Block<'_, S>>,
 ) {
-    let mut outputs: [RowsMut<'_, S>; O] = outputs.try_into().expect("one block an output");
+    let mut outputs: [Block<'_, S>; O] = outputs.try_into().ok().expect("one block an output");
     pulp::Arch::new().dispatch(
         #[inline(always)]
         || {
@@ -186,7 +197,7 @@ fn run_block<S: Scalar, const I: usize, const O: usize, K: Kernel<I, O>>(
                     let width = all.primal.len() / count;
                     let range = nth * width..(nth + 1) * width;
                     let tangent = if S::DUAL { &mut all.tangent[range.clone()] } else { &mut [] };
-                    RowsMut { primal: &mut all.primal[range], tangent }
+                    RowsMut { primal: zeroed(&mut all.primal[range]), tangent: zeroed(tangent) }
                 });
                 kernel.row(row, inputs, outputs);
             }

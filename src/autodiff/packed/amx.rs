@@ -75,6 +75,71 @@ struct TileConfig {
     rows: [u8; 16],
 }
 
+/// A block of a product for the tiles: 32 rows, those of each plane of a, by 32 columns.
+pub(super) struct TileBlock<'a> {
+    /// The first row of each plane.
+    pub planes: &'a [*const bf16],
+    /// From a row to the next.
+    pub a_stride: usize,
+    /// The first of two panels, and from it to the other.
+    pub b: *const bf16,
+    pub panel_stride: usize,
+    /// A multiple of 32.
+    pub depth: usize,
+    /// The first number of the target.
+    pub c: *mut f32,
+    pub c_stride: usize,
+    /// Whether the product is added to what is there.
+    pub add: bool,
+}
+
+/// A loop over the depth that adds the products of some planes with two panels to tiles 0 to 3. Both panels stay in tiles
+/// for all planes, for reading them takes as long as two products.
+macro_rules! by_planes {
+    ($name:ident, $count:literal: $($upper:ident $lower:ident),+) => {
+        /// The products of so many planes.
+        ///
+        /// # Safety
+        /// As [`Self::multiply`]; the depth is not zero.
+        unsafe fn $name(&self, planes: [*const bf16; $count], block: &TileBlock<'_>) {
+            let [$($upper),+] = planes;
+            // SAFETY: by the caller's word 16 and 16 rows of 64 bytes can be read at the two addresses of each plane and at
+            // those of b, which move by 64 bytes and by 16 rows a step. The sums stay in tiles 0 to 3, which the compiler
+            // does not use.
+            unsafe {
+                $(let $lower = $upper.add(16 * block.a_stride);)+
+                asm!(
+                    "2:",
+                    "tileloadd tmm6, [{b0} + {sb}]",
+                    "tileloadd tmm7, [{b1} + {sb}]",
+                    $(
+                        concat!("tileloadd tmm4, [{", stringify!($upper), "} + {sa}]"),
+                        "tdpbf16ps tmm0, tmm4, tmm6",
+                        concat!("tileloadd tmm5, [{", stringify!($lower), "} + {sa}]"),
+                        "tdpbf16ps tmm1, tmm4, tmm7",
+                        "tdpbf16ps tmm2, tmm5, tmm6",
+                        "tdpbf16ps tmm3, tmm5, tmm7",
+                        concat!("add {", stringify!($upper), "}, 64"),
+                        concat!("add {", stringify!($lower), "}, 64"),
+                    )+
+                    "add {b0}, 1024",
+                    "add {b1}, 1024",
+                    "dec {n}",
+                    "jnz 2b",
+                    b0 = inout(reg) block.b => _,
+                    b1 = inout(reg) block.b.add(block.panel_stride) => _,
+                    sb = in(reg) 64usize,
+                    sa = in(reg) 2 * block.a_stride,
+                    n = inout(reg) block.depth / DEPTH => _,
+                    $($upper = inout(reg) $upper => _, $lower = inout(reg) $lower => _,)+
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack, readonly),
+                );
+            }
+        }
+    };
+}
+
 /// The tile registers of this thread, all of 16 rows of 64 bytes, until it is dropped.
 pub(super) struct Tiles {
     /// A thread's registers are its own.
@@ -98,79 +163,70 @@ impl Tiles {
         Self { _not_send: std::marker::PhantomData }
     }
 
-    /// `out = Σ a · b` over the planes of a: 32 rows, `a_stride` numbers apart, by two panels, `panel_stride` numbers apart,
-    /// `depth` deep, a multiple of 32.
+    /// `c (+)= Σ a · b` over the planes of a: 32 rows by two panels.
     ///
     /// # Safety
-    /// All 32 rows of every plane and both panels must be there, `depth` deep.
-    pub unsafe fn multiply(
-        &self,
-        planes: &[*const bf16],
-        a_stride: usize,
-        b: *const bf16,
-        panel_stride: usize,
-        depth: usize,
-        out: &mut [f32; SIDE * SIDE],
-    ) {
-        let chunks = depth / DEPTH;
-        // SAFETY: the tiles are configured, since there is a `self`.
+    /// All 32 rows of every plane, both panels, `depth` deep, and 32 rows of 32 numbers of c must be there.
+    pub unsafe fn multiply(&self, block: &TileBlock<'_>) {
+        // SAFETY: by the caller's word; the tiles are configured, since there is a `self`.
         unsafe {
-            asm!(
-                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                options(nostack, nomem),
-            );
-        }
-        for &a in planes {
-            if chunks == 0 {
-                break;
+            self.load(block);
+            match *block.planes {
+                _ if block.depth < DEPTH => {}
+                [x] => self.by_one([x], block),
+                [x, y] => self.by_two([x, y], block),
+                [x, y, z] => self.by_three([x, y, z], block),
+                _ => unreachable!("one to three planes"),
             }
-            // SAFETY: by the caller's word 16 and 16 rows of 64 bytes can be read at the two addresses of a and of b, which
-            // move by 64 bytes and by 16 rows a chunk. The sums stay in tiles 0 to 3, which nothing else in this function
-            // touches: the compiler does not use tiles.
-            unsafe {
-                asm!(
-                    "2:",
-                    "tileloadd tmm4, [{a0} + {sa}]",
-                    "tileloadd tmm6, [{b0} + {sb}]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{b1} + {sb}]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{a1} + {sa}]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    "add {a0}, 64",
-                    "add {a1}, 64",
-                    "add {b0}, 1024",
-                    "add {b1}, 1024",
-                    "dec {n}",
-                    "jnz 2b",
-                    a0 = inout(reg) a => _,
-                    a1 = inout(reg) a.add(16 * a_stride) => _,
-                    b0 = inout(reg) b => _,
-                    b1 = inout(reg) b.add(panel_stride) => _,
-                    sa = in(reg) 2 * a_stride,
-                    sb = in(reg) 64usize,
-                    n = inout(reg) chunks => _,
-                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            self.store(block);
+        }
+    }
+
+    /// The sums as they are so far: zeros, or what c holds.
+    unsafe fn load(&self, &TileBlock { c, c_stride, add, .. }: &TileBlock<'_>) {
+        // SAFETY: by the caller's word each tile reads 16 rows of 64 bytes of c. Tiles 0 to 3 hold the sums until `store`:
+        // the compiler does not use tiles.
+        unsafe {
+            match add {
+                false => asm!(
+                    "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    options(nostack, nomem),
+                ),
+                true => asm!(
+                    "tileloadd tmm0, [{c} + {s}]",
+                    "tileloadd tmm1, [{c} + {s} + 64]",
+                    "tileloadd tmm2, [{d} + {s}]",
+                    "tileloadd tmm3, [{d} + {s} + 64]",
+                    c = in(reg) c,
+                    d = in(reg) c.add(16 * c_stride),
+                    s = in(reg) 4 * c_stride,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                     options(nostack, readonly),
-                );
+                ),
             }
         }
-        // SAFETY: each tile writes 16 rows of 64 bytes, 128 bytes apart: a quarter of `out`.
+    }
+
+    unsafe fn store(&self, &TileBlock { c, c_stride, .. }: &TileBlock<'_>) {
+        // SAFETY: by the caller's word each tile writes 16 rows of 64 bytes of c.
         unsafe {
             asm!(
                 "tilestored [{c} + {s}], tmm0",
                 "tilestored [{c} + {s} + 64], tmm1",
                 "tilestored [{d} + {s}], tmm2",
                 "tilestored [{d} + {s} + 64], tmm3",
-                c = in(reg) out.as_mut_ptr(),
-                d = in(reg) out.as_mut_ptr().add(16 * SIDE),
-                s = in(reg) 4 * SIDE,
+                c = in(reg) c,
+                d = in(reg) c.add(16 * c_stride),
+                s = in(reg) 4 * c_stride,
                 options(nostack),
             );
         }
     }
+
+    by_planes! { by_one, 1: x0 x1 }
+    by_planes! { by_two, 2: x0 x1, y0 y1 }
+    by_planes! { by_three, 3: x0 x1, y0 y1, z0 z1 }
 }
 
 impl Drop for Tiles {

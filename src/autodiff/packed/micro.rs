@@ -30,18 +30,18 @@ pub(super) struct Block<T> {
     pub add: bool,
 }
 
-/// Writes a block's sums, `16 · P` a row, to its target.
+/// Writes `columns` sums of a row to their places, or adds them.
 ///
 /// # Safety
-/// The target of the block must have its rows and columns.
+/// There must be so many places, and where sums are added, numbers in them.
 #[inline(always)]
-pub(super) unsafe fn write<T, const N: usize>(block: &Block<T>, row: usize, sums: &[f32; N]) {
-    // SAFETY: by the caller's word; a row has at least `columns` numbers, and `columns` is at most N.
-    let target =
-        unsafe { std::slice::from_raw_parts_mut(block.c.add(row * block.c_stride), block.columns.min(N)) };
-    match block.add {
-        true => target.iter_mut().zip(sums).for_each(|(c, sum)| *c += sum),
-        false => target.copy_from_slice(&sums[..target.len()]),
+pub(super) unsafe fn write(c: *mut f32, columns: usize, add: bool, sums: &[f32]) {
+    for (column, &sum) in sums.iter().enumerate().take(columns) {
+        // SAFETY: by the caller's word. The place may never have been written, so that it is no slice.
+        unsafe {
+            let c = c.add(column);
+            c.write(if add { c.read() + sum } else { sum });
+        }
     }
 }
 
@@ -61,7 +61,7 @@ pub(super) unsafe fn portable_f32(block: &Block<f32>) {
             sums.iter_mut().zip(b).for_each(|(sum, b)| *sum += a * b);
         }
         // SAFETY: the row is one of the block's.
-        unsafe { write(block, row, &sums) };
+        unsafe { write(block.c.add(row * block.c_stride), block.columns, block.add, &sums) };
     }
 }
 
@@ -165,7 +165,7 @@ pub(super) mod x86 {
                     let mut numbers = [0f32; PANEL];
                     _mm256_storeu_ps(numbers.as_mut_ptr(), sums[0]);
                     _mm256_storeu_ps(numbers.as_mut_ptr().add(8), sums[1]);
-                    write(block, row, &numbers);
+                    write(block.c.add(row * block.c_stride), block.columns, block.add, &numbers);
                 }
             }
         }
@@ -249,7 +249,7 @@ pub(super) mod x86 {
                     let mut numbers = [0f32; 2 * PANEL];
                     _mm512_storeu_ps(numbers.as_mut_ptr(), sums[0]);
                     _mm512_storeu_ps(numbers.as_mut_ptr().add(PANEL), sums[1]);
-                    write(block, row, &numbers);
+                    write(block.c.add(row * block.c_stride), block.columns, block.add, &numbers);
                 }
             }
         }

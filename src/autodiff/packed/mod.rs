@@ -22,7 +22,7 @@ mod planes;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
+use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
@@ -33,7 +33,7 @@ use crate::{Error, Result};
 
 use layout::Panels;
 use multiply::{FEW_ROWS, Product};
-use planes::kept;
+use planes::keep;
 
 pub use kernel::{CpuKernel, KERNEL};
 
@@ -168,8 +168,9 @@ impl Packed {
         match taken.filter(|_| kernel.takes_bf16() && rows > FEW_ROWS) {
             Some(planes) => Product::new(numbers, stride, rows, target).by_planes(panels, planes, kernel),
             None => {
-                let (numbers, stride) = rounded(numbers, stride, rows, width, planes);
-                Product::new(&numbers, stride, rows, target).by_widened(panels, kernel);
+                let kept = planes.map(|planes| keep(numbers, stride, rows, width, planes));
+                let (numbers, stride) = kept.as_ref().map_or((numbers, stride), |kept| (&kept[..], width));
+                Product::new(numbers, stride, rows, target).by_widened(panels, kernel);
             }
         }
         Ok(())
@@ -181,19 +182,6 @@ fn are_bf16(numbers: &[f32]) -> bool {
     numbers.iter().all(|number| number.to_bits() & 0xffff == 0)
 }
 
-/// What `planes` planes keep of the rows of a left factor; all of it where there is no number.
-fn rounded(
-    numbers: &[f32],
-    stride: usize,
-    rows: usize,
-    width: usize,
-    planes: Option<usize>,
-) -> (Cow<'_, [f32]>, usize) {
-    let Some(planes) = planes else { return (Cow::Borrowed(numbers), stride) };
-    let row = |row: usize| numbers[row * stride..][..width].iter().map(|&number| kept(number, planes));
-    (Cow::Owned((0..rows).flat_map(row).collect()), width)
-}
-
 /// A left factor: `rows` rows of `width` numbers, `stride` apart.
 pub(super) struct Left<'a> {
     pub numbers: &'a [f32],
@@ -202,9 +190,10 @@ pub(super) struct Left<'a> {
     pub width: usize,
 }
 
-/// Where a product goes: rows that are `stride` numbers apart; added to what is there, or over it.
+/// Where a product goes: rows that are `stride` numbers apart; added to what is there, which must then be numbers, or over
+/// it, whether it was written before or not.
 pub(super) struct Target<'a> {
-    pub numbers: &'a mut [f32],
+    pub numbers: &'a mut [MaybeUninit<f32>],
     pub stride: usize,
     pub add: bool,
 }

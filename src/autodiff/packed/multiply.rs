@@ -2,17 +2,25 @@
 
 #![allow(unsafe_code)] // Calls kernels, which take pointers: threads share the target by columns.
 
-use half::bf16;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::Target;
+#[cfg(target_arch = "x86_64")]
+use super::amx::{SIDE, TileBlock, Tiles};
 use super::kernel::CpuKernel;
 use super::layout::{Panels, widen};
 use super::micro::{self, Block, PANEL};
-use super::planes::Planes;
+use super::planes::{MOST, Planes};
 
 /// Deepest part of a panel that is multiplied at a time, so that it stays in the second cache: a multiple of 32.
 const MOST_DEPTH: usize = 1024;
+
+/// Rows of one plane, of that depth, which fit the second cache beside a panel.
+#[cfg(target_arch = "x86_64")]
+const MOST_ROWS: usize = 512;
 
 /// Multiplications that are worth a thread's while.
 const PIECE: usize = 1 << 16;
@@ -29,7 +37,8 @@ pub(super) struct Product<'a> {
     pub left: &'a [f32],
     pub left_stride: usize,
     pub rows: usize,
-    pub target: &'a mut [f32],
+    /// Written by all threads; where the product is added, it must hold numbers already.
+    pub target: &'a mut [MaybeUninit<f32>],
     pub target_stride: usize,
     /// Whether the product is added to what is there.
     pub add: bool,
@@ -96,14 +105,12 @@ impl<'a> Product<'a> {
         self.check(panels.depth, panels.columns);
         let planes = Planes::split(self.left, self.left_stride, self.rows, panels.depth, planes);
         self.in_parts(panels, |this, target, range| {
-            for panel in range.step_by(2) {
-                // SAFETY: the kernel is available, or it would not have been chosen; planes are padded as it wants them, and
-                // there is an even number of panels.
-                unsafe {
-                    match kernel {
-                        CpuKernel::Amx => this.by_tiles(target, panels, panel, &planes),
-                        _ => this.by_pairs(target, panels, panel, &planes),
-                    }
+            // SAFETY: the kernel is available, or it would not have been chosen; planes are padded as it wants them, and there
+            // is an even number of panels.
+            unsafe {
+                match kernel {
+                    CpuKernel::Amx => this.by_tiles(target, panels, range, &planes),
+                    _ => this.by_pairs(target, panels, range, &planes),
                 }
             }
         });
@@ -116,12 +123,12 @@ impl<'a> Product<'a> {
     }
 
     /// Cuts the panels into parts of an even number, and gives them to the threads.
-    fn in_parts(&mut self, panels: &Panels, work: impl Fn(&Self, Shared, std::ops::Range<usize>) + Sync) {
+    fn in_parts(&mut self, panels: &Panels, work: impl Fn(&Self, Shared, Range<usize>) + Sync) {
         let count = panels.count();
         if self.rows == 0 || count == 0 {
             return;
         }
-        let target = Shared(self.target.as_mut_ptr());
+        let target = Shared(self.target.as_mut_ptr().cast());
         let size = self.rows * panels.depth * panels.columns;
         let most = PARTS_PER_THREAD * rayon::current_num_threads();
         let parts = (size / PIECE).clamp(1, most);
@@ -205,67 +212,104 @@ impl<'a> Product<'a> {
         unsafe { target.0.add(row * self.target_stride + panel * PANEL) }
     }
 
-    /// Two panels by AVX512-BF16.
+    /// Some panels, two at a time, by AVX512-BF16.
     ///
     /// # Safety
     /// The processor must have AVX512-BF16.
     #[cfg(target_arch = "x86_64")]
-    unsafe fn by_pairs(&self, target: Shared, panels: &Panels, panel: usize, planes: &Planes) {
+    unsafe fn by_pairs(&self, target: Shared, panels: &Panels, range: Range<usize>, planes: &Planes) {
         const ROWS: usize = 12;
         self.blocks(panels.padded, |first, depth| {
-            for row in (0..self.rows).step_by(ROWS) {
-                for plane in 0..planes.count {
-                    let block = Block {
-                        a: planes.row(plane, row)[first..].as_ptr().cast(),
-                        a_stride: panels.padded / 2,
-                        rows: ROWS.min(self.rows - row),
-                        depth,
-                        b: panels.rows(panel, first, depth).as_ptr(),
-                        panel_stride: panels.stride(),
-                        c: self.place(target, row, panel),
-                        c_stride: self.target_stride,
-                        columns: (panels.columns - panel * PANEL).min(2 * PANEL),
-                        add: self.add || first > 0 || plane > 0,
-                    };
-                    // SAFETY: `check` has seen the target, planes and panels are padded to the same depth, and panels to an
-                    // even number.
-                    unsafe { micro::x86::avx512_bf16_pairs(&block) }
+            for panel in range.clone().step_by(2) {
+                for row in (0..self.rows).step_by(ROWS) {
+                    for plane in 0..planes.count {
+                        let block = Block {
+                            a: planes.from(plane, row, first).as_ptr().cast(),
+                            a_stride: planes.stride() / 2,
+                            rows: ROWS.min(self.rows - row),
+                            depth,
+                            b: panels.rows(panel, first, depth).as_ptr(),
+                            panel_stride: panels.stride(),
+                            c: self.place(target, row, panel),
+                            c_stride: self.target_stride,
+                            columns: (panels.columns - panel * PANEL).min(2 * PANEL),
+                            add: self.add || first > 0 || plane > 0,
+                        };
+                        // SAFETY: `check` has seen the target, planes and panels are padded to the same depth, and panels to
+                        // an even number.
+                        unsafe { micro::x86::avx512_bf16_pairs(&block) }
+                    }
                 }
             }
         });
     }
 
-    /// Two panels by AMX.
+    /// Some panels, two at a time, by AMX.
     ///
     /// # Safety
     /// AMX must have been granted.
     #[cfg(target_arch = "x86_64")]
-    unsafe fn by_tiles(&self, target: Shared, panels: &Panels, panel: usize, planes: &Planes) {
-        use super::amx::{SIDE, Tiles};
+    unsafe fn by_tiles(&self, target: Shared, panels: &Panels, range: Range<usize>, planes: &Planes) {
         // SAFETY: by the caller's word.
         let tiles = unsafe { Tiles::configure() };
-        let mut sums = [0f32; SIDE * SIDE];
-        for row in (0..self.rows).step_by(SIDE) {
-            let rows: Vec<_> = (0..planes.count).map(|plane| planes.row(plane, row).as_ptr()).collect();
-            let b = panels.rows(panel, 0, panels.padded).as_ptr();
-            // SAFETY: planes are padded to a multiple of 32 rows, and like panels to a depth of a multiple of 32.
-            unsafe { tiles.multiply(&rows, panels.padded, b, panels.stride(), panels.padded, &mut sums) };
-            let block = Block::<bf16> {
-                a: std::ptr::null(),
-                a_stride: 0,
-                rows: SIDE.min(self.rows - row),
-                depth: 0,
-                b,
-                panel_stride: 0,
-                c: self.place(target, row, panel),
-                c_stride: self.target_stride,
-                columns: (panels.columns - panel * PANEL).min(SIDE),
-                add: self.add,
-            };
-            for (row, sums) in sums.as_chunks::<SIDE>().0.iter().enumerate().take(block.rows) {
-                // SAFETY: `check` has seen that the target has the rows and columns.
-                unsafe { micro::write(&block, row, sums) };
+        // As many rows as the second cache holds beside a panel, of all planes.
+        let together = MOST_ROWS / planes.count / SIDE * SIDE;
+        self.blocks(panels.padded, |first, depth| {
+            for rows in (0..self.rows).step_by(together) {
+                for panel in range.clone().step_by(2) {
+                    for row in (rows..self.rows.min(rows + together)).step_by(SIDE) {
+                        // SAFETY: the row and the panel are there, and so is the depth from the first row of the panel on.
+                        unsafe {
+                            self.by_tile(&tiles, target, (panels, panel), planes, row, first..first + depth)
+                        }
+                    }
+                }
             }
+        });
+    }
+
+    /// A block of 32 rows and two panels by AMX.
+    ///
+    /// # Safety
+    /// Row, panel, and depth must be there.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn by_tile(
+        &self,
+        tiles: &Tiles,
+        target: Shared,
+        (panels, panel): (&Panels, usize),
+        planes: &Planes,
+        row: usize,
+        depth: Range<usize>,
+    ) {
+        let mut pointers = [std::ptr::null(); MOST];
+        for (plane, pointer) in pointers.iter_mut().enumerate().take(planes.count) {
+            *pointer = planes.from(plane, row, depth.start).as_ptr();
+        }
+        let (rows, columns) = (self.rows - row, panels.columns - panel * PANEL);
+        let add = self.add || depth.start > 0;
+        let mut block = TileBlock {
+            planes: &pointers[..planes.count],
+            a_stride: planes.stride(),
+            b: panels.rows(panel, depth.start, depth.len()).as_ptr(),
+            panel_stride: panels.stride(),
+            depth: depth.len(),
+            c: self.place(target, row, panel),
+            c_stride: self.target_stride,
+            add,
+        };
+        if rows >= SIDE && columns >= SIDE {
+            // SAFETY: planes and panels are padded to the same depth, and `check` has seen the target.
+            return unsafe { tiles.multiply(&block) };
+        }
+        let mut sums = [0f32; SIDE * SIDE];
+        let c = block.c;
+        (block.c, block.c_stride, block.add) = (sums.as_mut_ptr(), SIDE, false);
+        // SAFETY: planes are padded to a multiple of 32 rows, and panels to an even number.
+        unsafe { tiles.multiply(&block) };
+        for (nth, sums) in sums.as_chunks::<SIDE>().0.iter().enumerate().take(rows) {
+            // SAFETY: `check` has seen that the target has the rows and columns.
+            unsafe { micro::write(c.add(nth * self.target_stride), columns.min(SIDE), add, sums) };
         }
     }
 }
