@@ -11,6 +11,15 @@ use crate::error::{Error, Result, out_of_memory};
 const NO_CUDA: &str =
     "this build of perk computes on the CPU alone: scripts/build-cuda.sh makes one for CUDA";
 
+/// Runs work whose many small parts are shared among threads on one of these: from outside, each part would wake them and
+/// wait. For a GPU it runs where it is called.
+pub(crate) fn among_threads<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
+    match device {
+        Device::Cpu => rayon::scope(|_| work()),
+        _ => work(),
+    }
+}
+
 /// A device as people name it: `auto`, `cpu`, `cuda` or `cuda:1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

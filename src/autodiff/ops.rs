@@ -3,7 +3,7 @@
 use candle_core::{D, Shape, Tensor};
 
 use super::kernel::Kernel;
-use super::{Dual, Frozen, choose};
+use super::{Dual, Frozen, Number, Pointwise, choose, pointwise};
 use crate::Result;
 
 /// A second factor of a low-rank map, and where its results go: `y[:, column ..] += z Bᵀ`.
@@ -90,6 +90,16 @@ pub trait Ops: Clone + Sized + Send + Sync {
     }
 }
 
+/// `x + y`.
+pub(super) struct Plus;
+
+impl Pointwise<2, 1> for Plus {
+    #[inline(always)]
+    fn eval<S: Number>(&self, [x, y]: [S; 2]) -> [S; 1] {
+        [x + y]
+    }
+}
+
 impl Ops for Tensor {
     fn constant(tensor: &Tensor) -> Self {
         tensor.clone()
@@ -104,7 +114,8 @@ impl Ops for Tensor {
     }
 
     fn add(&self, other: &Self) -> Result<Self> {
-        Ok((self + other)?)
+        let [sum] = pointwise(Plus, [self, other])?;
+        Ok(sum)
     }
 
     fn matmul(&self, other: &Self) -> Result<Self> {

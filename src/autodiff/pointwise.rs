@@ -24,10 +24,15 @@ impl<const I: usize, const O: usize, P: Pointwise<I, O>> Kernel<I, O> for Elemen
         let width = outputs[0].len();
         debug_assert!((row + 1) * width <= self.count);
         let inputs = inputs.map(|input| input.row(row, width));
+        // Plain loops over the few inputs and outputs: `map` would be called for every number.
         for i in 0..width {
-            let y = self.function.eval(inputs.map(|input| input.get(i)));
-            for (output, y) in outputs.iter_mut().zip(y) {
-                output.set(i, y);
+            let mut x = [S::of(0.0); I];
+            for (nth, input) in inputs.iter().enumerate() {
+                x[nth] = input.get(i);
+            }
+            let y = self.function.eval(x);
+            for (nth, output) in outputs.iter_mut().enumerate() {
+                output.set(i, y[nth]);
             }
         }
     }

@@ -4,6 +4,8 @@
 
 use std::mem::MaybeUninit;
 
+use candle_core::WithDType;
+
 /// Room for `len` numbers.
 pub(super) struct Room<T> {
     numbers: Vec<T>,
@@ -33,10 +35,12 @@ impl<T: Copy + Default> Room<T> {
 }
 
 /// Writes zeros to places, whether they were written before or not.
-pub(super) fn zeroed<T: Copy + Default>(places: &mut [MaybeUninit<T>]) -> &mut [T] {
-    places.fill(MaybeUninit::new(T::default()));
-    // SAFETY: all of them were just written.
-    unsafe { written(places) }
+pub(super) fn zeroed<T: WithDType>(places: &mut [MaybeUninit<T>]) -> &mut [T] {
+    // SAFETY: a number of any type is zero if its bits are, so that all of them are written.
+    unsafe {
+        places.as_mut_ptr().write_bytes(0, places.len());
+        written(places)
+    }
 }
 
 /// Places as the numbers that they hold.

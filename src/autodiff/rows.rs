@@ -24,6 +24,19 @@ pub struct Rows<'a, S: Scalar> {
 }
 
 impl<S: Scalar> Rows<'_, S> {
+    /// How many numbers there are.
+    #[inline(always)]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.primal.len()
+    }
+
+    /// The numbers without their tangents.
+    #[inline(always)]
+    pub fn primal(&self) -> &[S::Real] {
+        self.primal
+    }
+
     /// Number `index`.
     #[inline(always)]
     pub fn get(&self, index: usize) -> S {
@@ -58,6 +71,13 @@ impl<S: Scalar> RowsMut<'_, S> {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.primal.len()
+    }
+
+    /// The numbers of a range.
+    #[inline(always)]
+    pub fn slice(&mut self, range: Range<usize>) -> RowsMut<'_, S> {
+        let tangent = if S::DUAL { &mut self.tangent[range.clone()] } else { &mut [] };
+        RowsMut { primal: &mut self.primal[range], tangent }
     }
 
     /// Writes number `index`.

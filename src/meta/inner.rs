@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::Result;
+use crate::device::among_threads;
 use crate::optim::{self, Iterate, Rule, StepSize, StepVjp};
 
 use super::MetaParams;
@@ -95,13 +96,25 @@ impl<'a, R: Rule> InnerSteps<'a, R> {
 
     /// Applies inner step `step`, from 0.
     pub fn step(&self, at: &Iterates<R>, grads: &[Tensor], step: usize) -> Result<Iterates<R>> {
-        let grads = self.clipped(grads)?;
-        let pairs = at.iter().zip(&grads).enumerate();
-        pairs.map(|(tensor, (at, grad))| self.rule.step(at, grad, self.size(step, tensor))).collect()
+        among_threads(grads[0].device(), || {
+            let grads = self.clipped(grads)?;
+            let pairs = at.iter().zip(&grads).enumerate();
+            pairs.map(|(tensor, (at, grad))| self.rule.step(at, grad, self.size(step, tensor))).collect()
+        })
     }
 
     /// Sends cotangents back through inner step `step`; `at` and `grads` as the step had them.
     pub fn step_vjp(
+        &self,
+        at: &Iterates<R>,
+        grads: &[Tensor],
+        step: usize,
+        after: &Iterates<R>,
+    ) -> Result<InnerStepVjp<R>> {
+        among_threads(grads[0].device(), || self.step_vjp_here(at, grads, step, after))
+    }
+
+    fn step_vjp_here(
         &self,
         at: &Iterates<R>,
         grads: &[Tensor],

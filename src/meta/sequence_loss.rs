@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use candle_core::Tensor;
 
 use crate::autodiff::Ops;
+use crate::device::among_threads;
 use crate::model::lora::LoraLayout;
 use crate::model::{Activations, Backbone};
 use crate::text::Sequence;
@@ -195,7 +196,8 @@ impl SequenceLoss {
             backbone,
             layout,
             |batch_loss| {
-                let (parts, grad) = batch_loss.gradient(phi, head)?;
+                let (parts, grad) =
+                    among_threads(&backbone.decoder.device, || batch_loss.gradient(phi, head))?;
                 self.add(&mut losses, &parts);
                 sum = Some(match sum.take() {
                     Some(sum) => LossGrad::add(sum, grad)?,
@@ -223,7 +225,8 @@ impl SequenceLoss {
             backbone,
             layout,
             |batch_loss| {
-                self.add(&mut losses, &batch_loss.loss(phi, head)?);
+                let parts = among_threads(&backbone.decoder.device, || batch_loss.loss(phi, head))?;
+                self.add(&mut losses, &parts);
                 Ok(())
             },
             done,
@@ -254,7 +257,10 @@ impl SequenceLoss {
             let batch = self.parts.batch(index, backbone)?;
             let prefix = match &self.prefixes {
                 Some(prefixes) => prefixes[index].clone(),
-                None => backbone.prefix(&batch.tokens, self.first_layer)?,
+                None => {
+                    let prefix = || backbone.prefix(&batch.tokens, self.first_layer);
+                    among_threads(&backbone.decoder.device, prefix)?
+                }
             };
             work(&BatchLoss {
                 backbone,

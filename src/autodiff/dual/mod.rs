@@ -153,7 +153,10 @@ impl Ops for Dual {
         if own != others {
             return Err(Error::Invalid(format!("no sum of shapes {own:?} and {others:?}")));
         }
-        self.broadcast_add(other)
+        match (&self.stacked, &other.stacked) {
+            (Some(a), Some(b)) => Self::from_stacked(a.add(b)?),
+            _ => self.broadcast_add(other),
+        }
     }
 
     fn matmul(&self, other: &Self) -> Result<Self> {

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use crate::Result;
 use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
 
-use super::norm::sum;
+use super::reduce::{LANES, dot, largest, sum};
 
 /// Which keys each query of a batch sees: those at or before it that are not padding.
 #[derive(Debug, Clone)]
@@ -85,17 +85,22 @@ impl Kernel<1, 1> for CausalSoftmax<'_> {
         }
         let x = x.row(row, self.mask.tokens).slice(first..end);
         let scale = S::of(self.scale);
-        let mut largest = x.get(0).primal();
-        for i in 1..count {
-            let value = x.get(i).primal();
-            largest = if value > largest { value } else { largest };
-        }
-        for i in 0..count {
-            p.set(first + i, ((x.get(i) - S::real(largest)) * scale).exp());
-        }
-        let total = sum(count, |i| p.get(first + i));
+        let largest = S::real(largest(x.primal()));
+        let mut p = p.slice(first..end);
+        let total = sum(
+            count,
+            #[inline(always)]
+            |range, partial: &mut [S; LANES]| {
+                let (x, mut p) = (x.slice(range.clone()), p.slice(range));
+                for (i, sum) in partial.iter_mut().enumerate().take(x.len()) {
+                    let weight = ((x.get(i) - largest) * scale).exp();
+                    p.set(i, weight);
+                    *sum = *sum + weight;
+                }
+            },
+        );
         let inverse = S::of(1.0) / total;
-        for i in first..end {
+        for i in 0..count {
             p.set(i, p.get(i) * inverse);
         }
     }
@@ -126,7 +131,7 @@ impl Kernel<2, 1> for SoftmaxVjp {
     #[inline(always)]
     fn row<S: Scalar>(&self, row: usize, [p, dp]: [Rows<'_, S>; 2], [mut dx]: [RowsMut<'_, S>; 1]) {
         let (p, dp) = (p.row(row, self.width), dp.row(row, self.width));
-        let along = sum(self.width, |i| p.get(i) * dp.get(i));
+        let along = dot(p, dp);
         for i in 0..self.width {
             dx.set(i, p.get(i) * (dp.get(i) - along) * S::of(self.scale));
         }

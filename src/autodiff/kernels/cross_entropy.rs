@@ -7,7 +7,7 @@ use candle_core::{Shape, Tensor};
 use crate::Result;
 use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
 
-use super::norm::sum;
+use super::reduce::{LANES, largest, sum};
 
 /// The tokens that the rows of a batch predict.
 #[derive(Debug, Clone)]
@@ -49,16 +49,19 @@ impl Kernel<2, 2> for CrossEntropy<'_> {
         [mut dz, mut ce]: [RowsMut<'_, S>; 2],
     ) {
         let (z, target) = (z.row(row, self.vocab), self.targets.ids[self.range.start + row] as usize);
-        let mut largest = z.get(0).primal();
-        for i in 1..self.vocab {
-            let value = z.get(i).primal();
-            largest = if value > largest { value } else { largest };
-        }
-        let largest = S::real(largest);
-        for i in 0..self.vocab {
-            dz.set(i, (z.get(i) - largest).exp());
-        }
-        let total = sum(self.vocab, |i| dz.get(i));
+        let largest = S::real(largest(z.primal()));
+        let total = sum(
+            self.vocab,
+            #[inline(always)]
+            |range, partial: &mut [S; LANES]| {
+                let (z, mut dz) = (z.slice(range.clone()), dz.slice(range));
+                for (i, sum) in partial.iter_mut().enumerate().take(z.len()) {
+                    let exponential = (z.get(i) - largest).exp();
+                    dz.set(i, exponential);
+                    *sum = *sum + exponential;
+                }
+            },
+        );
         ce.set(0, total.ln() + largest - z.get(target));
         let weight = weight.get(row);
         let factor = weight / total;

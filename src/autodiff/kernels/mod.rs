@@ -5,6 +5,7 @@ mod activation;
 mod attention;
 mod cross_entropy;
 mod norm;
+mod reduce;
 mod rope;
 
 pub use activation::{gelu, gelu_vjp, product, quotient, softplus, softplus_vjp, swiglu, swiglu_vjp};

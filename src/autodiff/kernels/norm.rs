@@ -5,6 +5,8 @@ use candle_core::{DType, Tensor};
 use crate::Result;
 use crate::autodiff::{Dual, Kernel, Ops, Real, Resident, Rows, RowsMut, Scalar};
 
+use super::reduce::{LANES, dot, sum};
+
 /// A norm's gain, D numbers, read once from wherever its weights are.
 #[derive(Debug, Clone)]
 pub struct Gain {
@@ -56,7 +58,7 @@ impl RmsNorm<'_> {
     #[inline(always)]
     fn inverse_rms<S: Scalar>(&self, x: Rows<'_, S>) -> S {
         let width = self.width();
-        let squares = sum(width, |i| x.get(i) * x.get(i));
+        let squares = dot(x, x);
         S::of(1.0) / (squares / S::of(width as f64) + S::of(self.eps)).sqrt()
     }
 
@@ -64,25 +66,6 @@ impl RmsNorm<'_> {
     fn gain<S: Scalar>(&self, index: usize) -> S {
         S::real(S::Real::of(self.gain.numbers[index]))
     }
-}
-
-/// A sum in eight partial sums: exact enough, and wide enough for vectors.
-#[inline(always)]
-pub(super) fn sum<S: Scalar>(count: usize, term: impl Fn(usize) -> S) -> S {
-    const LANES: usize = 16;
-    let mut partial = [S::of(0.0); LANES];
-    let whole = count - count % LANES;
-    let mut base = 0;
-    while base < whole {
-        for (lane, p) in partial.iter_mut().enumerate() {
-            *p = *p + term(base + lane);
-        }
-        base += LANES;
-    }
-    for i in whole..count {
-        partial[i - whole] = partial[i - whole] + term(i);
-    }
-    partial.into_iter().fold(S::of(0.0), |a, b| a + b)
 }
 
 struct Forward<'a>(RmsNorm<'a>);
@@ -110,7 +93,17 @@ impl Kernel<2, 1> for Backward<'_> {
         let width = self.0.width();
         let (x, dy) = (x.row(row, width), dy.row(row, width));
         let inverse = self.0.inverse_rms(x);
-        let along = sum(width, |i| x.get(i) * dy.get(i) * self.0.gain(i));
+        let along = sum(
+            width,
+            #[inline(always)]
+            |range, partial: &mut [S; LANES]| {
+                let gains = &self.0.gain.numbers[range.clone()];
+                let (x, dy) = (x.slice(range.clone()), dy.slice(range));
+                for (i, (sum, &gain)) in partial.iter_mut().zip(gains).enumerate() {
+                    *sum = *sum + x.get(i) * dy.get(i) * S::real(S::Real::of(gain));
+                }
+            },
+        );
         let along = along * inverse * inverse / S::of(width as f64);
         for i in 0..width {
             dx.set(i, inverse * (dy.get(i) * self.0.gain(i) - x.get(i) * along));

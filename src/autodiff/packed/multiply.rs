@@ -5,6 +5,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use half::bf16;
 use rayon::prelude::*;
 
 use super::Target;
@@ -257,11 +258,15 @@ impl<'a> Product<'a> {
         self.blocks(panels.padded, |first, depth| {
             for rows in (0..self.rows).step_by(together) {
                 for panel in range.clone().step_by(2) {
-                    for row in (rows..self.rows.min(rows + together)).step_by(SIDE) {
+                    for (nth, row) in (rows..self.rows.min(rows + together)).step_by(SIDE).enumerate() {
+                        // The two panels to come, an eighth for each of the first eight blocks of rows; at the end these.
+                        let (behind, part) = if panel + 3 < range.end { (2, nth % 8) } else { (0, 0) };
+                        let ahead = panels.rows(panel + behind + part / 4, first, depth).as_ptr();
+                        // In quarters of a panel of 16 numbers a row.
+                        let ahead = ahead.wrapping_add(part % 4 * 4 * depth);
+                        let at = Tile { panels, panel, planes, row, first, depth, ahead };
                         // SAFETY: the row and the panel are there, and so is the depth from the first row of the panel on.
-                        unsafe {
-                            self.by_tile(&tiles, target, (panels, panel), planes, row, first..first + depth)
-                        }
+                        unsafe { self.by_tile(&tiles, target, &at) }
                     }
                 }
             }
@@ -271,29 +276,23 @@ impl<'a> Product<'a> {
     /// A block of 32 rows and two panels by AMX.
     ///
     /// # Safety
-    /// Row, panel, and depth must be there.
+    /// Row, panels, and depth must be there.
     #[cfg(target_arch = "x86_64")]
-    unsafe fn by_tile(
-        &self,
-        tiles: &Tiles,
-        target: Shared,
-        (panels, panel): (&Panels, usize),
-        planes: &Planes,
-        row: usize,
-        depth: Range<usize>,
-    ) {
+    unsafe fn by_tile(&self, tiles: &Tiles, target: Shared, at: &Tile<'_>) {
+        let &Tile { panels, panel, planes, row, first, depth, ahead } = at;
         let mut pointers = [std::ptr::null(); MOST];
         for (plane, pointer) in pointers.iter_mut().enumerate().take(planes.count) {
-            *pointer = planes.from(plane, row, depth.start).as_ptr();
+            *pointer = planes.from(plane, row, first).as_ptr();
         }
         let (rows, columns) = (self.rows - row, panels.columns - panel * PANEL);
-        let add = self.add || depth.start > 0;
+        let add = self.add || first > 0;
         let mut block = TileBlock {
             planes: &pointers[..planes.count],
             a_stride: planes.stride(),
-            b: panels.rows(panel, depth.start, depth.len()).as_ptr(),
+            b: panels.rows(panel, first, depth).as_ptr(),
             panel_stride: panels.stride(),
-            depth: depth.len(),
+            depth,
+            ahead,
             c: self.place(target, row, panel),
             c_stride: self.target_stride,
             add,
@@ -312,6 +311,21 @@ impl<'a> Product<'a> {
             unsafe { micro::write(c.add(nth * self.target_stride), columns.min(SIDE), add, sums) };
         }
     }
+}
+
+/// A block of a product by AMX.
+#[cfg(target_arch = "x86_64")]
+struct Tile<'a> {
+    panels: &'a Panels,
+    /// The first of two panels.
+    panel: usize,
+    planes: &'a Planes,
+    row: usize,
+    /// The first row of the panels, and how many.
+    first: usize,
+    depth: usize,
+    /// What is fetched meanwhile.
+    ahead: *const bf16,
 }
 
 /// Where a block stands in the factor.

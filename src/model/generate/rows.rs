@@ -9,6 +9,7 @@ use candle_core::Tensor;
 use super::cache::{Cache, OverCache, Piece, norm};
 use crate::Result;
 use crate::autodiff::Ops;
+use crate::device::among_threads;
 use crate::model::Decoder;
 use crate::model::block::Block;
 use crate::model::lora::{AdapterRef, LayerAdapters, adapters_of};
@@ -100,11 +101,8 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// A device out of memory.
     pub fn read(&mut self, tokens: &[&[u32]]) -> Result<Tensor> {
-        if !self.model.device.is_cpu() {
-            return self.read_here(tokens);
-        }
-        // On a thread of the pool: from outside, each of the many products would wake it and wait.
-        rayon::scope(|_| self.read_here(tokens))
+        let device = self.model.device.clone();
+        among_threads(&device, || self.read_here(tokens))
     }
 
     fn read_here(&mut self, tokens: &[&[u32]]) -> Result<Tensor> {
