@@ -23,7 +23,10 @@ impl<const I: usize, const O: usize, P: Pointwise<I, O>> Kernel<I, O> for Elemen
     fn row<S: Scalar>(&self, row: usize, inputs: [Rows<'_, S>; I], mut outputs: [RowsMut<'_, S>; O]) {
         let width = outputs[0].len();
         debug_assert!((row + 1) * width <= self.count);
-        let inputs = inputs.map(|input| input.row(row, width));
+        let inputs: [_; I] = std::array::from_fn(
+            #[inline(always)]
+            |nth| inputs[nth].row(row, width),
+        );
         // Plain loops over the few inputs and outputs: `map` would be called for every number.
         for i in 0..width {
             let mut x = [S::of(0.0); I];

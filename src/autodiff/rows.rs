@@ -208,21 +208,33 @@ fn run_block<S: Scalar, const I: usize, const O: usize, K: Kernel<I, O>>(
     outputs: Vec<Block<'_, S>>,
 ) {
     let mut outputs: [Block<'_, S>; O] = outputs.try_into().ok().expect("one block an output");
+    let count = rows.len().max(1);
+    let widths = outputs.each_ref().map(|all| all.primal.len() / count);
     pulp::Arch::new().dispatch(
         #[inline(always)]
         || {
-            let count = rows.len();
-            for (nth, row) in rows.enumerate() {
-                let outputs = outputs.each_mut().map(|all| {
-                    let width = all.primal.len() / count;
-                    let range = nth * width..(nth + 1) * width;
-                    let tangent = if S::DUAL { &mut all.tangent[range.clone()] } else { &mut [] };
-                    RowsMut { primal: zeroed(&mut all.primal[range]), tangent: zeroed(tangent) }
-                });
+            for row in rows {
+                // Not `map`: it is compiled apart, for no vectors, and called for every row.
+                let outputs = std::array::from_fn(
+                    #[inline(always)]
+                    |nth| outputs[nth].next(widths[nth]),
+                );
                 kernel.row(row, inputs, outputs);
             }
         },
     );
+}
+
+impl<'a, S: Scalar> Block<'a, S> {
+    /// The next row, of zeros.
+    #[inline(always)]
+    fn next(&mut self, width: usize) -> RowsMut<'a, S> {
+        let (primal, rest) = std::mem::take(&mut self.primal).split_at_mut(width);
+        self.primal = rest;
+        let (tangent, rest) = std::mem::take(&mut self.tangent).split_at_mut(if S::DUAL { width } else { 0 });
+        self.tangent = rest;
+        RowsMut { primal: zeroed(primal), tangent: zeroed(tangent) }
+    }
 }
 
 /// Value and tangent of an input, copied only where they are not contiguous, as the halves of a stack mostly are; a

@@ -5,7 +5,7 @@
 
 use candle_core::{D, Tensor};
 
-use super::{Dual, Ops};
+use super::{Dual, Ops, half};
 use crate::Result;
 
 type Tangent = Option<Tensor>;
@@ -16,7 +16,7 @@ fn times(tangent: &Tangent, slope: &Tensor) -> Result<Tangent> {
 
 /// Adds to half `index` of a stack that was just made: it is changed in place, so nothing else may hold it.
 pub(in crate::autodiff) fn add_to_half(stacked: &Tensor, index: usize, more: &Tensor) -> Result<()> {
-    let sum = stacked.get(index)?.broadcast_add(more)?;
+    let sum = half(stacked, index)?.broadcast_add(more)?;
     Ok(stacked.slice_set(&sum.unsqueeze(0)?, 0, index)?)
 }
 

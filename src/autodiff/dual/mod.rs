@@ -53,7 +53,7 @@ impl Dual {
             let shape = stacked.shape();
             return Err(Error::Invalid(format!("a dual number is stacked (2, …), not {shape:?}")));
         }
-        let (primal, tangent) = (stacked.get(0)?, stacked.get(1)?);
+        let (primal, tangent) = (half(&stacked, 0)?, half(&stacked, 1)?);
         Ok(Self { primal, tangent: Some(tangent), stacked: Some(stacked) })
     }
 
@@ -115,6 +115,11 @@ impl Dual {
     }
 }
 
+/// A half of a stack, without a copy, however it lies.
+pub(super) fn half(stacked: &Tensor, index: usize) -> Result<Tensor> {
+    Ok(stacked.narrow(0, index, 1)?.squeeze(0)?)
+}
+
 impl Ops for Dual {
     fn constant(tensor: &Tensor) -> Self {
         Self { primal: tensor.clone(), tangent: None, stacked: None }
@@ -153,10 +158,14 @@ impl Ops for Dual {
         if own != others {
             return Err(Error::Invalid(format!("no sum of shapes {own:?} and {others:?}")));
         }
-        match (&self.stacked, &other.stacked) {
-            (Some(a), Some(b)) => Self::from_stacked(a.add(b)?),
-            _ => self.broadcast_add(other),
+        if let (Some(a), Some(b)) = (&self.stacked, &other.stacked) {
+            return Self::from_stacked(Ops::add(a, b)?);
         }
+        let tangent = match (&self.tangent, &other.tangent) {
+            (Some(a), Some(b)) => Some(Ops::add(a, b)?),
+            (a, b) => a.as_ref().or(b.as_ref()).cloned(),
+        };
+        Self::new(Ops::add(&self.primal, &other.primal)?, tangent)
     }
 
     fn matmul(&self, other: &Self) -> Result<Self> {
