@@ -6,7 +6,7 @@
 mod support;
 
 use perk::config::MatmulPrecision;
-use support::golden::{Golden, Variant};
+use support::golden::{Golden, Variant, kind};
 
 /// Agreement asked of f64, relative to the largest number of a tensor.
 const F64: f64 = 1e-8;
@@ -17,10 +17,12 @@ fn check(variant: &Variant, golden: &Golden) -> Vec<String> {
     let limit = if variant.is_f32() { F32 } else { F64 };
     let mut faults = vec![];
     let mut worst = (0.0, String::new());
+    let precisions = golden.precisions(variant);
     for (name, distance) in golden.distances(variant) {
         // Where f32 itself is the limit, the authors' f32 run is that far from their own f64 run: Adam
-        // divides by √v, so numbers with hardly any gradient lose their digits in any implementation.
-        let allowed = limit.max(2.0 * golden.precision(variant, &name));
+        // divides by √v, so numbers with hardly any gradient lose their digits in any implementation. Which
+        // tensor has such numbers is chance, so tensors of a kind are allowed the same.
+        let allowed = limit.max(2.0 * precisions.get(kind(&name)).copied().unwrap_or_default());
         if distance > worst.0 {
             worst = (distance, name.clone());
         }
@@ -65,21 +67,26 @@ fn apart(found: &[f64], exact: &[f64]) -> (f64, f64) {
 
 /// What is asked of a meta-gradient at a precision: the largest distance and the least cosine.
 fn asked(precision: MatmulPrecision, variant: &Variant) -> (f64, f64) {
-    match (precision, variant.is_adamw()) {
-        (MatmulPrecision::Highest, true) => (1e-4, 0.9999),
-        (MatmulPrecision::Highest, false) => (1e-5, 0.9999),
-        (MatmulPrecision::High, true) => (1e-2, 0.9999),
-        (MatmulPrecision::High, false) => (1e-3, 0.9999),
+    match (precision, variant.is_adamw(), hangs_on_epsilon(variant)) {
+        (MatmulPrecision::Highest, true, false) => (1e-4, 0.9999),
+        (MatmulPrecision::Highest, true, true) => (1e-2, 0.9999),
+        (MatmulPrecision::Highest, false, _) => (1e-5, 0.9999),
+        (MatmulPrecision::High, true, false) => (1e-2, 0.9999),
+        (MatmulPrecision::High, true, true) => (0.5, 0.9),
+        (MatmulPrecision::High, false, _) => (1e-3, 0.9999),
         // AdamW's first step is close to the sign of the gradient, which eight bits do not keep where it is small.
-        (MatmulPrecision::Medium, true) => (0.5, 0.95),
-        (MatmulPrecision::Medium, false) => (0.05, 0.995),
+        (MatmulPrecision::Medium, true, false) => (0.5, 0.95),
+        (MatmulPrecision::Medium, true, true) => (1.0, 0.7),
+        (MatmulPrecision::Medium, false, _) => (0.05, 0.995),
     }
 }
 
-/// Where the meta-gradient goes through AdamW's first step, or B starts at zero, f32 itself is 2e-3 off: numbers of the
-/// gradient as small as ε decide, and no precision below f64 keeps them.
-fn is_beyond_f32(variant: &Variant) -> bool {
-    ["adamw_full.f64", "adamw_trunc2_official_init.f64"].contains(&variant.name.as_str())
+/// Where the meta-gradient goes through AdamW's first step, where B starts at zero, or where the head hardly weighs, some
+/// numbers of the gradient are as small as ε: the order of a sum decides about their sign. In f32 itself, depending on the
+/// kernel, such variants are up to 6e-3 off.
+fn hangs_on_epsilon(variant: &Variant) -> bool {
+    ["adamw_full.f64", "adamw_trunc2_official_init.f64", "adamw_trunc2_mildhead.f64"]
+        .contains(&variant.name.as_str())
 }
 
 #[test]
@@ -91,7 +98,7 @@ fn meta_gradients_are_as_exact_as_the_precision_of_products_promises() {
             let (distance, cosine) = apart(&found, &exact);
             println!("{} {precision}: {distance:.1e} off, cosine 1 - {:.1e}", variant.name, 1.0 - cosine);
             let (most, least) = asked(precision, variant);
-            if !is_beyond_f32(variant) && (distance > most || cosine < least) {
+            if distance.is_nan() || distance > most || cosine < least {
                 faults.push(format!("{} {precision}: {distance:.1e} off, cosine {cosine}", variant.name));
             }
         }

@@ -10,6 +10,9 @@ use std::mem::MaybeUninit;
 
 use candle_core::{CpuStorage, DType, Device, Layout, Storage, Tensor};
 
+use gemm::Parallelism;
+use rayon::prelude::*;
+
 use super::gemv::{self, Rows};
 use super::packed::{self, Packed, Way};
 use super::product::{Factor, Part, Sum, Term};
@@ -19,6 +22,9 @@ use crate::{Error, Result};
 
 /// Most rows of a product that is cheaper without packing its right factor.
 const THIN_ROWS: usize = 64;
+
+/// Multiplications of one matrix of a batch that are worth a thread's while.
+const PIECE: usize = 1 << 16;
 
 /// A sum of products on the CPU, stacked where it varies; `None` for tensors elsewhere.
 pub(super) fn sum(sum: &Sum) -> Result<Option<Dual>> {
@@ -117,12 +123,17 @@ fn add_term<R: Product>(
         let (left, right) = (left_layout.shape(), right_layout.shape());
         return Err(Error::Invalid(format!("no product of shapes {left:?} and {right:?}")));
     }
-    let mut blocks = target.chunks_exact_mut((rows / lefts.len().max(1) * columns).max(1));
-    for (left, right) in lefts.iter().zip(&rights) {
-        let numbers = blocks.next().unwrap_or_default();
-        product(&mut Target { numbers, columns, first: term.column }, left, right, fresh)?;
+    let block = (rows / lefts.len().max(1) * columns).max(1);
+    let one = |share: Parallelism, ((left, right), numbers): ((&Matrix<'_, R>, &Matrix<'_, R>), _)| {
+        product(&mut Target { numbers, columns, first: term.column }, left, right, fresh, share)
+    };
+    // As many matrices as threads: each takes its own, rather than all wait for each other at every matrix.
+    if lefts.len() > 1 && lefts.len() >= rayon::current_num_threads() && block * lefts[0].columns >= PIECE {
+        let pairs = lefts.par_iter().zip(&rights).zip(target.par_chunks_exact_mut(block));
+        return pairs.try_for_each(|pair| one(Parallelism::None, pair));
     }
-    Ok(())
+    let mut pairs = lefts.iter().zip(&rights).zip(target.chunks_exact_mut(block));
+    pairs.try_for_each(|pair| one(Parallelism::Rayon(0), pair))
 }
 
 /// The halves of a stack as one matrix: a copy only if they do not lie so.
@@ -250,12 +261,13 @@ impl<'a, R: Real> Matrix<'a, R> {
     }
 }
 
-/// `target = left · right`, or `+=` unless `fresh`.
+/// `target = left · right`, or `+=` unless `fresh`; `share` says whether threads share it.
 fn product<R: Real>(
     target: &mut Target<'_, R>,
     left: &Matrix<'_, R>,
     right: &Matrix<'_, R>,
     fresh: bool,
+    share: Parallelism,
 ) -> Result<()> {
     let (m, k, n) = (left.rows, left.columns, right.columns);
     let room = target.numbers.len() == m * target.columns && target.first + n <= target.columns;
@@ -285,13 +297,13 @@ fn product<R: Real>(
         return Ok(());
     }
     if (2..=THIN_ROWS).contains(&m) && right.row_stride == 1 {
-        thin_product(numbers, target.columns, left, right, fresh);
+        thin_product(numbers, target.columns, left, right, fresh, share);
         return Ok(());
     }
     // SAFETY: the target has m rows with room for n columns from its first; that both factors fit was just checked.
     #[allow(unsafe_code)]
     unsafe {
-        multiply(numbers, (target.columns, 1), left, right, fresh);
+        multiply(numbers, (target.columns, 1), left, right, fresh, share);
     }
     Ok(())
 }
@@ -307,13 +319,14 @@ fn thin_product<R: Real>(
     left: &Matrix<'_, R>,
     right: &Matrix<'_, R>,
     fresh: bool,
+    share: Parallelism,
 ) {
     let (m, n) = (left.rows, right.columns);
     let mut room = Room::new(m * n);
     // SAFETY: the room is m × n and column-major, and all of it is written; the caller has checked that both factors fit.
     #[allow(unsafe_code)]
     let columns = unsafe {
-        multiply(room.places(), (1, m), left, right, true);
+        multiply(room.places(), (1, m), left, right, true, share);
         room.filled()
     };
     for i in 0..m {
@@ -345,6 +358,7 @@ unsafe fn multiply<R: Real>(
     left: &Matrix<'_, R>,
     right: &Matrix<'_, R>,
     fresh: bool,
+    share: Parallelism,
 ) {
     let one = R::of(1.0);
     let alpha = if fresh { R::default() } else { one };
@@ -370,7 +384,7 @@ unsafe fn multiply<R: Real>(
             false,
             false,
             false,
-            gemm::Parallelism::Rayon(0),
+            share,
         );
     }
 }

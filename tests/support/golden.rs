@@ -243,18 +243,28 @@ impl Golden {
         distances
     }
 
-    /// How far the authors' own f32 run is from their f64 run of the same variant; 0 where there is none.
-    pub fn precision(&self, variant: &Variant, name: &str) -> f64 {
+    /// How far the authors' own f32 run is from their f64 run of the same variant, at the worst tensor of each kind; none
+    /// where there is no such run.
+    pub fn precisions(&self, variant: &Variant) -> HashMap<String, f64> {
         let twin = variant.name.replace(".f32", ".f64");
-        let Some(twin) = self.variants().iter().find(|v| v.name == twin && v.name != variant.name) else {
-            return 0.0;
-        };
-        let (a, b) = (self.tensors(&variant.file), self.tensors(&twin.file));
-        match (a.get(name), b.get(name)) {
-            (Some(a), Some(b)) => distance(&numbers(a), &numbers(b)),
-            _ => 0.0,
+        let twin = self.variants().iter().find(|v| v.name == twin && v.name != variant.name);
+        let Some(twin) = twin else { return HashMap::new() };
+        let (own, exact) = (self.tensors(&variant.file), self.tensors(&twin.file));
+        let mut worst = HashMap::new();
+        for (name, tensor) in &own {
+            if let Some(exact) = exact.get(name) {
+                let found = distance(&numbers(tensor), &numbers(exact));
+                let worst = worst.entry(kind(name).to_owned()).or_insert(0f64);
+                *worst = worst.max(found);
+            }
         }
+        worst
     }
+}
+
+/// What a tensor of a golden file is, whichever matrix of the adapter it belongs to: `meta.phi0`, `g.3` and so on.
+pub fn kind(name: &str) -> &str {
+    name.split_once(".base_model").map_or(name, |(kind, _)| kind)
 }
 
 /// A variant, ready to run.

@@ -74,7 +74,7 @@ mod tests {
                     (0..count).map(|i| if i == place { 3.0 } else { i as f64 / -4.0 }).collect();
                 assert_eq!(largest(&numbers), 3.0);
             }
-            let all = sum(count, |range, partial| {
+            let all = sum(count, |range, partial: &mut [f64; LANES]| {
                 partial.iter_mut().zip(range).for_each(|(p, i)| *p += i as f64);
             });
             assert_eq!(all, (count * (count - 1) / 2) as f64);

@@ -218,9 +218,10 @@ pub(super) mod x86 {
             // SAFETY: by the caller's word, the pair is within the rows of both panels and of the left factor. A vector of
             // 32 bf16 is 512 bits, whatever it is loaded as.
             unsafe {
+                // Not `map`: it would be a call.
                 let b = block.b.add(2 * pair * PANEL);
                 let b = [_mm512_loadu_si512(b.cast()), _mm512_loadu_si512(b.add(block.panel_stride).cast())];
-                let b: [__m512bh; 2] = b.map(|b| std::mem::transmute::<__m512i, __m512bh>(b));
+                let b: [__m512bh; 2] = std::mem::transmute::<[__m512i; 2], [__m512bh; 2]>(b);
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let a = *block.a.add(row * block.a_stride + pair).cast::<i32>();
                     let a = std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(a));

@@ -106,6 +106,10 @@ fn every_kernel_that_the_machine_has_multiplies_odd_sizes_at_every_precision() {
                 check(kernel, rows, shape, DType::F32, MatmulPrecision::Medium);
             }
         }
+        // More rows than are taken together, of one, two and three planes.
+        for precision in PRECISIONS {
+            check(kernel, 530, (97, 130), DType::BF16, precision);
+        }
     }
 }
 
