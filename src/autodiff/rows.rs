@@ -138,9 +138,13 @@ fn run_as<S: Scalar, const I: usize, const O: usize, K: Kernel<I, O>>(
     }
     let views: [Rows<'_, S>; I] = views.try_into().expect("one view an input");
     let copies = if S::DUAL { 2 } else { 1 };
+    // What is left over would never be written.
+    if let Some(shape) = shapes.iter().find(|shape| !shape.elem_count().is_multiple_of(rows)) {
+        return Err(Error::Invalid(format!("an output of shape {shape:?} has no {rows} rows of one size")));
+    }
     let mut rooms: [Room<S::Real>; O] = std::array::from_fn(|o| Room::new(copies * shapes[o].elem_count()));
     fill(kernel, rows, views, rooms.each_mut().map(Room::places));
-    // SAFETY: all rows were filled, with zeros before the kernel saw them.
+    // SAFETY: outputs consist of rows, as was just checked, and each row was written, with zeros before the kernel saw it.
     #[allow(unsafe_code)]
     let buffers = rooms.map(|room| unsafe { room.filled() });
     let outputs = buffers.into_iter().zip(shapes).map(|(buffer, shape)| wrap::<S>(buffer, shape));
@@ -259,4 +263,30 @@ pub(super) fn numbers<'a, T: WithDType>(
     };
     let all = CpuStorage::as_slice::<T>(storage)?;
     Ok(&all[start..start + shape.elem_count()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Ones;
+
+    impl Kernel<1, 1> for Ones {
+        fn row<S: Scalar>(&self, _: usize, _: [Rows<'_, S>; 1], [mut y]: [RowsMut<'_, S>; 1]) {
+            (0..y.len()).for_each(|i| y.set(i, S::of(1.0)));
+        }
+
+        fn compose(&self, [x]: [Dual; 1]) -> Result<[Dual; 1]> {
+            Ok([x])
+        }
+    }
+
+    #[test]
+    fn an_output_that_is_not_made_of_rows_of_one_size_is_refused() {
+        let x = Dual::constant(&Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap());
+        let ones = |rows, shape: usize| run(&Ones, rows, [&x], [shape.into()]);
+        let [y] = ones(3, 6).unwrap();
+        assert_eq!(y.primal().to_vec1::<f32>().unwrap(), [1.0; 6]);
+        assert!(ones(3, 7).is_err());
+    }
 }
