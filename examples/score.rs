@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, Write};
 
-use perk::{eval::scores, tasks::benchmark::Metric, text::AnswerForm};
+use perk::{benchmarks::Metric, eval::scores, text::AnswerForm};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

@@ -47,7 +47,7 @@ percent = lambda share: "" if share is None else f"{100 * share:.1f}"
 for path in sorted(pathlib.Path(sys.argv[1]).glob("qa*/result.json")):
     task, target, seed = path.parent.name.split("-")
     result = json.loads(path.read_text())
-    for row in result["rows"]:
+    for row in result["evaluation"]["rows"]:
         if row["method"] != "perk":
             continue
         support = row.get("support") or {}
@@ -56,8 +56,8 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("qa*/result.json")):
             steps.append(f"more than wanted: {support['with_more_facts']}")
         if support.get("answer_faults"):
             steps.append(f"answer: {support['answer_faults']}")
-        print(f"| {task} | {target} | {seed} | {result['train_secs']:.0f} s | {row['multiple']}× ({row['context_tokens']} tokens)"
-              f" | {percent(row['exact_match'])} | {percent(support.get('recall'))} | {percent(support.get('right_with_support'))}"
+        print(f"| {task} | {target} | {seed} | {result['train_secs']:.0f} s | {row['cell']['length'] or '1x'} ({row['context_tokens']} tokens)"
+              f" | {percent(row['score'])} | {percent(support.get('recall'))} | {percent(support.get('right_with_support'))}"
               f" | {', '.join(steps)} |")
 PYTHON
 cat "$out/table.md"

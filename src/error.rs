@@ -117,6 +117,14 @@ impl Error {
         Self::Io { path: path.as_ref().to_owned(), source }
     }
 
+    /// The same fault, of what is invalid in the episode `name`.
+    pub(crate) fn in_episode(self, name: &str) -> Self {
+        match self {
+            Self::Invalid(reason) => Self::Invalid(format!("episode {name}: {reason}")),
+            other => other,
+        }
+    }
+
     /// The same fault where the folder `from` is called `to`: people know nothing of temporary names.
     pub(crate) fn moved(mut self, from: &Path, to: &Path) -> Self {
         match &mut self {

@@ -4,10 +4,11 @@
 //! A frozen decoder gets LoRA adapters. The *inner loop* writes a long context into the adapter by a few
 //! gradient steps on its segments; the *outer loop* meta-trains the adapter's start, the inner learning
 //! rates and a token-weighting head through those steps. A module uses only those that come after it here:
-//! `commands`; `eval`, `report`, `store`; `tasks`; `meta`; `model`, `optim`; `autodiff`; `text`, `checkpoint`,
-//! `config`, `device`; `files`, `panics`, `error`.
+//! `commands`; `report`, `eval`; `benchmarks`; `store`, `pretrain`; `tasks`; `meta`; `model`, `optim`; `autodiff`; `text`,
+//! `checkpoint`, `config`, `device`; `json_lines`, `files`, `panics`, `error`.
 
 pub mod autodiff;
+pub mod benchmarks;
 pub mod checkpoint;
 pub mod commands;
 pub mod config;
@@ -15,17 +16,27 @@ pub mod device;
 pub mod error;
 pub mod eval;
 pub mod files;
+pub mod json_lines;
 pub mod memory;
 pub mod meta;
 pub mod model;
 pub mod optim;
 pub mod panics;
+mod parquet_rows;
+pub mod pretrain;
 pub mod report;
 pub mod store;
 pub mod tasks;
 pub mod text;
 
 pub use error::{Error, Result};
+
+#[cfg(test)]
+extern crate self as perk;
+
+#[cfg(test)]
+#[path = "../tests/support/cells.rs"]
+mod cells;
 
 #[cfg(test)]
 #[path = "../tests/support/shared_folder.rs"]

@@ -4,6 +4,8 @@
 
 #[path = "support/base.rs"]
 mod base;
+#[path = "support/cells.rs"]
+mod cells;
 #[path = "support/hub.rs"]
 mod server;
 
@@ -13,12 +15,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use cells::ask;
+
 use base::{assert_same_weights, load, random, shard};
+use perk::benchmarks::{Babilong, BabilongSource, Benchmark, Cell, Length};
 use perk::config::BackgroundSource;
 use perk::config::Place;
 use perk::model::{HubSettings, resolve};
-use perk::tasks::benchmark::{Benchmark, Cell, Length, Position};
-use perk::tasks::benchmarks::{Babilong, BabilongSource};
+use perk::tasks::Position;
 use perk::text::{Tokenizer, word_level};
 
 fn hub(folder: &Path) -> HubSettings {
@@ -141,13 +145,13 @@ fn the_files_of_a_dataset_are_downloaded_when_needed_and_then_there_without_a_ne
     assert!(babilong("hf:owner/name", offline.clone()).err().unwrap().to_string().contains("offline mode"));
     let benchmark = babilong("hf:owner/name", online.clone()).unwrap();
     assert_eq!(benchmark.subtasks(), ["qa1", "qa2"]);
-    let sample = benchmark.sample(&cell("qa1"), 0).unwrap();
+    let sample = ask(&benchmark, &cell("qa1"), 0).unwrap();
     assert_eq!(sample.answers, ["hallway"]);
-    let missing = benchmark.sample(&cell("qa2"), 0).unwrap_err().to_string();
+    let missing = ask(&benchmark, &cell("qa2"), 0).unwrap_err().to_string();
     assert!(missing.contains("owner/name") && missing.contains("data/qa2/4k.json"), "{missing}");
     let again = babilong("hf:owner/name", offline).unwrap();
-    assert_eq!(again.sample(&cell("qa1"), 0).unwrap(), sample);
-    let uncached = again.sample(&cell("qa2"), 0).unwrap_err().to_string();
+    assert_eq!(ask(&again, &cell("qa1"), 0).unwrap(), sample);
+    let uncached = ask(&again, &cell("qa2"), 0).unwrap_err().to_string();
     assert!(uncached.contains("no subtask `qa2`") && uncached.contains("offline mode"), "{uncached}");
     let unknown = babilong("hf:owner/other", online).err().unwrap().to_string();
     assert!(unknown.contains("owner/other") && unknown.contains("check the name"), "{unknown}");

@@ -8,9 +8,10 @@ use std::{
 use perk::{
     Error, Result,
     commands::{
-        ask::{Access, Answerer, Memory, Reply},
+        ask::{Access, Answerer, Memory},
         questions::{self, Answers},
     },
+    eval::Reply,
     files::without_mark,
     model::{Decoding, Sampling},
     store::Store,

@@ -1,28 +1,30 @@
 //! `perk eval`.
 
 use std::{
+    cell::OnceCell,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use perk::{
     Error, Result,
+    benchmarks::Benchmark,
     checkpoint::Digest,
     commands::{
         InnerStart,
         evaluate::{
-            EvalFolder, EvalGrid, EvalReservation, Evaluated, ModelSources, Models, Source, evaluate, notes,
-            write,
+            EvalFolder, EvalGrid, EvalReservation, ModelSources, Models, Name, Source, compare, evaluate,
+            notes, write,
         },
     },
     config::Config,
-    report::Evaluation,
-    tasks::benchmark::Benchmark,
+    report::{Evaluation, Means},
 };
 use serde_json::{Value, json};
 
 use super::{
-    args::{Eval, RUNS},
+    args::{Eval, EvalAction, RUNS},
     eval_progress::EvalProgress,
     hub_env::hub_settings,
     signals, terminal,
@@ -33,36 +35,152 @@ const EVALUATIONS: &str = "evaluations";
 
 /// Runs the command.
 pub fn run(args: &Eval) -> Result<ExitCode> {
+    if let Some(EvalAction::Compare { first, second, json }) = &args.action {
+        let found = compare(first, second)?;
+        let text = if *json { as_json(&found)? } else { found.table() };
+        return terminal::print(text.trim_end()).map(|()| ExitCode::SUCCESS);
+    }
+    let (runs, stop) = (runs(args)?, Stop::default());
+    if let [run] = runs.as_slice() {
+        return match ask(args, run, &stop)? {
+            Some(done) => done.show(args).map(|()| ExitCode::SUCCESS),
+            None => Ok(ExitCode::from(signals::INTERRUPTED)),
+        };
+    }
+    let mut evaluations = Vec::new();
+    for run in &runs {
+        let Some(done) = ask(args, run, &stop)? else { return Ok(ExitCode::from(signals::INTERRUPTED)) };
+        terminal::note(&format!("{}: {}", run.name, done.dir.join("results.md").display()));
+        evaluations.push((run.name.clone(), done.evaluation));
+    }
+    let means = Means::of(&evaluations)?;
+    let dir = args.out.clone().unwrap_or_else(|| means_dir(args, &runs));
+    std::fs::create_dir_all(&dir).map_err(|fault| Error::io(&dir, fault))?;
+    means.write(&dir)?;
+    let text = if args.json { as_json(&means)? } else { means.table() };
+    terminal::print(text.trim_end())?;
+    terminal::print(&dir.join("means.md").display().to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One evaluation of those that a command asks for.
+struct Run {
+    /// What tells it from the others: `quickstart-seed-1`.
+    name: String,
+    checkpoint: Option<PathBuf>,
+    seed: u64,
+    /// `None` for a folder of its settings' own.
+    out: Option<PathBuf>,
+}
+
+/// Every checkpoint with every seed.
+fn runs(args: &Eval) -> Result<Vec<Run>> {
+    let checkpoints: Vec<Option<&PathBuf>> = match args.checkpoint.as_slice() {
+        [] => vec![None],
+        some => some.iter().map(Some).collect(),
+    };
+    let alone = checkpoints.len() == 1 && args.seed.len() == 1;
+    let mut runs: Vec<Run> = Vec::new();
+    for checkpoint in &checkpoints {
+        for &seed in &args.seed {
+            let of_checkpoint = checkpoint.filter(|_| checkpoints.len() > 1).map(|path| label(path));
+            let of_seed = Some(format!("seed-{seed}")).filter(|_| args.seed.len() > 1);
+            let name = of_checkpoint.into_iter().chain(of_seed).collect::<Vec<_>>().join("-");
+            if runs.iter().any(|run| run.name == name) {
+                let reason = format!("{name} is named twice among the checkpoints and seeds");
+                return Err(Error::Invalid(reason));
+            }
+            let out = args.out.as_ref().map(|out| if alone { out.clone() } else { out.join(&name) });
+            runs.push(Run { name, checkpoint: checkpoint.cloned(), seed, out });
+        }
+    }
+    Ok(runs)
+}
+
+/// `runs/a/checkpoints/best` as `runs-a-checkpoints-best`.
+fn label(path: &Path) -> String {
+    let parts = path.components().filter_map(|part| match part {
+        std::path::Component::Normal(name) => Some(name.to_string_lossy()),
+        _ => None,
+    });
+    parts.collect::<Vec<_>>().join("-")
+}
+
+fn means_dir(args: &Eval, runs: &[Run]) -> PathBuf {
+    let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
+    let task = args.task.map_or("", Name::name);
+    Path::new(EVALUATIONS).join(format!("{task}-means-{}", Digest::of_texts(&names).short()))
+}
+
+/// Whether to stop, from the first question on; one handler serves all runs.
+type Stop = OnceCell<Arc<AtomicBool>>;
+
+/// A finished evaluation.
+struct Done {
+    evaluation: Evaluation,
+    dir: PathBuf,
+    pictures: Vec<PathBuf>,
+}
+
+/// Asks what one run has not asked yet, and writes it down; `None` where it was stopped.
+fn ask(args: &Eval, run: &Run, stop: &Stop) -> Result<Option<Done>> {
     let hub = hub_settings();
     // A folder that was named is reserved before the base is read.
-    let named = args.out.as_deref().map(EvalReservation::take).transpose()?;
-    let models = contestants(args)?.open(&args.method, &hub)?;
+    let named = run.out.as_deref().map(EvalReservation::take).transpose()?;
+    let models = models(args, run)?.open(&args.method, &hub)?;
     models.setup().notes.iter().for_each(|note| terminal::note(note));
-    let benchmark = source(args).open(models.setup(), &hub)?;
+    let benchmark = source(args, run)?.open(models.setup(), &hub)?;
     benchmark.notes().iter().for_each(|note| terminal::note(note));
     let plan = grid(args).plan(benchmark.as_ref())?;
-    let settings = settings(args, &models)?;
-    let dir = args.out.clone().unwrap_or_else(|| default_dir(benchmark.as_ref(), &settings));
+    let settings = settings(args, run, &models)?;
+    let dir = run.out.clone().unwrap_or_else(|| default_dir(benchmark.as_ref(), &settings));
     let mut folder = EvalFolder::open(named.map_or_else(|| EvalReservation::take(&dir), Ok)?, &settings)?;
-    let stop =
-        signals::listen(|| terminal::note("stopping after this answer (Ctrl-C again to stop at once)"));
-    let progress = EvalProgress::new(stop);
+    let listen =
+        || signals::listen(|| terminal::note("stopping after this answer (Ctrl-C again to stop at once)"));
+    let progress = EvalProgress::new(Arc::clone(stop.get_or_init(listen)));
     let found = evaluate(&models, benchmark.as_ref(), &plan, &mut folder, &progress)?;
     progress.close();
-    match found {
-        Some(found) => conclude(args, benchmark.as_ref(), &dir, found),
-        None => {
-            terminal::note("stopped; the same command goes on from here");
-            Ok(ExitCode::from(signals::INTERRUPTED))
+    let Some(found) = found else {
+        terminal::note("stopped; the same command goes on from here");
+        return Ok(None);
+    };
+    let evaluation = Evaluation {
+        benchmark: benchmark.name().to_owned(),
+        metric: benchmark.metric(),
+        seed: run.seed,
+        chance: found.chance,
+        rows: found.rows,
+        break_even: args.cost,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let pictures = write(&evaluation, &found.records, &dir)?;
+    notes(&evaluation).iter().for_each(|note| terminal::note(note));
+    Ok(Some(Done { evaluation, dir, pictures }))
+}
+
+impl Done {
+    fn show(&self, args: &Eval) -> Result<()> {
+        if args.json {
+            return terminal::print(&as_json(&self.evaluation.rows)?);
         }
+        terminal::print(&self.evaluation.table())?;
+        for path in &self.pictures {
+            terminal::print(&path.display().to_string())?;
+        }
+        terminal::print(&self.dir.join("results.md").display().to_string())
     }
 }
 
-fn contestants(args: &Eval) -> Result<ModelSources> {
+fn as_json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string_pretty(value)
+        .map_err(|fault| Error::Invalid(format!("the results cannot be written as JSON: {fault}")))
+}
+
+fn models(args: &Eval, run: &Run) -> Result<ModelSources> {
     // The base alone needs no checkpoint, but somebody must say which base.
     let nothing_else = args.config.is_none() && args.finetuned.is_none();
     let wanted = nothing_else || args.method.iter().any(|method| method.is_meta_trained());
-    let meta_trained = match &args.checkpoint {
+    let meta_trained = match &run.checkpoint {
         Some(path) => Some(InnerStart::open(path)?),
         None if wanted => Some(InnerStart::open_newest(Path::new(RUNS))?),
         None => None,
@@ -77,13 +195,13 @@ fn contestants(args: &Eval) -> Result<ModelSources> {
     })
 }
 
-fn source(args: &Eval) -> Source {
-    Source {
-        name: args.task,
+fn source(args: &Eval, run: &Run) -> Result<Source> {
+    Ok(Source {
+        name: args.task.ok_or_else(|| Error::Invalid("no benchmark: name one with --task".to_owned()))?,
         data: args.data.clone(),
         background: args.background.clone().into(),
-        seed: args.seed,
-    }
+        seed: run.seed,
+    })
 }
 
 fn grid(args: &Eval) -> EvalGrid {
@@ -97,13 +215,13 @@ fn grid(args: &Eval) -> EvalGrid {
 }
 
 /// Everything that an answer depends on, but for its method, cell and number.
-fn settings(args: &Eval, models: &Models) -> Result<Value> {
+fn settings(args: &Eval, run: &Run, models: &Models) -> Result<Value> {
     let config = &models.setup().config;
     let mut settings = json!({
-        "task": args.task.name(),
+        "task": args.task.map_or("", Name::name),
         "data": args.data,
         "background": args.background,
-        "seed": args.seed,
+        "seed": run.seed,
         "base": models.base.to_string(),
         "max_new_tokens": config.eval.max_new_tokens,
         "inner": config.inner,
@@ -124,28 +242,4 @@ fn settings(args: &Eval, models: &Models) -> Result<Value> {
 fn default_dir(benchmark: &dyn Benchmark, settings: &Value) -> PathBuf {
     let key = Digest::of_texts(&[settings.to_string()]);
     Path::new(EVALUATIONS).join(format!("{}-{}", benchmark.name(), key.short()))
-}
-
-fn conclude(args: &Eval, benchmark: &dyn Benchmark, dir: &Path, found: Evaluated) -> Result<ExitCode> {
-    let evaluation = Evaluation {
-        benchmark: benchmark.name().to_owned(),
-        metric: benchmark.metric(),
-        seed: args.seed,
-        chance: found.chance,
-        rows: found.rows,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    let pictures = write(&evaluation, &found.records, dir)?;
-    if args.json {
-        let rows = serde_json::to_string_pretty(&evaluation.rows);
-        terminal::print(&rows.map_err(|fault| Error::Invalid(format!("rows cannot be written: {fault}")))?)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    notes(&evaluation).iter().for_each(|note| terminal::note(note));
-    terminal::print(&evaluation.table())?;
-    for path in pictures {
-        terminal::print(&path.display().to_string())?;
-    }
-    terminal::print(&dir.join("results.md").display().to_string())?;
-    Ok(ExitCode::SUCCESS)
 }

@@ -10,7 +10,7 @@ use perk::{
         plan,
     },
     config::{Config, Objective},
-    report::{RunFolder, RunResult, RunWriter, table},
+    report::{RunFolder, RunResult, RunWriter},
 };
 
 use super::{
@@ -114,7 +114,7 @@ fn print_result(result: &RunResult, path: &Path) -> Result<()> {
         "{} steps on {} trained parameters in {:.0} s, scored in {:.0} s{peak}",
         result.steps, result.trainable_parameters, result.train_secs, result.eval_secs
     );
-    let table = table(&result.rows, result.chance);
+    let table = result.evaluation.table();
     terminal::print(&format!("{facts}\n\n{table}\n{}", path.display()))
 }
 

@@ -4,6 +4,7 @@ mod adapters;
 mod args;
 mod ask;
 mod context;
+mod data;
 mod encode;
 mod eval;
 mod eval_progress;
@@ -51,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Adapters(args) => adapters::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Data(args) => data::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
     };
     match outcome {

@@ -5,8 +5,9 @@ use std::{io::IsTerminal, process::ExitCode};
 use indicatif::{ProgressBar, ProgressStyle};
 use perk::{
     Result,
-    commands::{PretrainObserver, PretrainStep, make_base},
+    commands::make_base,
     config::BaseRecipe,
+    pretrain::{PretrainObserver, PretrainStep},
 };
 
 use super::{args::Pretrain, terminal};

@@ -1,16 +1,12 @@
 //! Asking: the model answers a question from its adapter, without the context in its prompt.
 
-use std::time::Instant;
-
-use serde::Serialize;
-
 use crate::{
     error::{Error, Result},
-    eval::Reasoning,
+    eval::{Asker, Reasoning, Reply},
     model::lora::Adapter,
-    model::{self, Decoder, Decoding, Ended, Generation, HubSettings},
+    model::{self, Decoder, Decoding, HubSettings},
     store::{RECORD_FILE, StoredAdapter},
-    text::{AnswerForm, Closing, Prompt, Template, Tokenizer},
+    text::{AnswerForm, Prompt, Template, Tokenizer},
 };
 
 use super::{
@@ -42,31 +38,6 @@ pub enum Access<'a> {
     Base,
     /// From its prompt: the base alone, with this context.
     InContext(&'a str),
-}
-
-/// An answer, and what it took.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Reply {
-    /// What was concluded, without the facts and the marks around it.
-    pub answer: String,
-    /// The facts that it recalled, where it names any.
-    pub support: Option<Vec<String>>,
-    /// All that the model wrote.
-    pub output: String,
-    /// The tokens that the model wrote, without the one that ended it.
-    pub token_ids: Vec<u32>,
-    /// Number of these tokens.
-    pub tokens: usize,
-    /// Whether the model ended the answer itself, before the limit.
-    pub ended: bool,
-    /// Whether an answer that was to recall its facts lacks a mark of its form.
-    pub malformed: bool,
-    /// Length of the prompt, in tokens.
-    pub prompt_tokens: usize,
-    /// Seconds from the question to the first token.
-    pub first_token_secs: f64,
-    /// Seconds from the question to the last token.
-    pub secs: f64,
 }
 
 impl Memory {
@@ -130,7 +101,7 @@ impl Memory {
         let session = model::Session::new(&self.decoder, adapter, 256)?;
         // Only the adapter has learned to answer so.
         let reasoning = self.reasoning.as_ref().filter(|_| access == Access::Adapter);
-        Ok(Answerer { memory: self, access, reasoning: reasoning.cloned(), session })
+        Ok(Answerer { memory: self, access, reasoning, session })
     }
 }
 
@@ -139,7 +110,7 @@ pub struct Answerer<'m> {
     memory: &'m Memory,
     access: Access<'m>,
     /// `None` where only an answer is expected.
-    reasoning: Option<Reasoning>,
+    reasoning: Option<&'m Reasoning>,
     session: model::Session<'m>,
 }
 
@@ -155,44 +126,14 @@ impl Answerer<'_> {
         decoding: &Decoding,
         on_text: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<Reply> {
-        let began = Instant::now();
-        let tokenizer = &self.memory.tokenizer;
-        let prompt = tokenizer.encode_prompt(&self.prompt(question)?)?;
+        let prompt = self.memory.tokenizer.encode_prompt(&self.prompt(question)?)?;
         self.require_room(prompt.len().saturating_add(decoding.max_new_tokens))?;
-        self.session.clear();
-        let tags = Reasoning::default();
-        let Reasoning { form, separator } = self.reasoning.as_ref().unwrap_or(&tags);
-        let (mut closing, mut printed, mut first_token_secs) =
-            (Closing::new(form, tokenizer), String::new(), None);
-        let Generation { tokens, ended } = self.session.generate(&prompt, decoding, &mut |token| {
-            first_token_secs.get_or_insert_with(|| began.elapsed().as_secs_f64());
-            let flow = closing.push(token)?;
-            // A mark in an unusual place takes back what was shown: then the rest waits for the end.
-            if let Some(more) = form.shown(closing.text()).strip_prefix(&printed).filter(|m| !m.is_empty()) {
-                on_text(more)?;
-                printed += more;
-            }
-            Ok(flow)
-        })?;
-        let (output, secs) = (closing.finish()?, began.elapsed().as_secs_f64());
-        let answer = form.parse(&output);
-        match answer.answer.strip_prefix(&printed) {
-            // What might have become a mark was held back.
-            Some(more) => on_text(more)?,
-            None => on_text(&format!("\n{}", answer.answer))?,
-        }
-        Ok(Reply {
-            malformed: self.reasoning.is_some() && !answer.is_whole,
-            support: answer.facts(separator),
-            answer: answer.answer,
-            output: output.trim().to_owned(),
-            tokens: tokens.len(),
-            token_ids: tokens,
-            ended: ended != Ended::Limit,
-            prompt_tokens: prompt.len(),
-            first_token_secs: first_token_secs.unwrap_or(secs),
-            secs,
-        })
+        let asker = Asker {
+            decoder: &self.memory.decoder,
+            tokenizer: &self.memory.tokenizer,
+            reasoning: self.reasoning,
+        };
+        asker.one(&mut self.session, &prompt, decoding, on_text)
     }
 
     fn prompt(&self, question: &str) -> Result<Prompt> {

@@ -2,8 +2,8 @@
 
 pub mod ask;
 mod at_once;
-mod base;
 mod compute;
+pub mod data;
 pub mod encode;
 pub mod evaluate;
 pub mod export;
@@ -14,15 +14,11 @@ mod observer;
 mod plan;
 mod pretrain;
 pub mod questions;
-mod scores;
 mod setup;
 
-pub use base::make_base;
 pub use compute::Compute;
 pub use inner_start::InnerStart;
 pub use observer::{Event, Observer, Silent};
 pub use plan::{Plan, plan};
-pub use pretrain::{
-    Documents, PretrainObserver, PretrainStep, WeightedToken, pretrain, start as pretrain_start,
-};
+pub use pretrain::make_base;
 pub use setup::Setup;

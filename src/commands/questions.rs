@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     checkpoint::Lock,
     error::{Error, Result},
-    files::read_text,
+    json_lines::{self, Parsed, object},
     report::Journal,
 };
 
@@ -28,20 +28,10 @@ pub struct Question {
 /// # Errors
 /// With file, line and reason: a line that is no such object; a file without questions.
 pub fn read(path: &Path) -> Result<Vec<Question>> {
-    let text = read_text(path)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let questions = lines
-        .map(|(index, line)| question(index + 1, line).map_err(|reason| Error::data(path, index + 1, reason)))
-        .collect::<Result<Vec<_>>>()?;
-    if questions.is_empty() {
-        return Err(Error::file(path, "is empty: expected an object with `question` a line"));
-    }
-    Ok(questions)
+    json_lines::read(path, "an object with `question`", |line, value| question(line, object(value)?))
 }
 
-fn question(line: usize, text: &str) -> std::result::Result<Question, String> {
-    let value: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
-    let Value::Object(fields) = value else { return Err("not a JSON object".to_owned()) };
+fn question(line: usize, fields: Map<String, Value>) -> Parsed<Question> {
     match fields.get("question") {
         Some(Value::String(text)) if !text.trim().is_empty() => {
             Ok(Question { line, text: text.clone(), fields })
@@ -173,7 +163,7 @@ mod tests {
             ("{\"query\": \"A?\"}", "no `question`"),
             ("\u{feff}{\"question\": \"A?\"}\n{", "q.jsonl:2: not JSON"),
             ("{\"question\": \" \"}", "is not a text, or is empty"),
-            ("\n", "is empty"),
+            ("\n", "empty: expected"),
         ] {
             let (_room, from, _) = room(text);
             let message = read(&from).unwrap_err().to_string();

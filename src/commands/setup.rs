@@ -9,8 +9,8 @@ use crate::{
         self, Config, InnerConfig, LoraConfig, ModelConfig, Objective, OuterConfig, Storage, TargetConfig,
     },
     error::{Error, Result},
-    eval::{Asker, Reasoning},
-    meta::{InnerOptimizer, InnerOptions, Learner, OuterOptions, Reduction, Workers},
+    eval::{Evaluator, Method, Model, Reasoning},
+    meta::{InnerOptimizer, InnerOptions, Learner, MetaParams, OuterOptions, Reduction, Workers},
     model::lora::{Layers, LoraInit, LoraLayout, LoraSpec},
     model::{Decoder, DecoderConfig, HubSettings, Located, Projection, resolve},
     optim::{AdamW, Momentum, Sgd},
@@ -103,14 +103,21 @@ impl Setup {
         outer.schedule.factor(step, outer.steps, outer.warmup_steps, outer.final_lr_fraction)
     }
 
-    /// Somebody who asks the model of this setup.
-    pub fn asker(&self) -> Asker<'_> {
-        Asker {
+    /// The model of this setup with its trained parameters, as `method` asks it.
+    pub fn model<'a>(&'a self, params: Option<&'a MetaParams>, method: Method) -> Model<'a> {
+        Model {
+            method,
             learner: &self.learner,
-            tokenizer: &self.tokenizer,
-            max_new_tokens: self.config.eval.max_new_tokens,
+            params,
+            encoder: &self.encoder,
             reasoning: self.reasoning.as_ref(),
+            max_new_tokens: self.config.eval.max_new_tokens,
         }
+    }
+
+    /// Who asks models on this machine.
+    pub fn evaluator(&self) -> Evaluator<'_> {
+        Evaluator { workers: &self.workers, together: self.together }
     }
 
     /// The frozen decoder.

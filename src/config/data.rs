@@ -74,8 +74,8 @@ impl Task {
     }
 }
 
-/// Where background sentences come from: written as `"built-in"`, `"none"`, or the path of a text file or
-/// of a folder of `.txt` files.
+/// Where background sentences come from: written as `"built-in"`, `"none"`, or the path of a text file, of a Parquet
+/// file or of a folder of such; a column of Parquet other than `text` stands behind `#`, as in `shards#content`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum BackgroundSource {
@@ -83,7 +83,7 @@ pub enum BackgroundSource {
     BuiltIn,
     /// Facts only.
     None,
-    /// Sentences of a text file, or of all `.txt` files of a folder.
+    /// Sentences of a text or Parquet file, or of all `.txt` and `.parquet` files of a folder.
     Path(PathBuf),
 }
 

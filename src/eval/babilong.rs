@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::Result;
-use crate::tasks::benchmarks::babilong_labels;
+use crate::benchmarks::babilong_labels;
 
 /// BABILong's decision on one output.
 ///

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::SupportSummary;
-use crate::tasks::benchmark::{Cell, Metric};
+use crate::benchmarks::{Cell, Metric};
 
 /// What one method scored on one cell, and what it cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

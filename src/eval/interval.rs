@@ -1,7 +1,7 @@
-//! Confidence intervals of shares.
+//! Confidence intervals of shares, and of means over runs.
 
 /// The normal distribution's 97.5% quantile.
-const Z: f64 = 1.959_963_984_540_054;
+pub(super) const Z: f64 = 1.959_963_984_540_054;
 
 /// 95% confidence interval of the share `right / asked`, low and high, 0 to 1; all of it where nothing was
 /// asked. `right` may be a fraction, as of a mean of scores from 0 to 1, for which it is an upper bound.
@@ -22,9 +22,41 @@ pub fn wilson(right: f64, asked: usize) -> (f64, f64) {
     ((centre - half).max(0.0).min(p), (centre + half).max(p).min(1.0))
 }
 
+/// The 97.5% quantiles of Student's t for 1 to 30 degrees of freedom.
+const T: [f64; 30] = [
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+];
+
+/// Mean of some runs' scores and half of its 95% confidence interval; infinite for one run.
+///
+/// t √(Σ(x − x̄)² / (n − 1) / n), Student 1908
+pub fn mean_of_runs(scores: &[f64]) -> (f64, f64) {
+    let n = scores.len();
+    let mean = scores.iter().sum::<f64>() / n.max(1) as f64;
+    if n < 2 {
+        return (mean, f64::INFINITY);
+    }
+    let variance = scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / (n - 1) as f64;
+    let quantile = T.get(n - 2).copied().unwrap_or(Z);
+    (mean, quantile * (variance / n as f64).sqrt())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mean_of_runs_has_students_interval() {
+        // Variance 4 of three runs: 4.303 · 2 / √3.
+        let (mean, half) = mean_of_runs(&[1.0, 3.0, 5.0]);
+        assert!((mean - 3.0).abs() < 1e-12 && (half - 4.303 * 2.0 / 3.0_f64.sqrt()).abs() < 1e-12);
+        assert_eq!(mean_of_runs(&[0.5; 4]), (0.5, 0.0));
+        assert_eq!(mean_of_runs(&[0.5]), (0.5, f64::INFINITY));
+        // Behind the table, the normal distribution's.
+        let many: Vec<f64> = (0..100).map(|run| f64::from(run % 2)).collect();
+        assert!((mean_of_runs(&many).1 - Z * (25.0_f64 / 99.0 / 100.0).sqrt()).abs() < 1e-12);
+    }
 
     #[test]
     fn the_interval_agrees_with_newcombes_table() {

@@ -1,24 +1,28 @@
-//! Scoring a memory: held-out episodes answered with and without adaptation, and outputs of benchmarks
+//! Evaluation: the evaluator that asks models about episodes, the methods by which they get at a context, and outputs
 //! against their answers.
 
 mod answers;
 mod asker;
 mod babilong;
 mod cell_score;
+mod evaluator;
 mod interval;
+mod method;
+mod paired;
 mod record;
-mod row;
-mod score;
+mod reply;
 mod scores;
 mod support;
 
 pub use answers::{contains, exact_match, f1, normalise};
-pub use asker::{Asker, EncodedContext, EpisodeReplies, EpisodeReply};
+pub use asker::Asker;
 pub use babilong::babilong_is_right;
 pub use cell_score::CellScore;
-pub use interval::wilson;
-pub use record::{SampleRecord, cell_score};
-pub use row::{Method, Row, Tally, chance};
-pub use score::{Scorer, is_right};
+pub use evaluator::{CellSource, Evaluator, Model, Taker, whole_episodes};
+pub use interval::{mean_of_runs, wilson};
+pub use method::Method;
+pub use paired::Paired;
+pub use record::{SampleRecord, cell_score, chance};
+pub use reply::Reply;
 pub use scores::{Scores, scores};
 pub use support::{Reasoning, SupportScore, SupportSummary};

@@ -1,10 +1,15 @@
-//! What is kept in memory of every question that a model was asked.
+//! What is kept of every question that a model was asked, and the score of a cell by it.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::tasks::benchmark::{Cell, Metric};
+use crate::benchmarks::{Cell, Metric};
 
 use super::{CellScore, Method, Scores, SupportScore, SupportSummary, wilson};
+
+/// More different answers than this are no choice that one could guess from.
+const MOST_CHOICES: usize = 20;
 
 /// A question, its answer, and what it cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,8 +19,14 @@ pub struct SampleRecord {
     pub method: Method,
     /// Which part of the benchmark.
     pub cell: Cell,
-    /// The sample's number in its cell.
+    /// The episode's number in its cell.
     pub index: usize,
+    /// Which of the episode's questions, from 0.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub question_index: usize,
+    /// How many questions the episode has.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub questions: usize,
     /// Its name.
     pub name: String,
     /// Tokens of the context in segments, prefixes included.
@@ -45,6 +56,18 @@ pub struct SampleRecord {
     pub encode_secs: f64,
     /// Seconds from the question to the end of the answer.
     pub ask_secs: f64,
+}
+
+fn is_default(index: &usize) -> bool {
+    *index == 0
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 impl SampleRecord {
@@ -85,4 +108,17 @@ pub fn cell_score(
         ask_secs: mean(&|record| record.ask_secs),
         peak_bytes,
     }
+}
+
+/// What guessing would score: one over the number of different answers, mean over the subtasks, 0 to 1; `None` where
+/// they are too many to guess.
+pub fn chance(records: &[SampleRecord]) -> Option<f64> {
+    let mut answers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for record in records {
+        let own = answers.entry(&record.cell.subtask).or_default();
+        own.extend(record.answers.first().map(String::as_str));
+    }
+    let choices: Vec<usize> = answers.values().map(BTreeSet::len).collect();
+    let possible = !choices.is_empty() && choices.iter().all(|count| (1..=MOST_CHOICES).contains(count));
+    possible.then(|| choices.iter().map(|&count| 1.0 / count as f64).sum::<f64>() / choices.len() as f64)
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, tasks::benchmark::Metric};
+use crate::{Result, benchmarks::Metric};
 
 use super::{babilong_is_right, contains, exact_match, f1};
 

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::{Answer, AnswerForm, split_facts};
+use crate::text::{AnswerForm, split_facts};
+
+use super::Reply;
 
 /// How a model answers that was trained to recall the facts first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,9 +23,10 @@ impl Default for Reasoning {
 }
 
 impl Reasoning {
-    /// How well an answer recalled the facts; `None` where they are not known.
-    pub fn score(&self, answer: &Answer, wanted: &[String]) -> Option<SupportScore> {
-        (!wanted.is_empty()).then(|| SupportScore::of(answer, wanted, &self.separator))
+    /// How well a reply recalled the facts; `None` where they are not known.
+    pub fn score(&self, reply: &Reply, wanted: &[String]) -> Option<SupportScore> {
+        let recalled = reply.support.as_deref().unwrap_or_default();
+        (!wanted.is_empty()).then(|| SupportScore::of(recalled, !reply.malformed, wanted, &self.separator))
     }
 }
 
@@ -47,17 +50,18 @@ pub struct SupportScore {
 
 impl SupportScore {
     /// Compares fact by fact, each as often as it stands there; case and white space within a fact do not count.
-    /// Recalled facts are told apart as [`split_facts`] does.
-    pub fn of(answer: &Answer, wanted: &[String], separator: &str) -> Self {
-        let given = facts(answer.support.as_deref().unwrap_or(""), separator);
-        let wanted = facts(&wanted.join(separator), separator);
+    /// Wanted facts are told apart as [`split_facts`] does with those that were recalled.
+    pub fn of(recalled: &[String], is_whole: bool, wanted: &[String], separator: &str) -> Self {
+        let given: Vec<String> = recalled.iter().map(|fact| plain(fact)).collect();
+        let wanted = wanted.join(separator);
+        let wanted: Vec<String> = split_facts(&wanted, separator).into_iter().map(plain).collect();
         let (common, sizes) = (common(&given, &wanted) as f64, (given.len() as f64, wanted.len() as f64));
         let share = |size: f64| if size > 0.0 { common / size } else { 0.0 };
         let (precision, recall) = (share(sizes.0), share(sizes.1));
         let f1 = if common > 0.0 { 2.0 * precision * recall / (precision + recall) } else { 0.0 };
         let first_fault = (0..wanted.len()).find(|&step| given.get(step) != wanted.get(step));
         let has_more = first_fault.is_none() && given.len() > wanted.len();
-        Self { precision, recall, f1, first_fault, has_more, is_whole: answer.is_whole }
+        Self { precision, recall, f1, first_fault, has_more, is_whole }
     }
 
     /// Whether exactly the wanted facts are recalled, in any order.
@@ -124,10 +128,9 @@ impl SupportSummary {
     }
 }
 
-/// The facts of a text, each without white space and in lower case.
-fn facts(text: &str, separator: &str) -> Vec<String> {
-    let plain = |fact: &str| fact.split_whitespace().collect::<String>().to_lowercase();
-    split_facts(text, separator).into_iter().map(plain).collect()
+/// A fact without white space and in lower case.
+fn plain(fact: &str) -> String {
+    fact.split_whitespace().collect::<String>().to_lowercase()
 }
 
 /// How many facts of one list are in the other, each as often as in both.
@@ -150,9 +153,13 @@ mod tests {
 
     const WANTED: [&str; 2] = ["Mary Event 1: Mary got the milk.", "Mary Event 2: Mary ran."];
 
+    fn score_with(output: &str, wanted: &[String], separator: &str) -> SupportScore {
+        let answer = AnswerForm::default().parse(output);
+        SupportScore::of(&answer.facts(separator).unwrap_or_default(), answer.is_whole, wanted, separator)
+    }
+
     fn score(output: &str) -> SupportScore {
-        let wanted = WANTED.map(str::to_owned);
-        SupportScore::of(&AnswerForm::default().parse(output), &wanted, " ")
+        score_with(output, &WANTED.map(str::to_owned), " ")
     }
 
     #[test]
@@ -204,8 +211,8 @@ mod tests {
     #[test]
     fn facts_with_a_separator_of_their_own_may_hold_several_sentences() {
         let wanted = ["A. B.".to_owned(), "C d".to_owned()];
-        let answer = AnswerForm::default().parse("<support>A. B. | C  d</support><output>x</output>");
-        assert!(SupportScore::of(&answer, &wanted, " | ").has_all());
+        let output = "<support>A. B. | C  d</support><output>x</output>";
+        assert!(score_with(output, &wanted, " | ").has_all());
     }
 
     #[test]

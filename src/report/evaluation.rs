@@ -5,18 +5,19 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    benchmarks::Metric,
     checkpoint::{write_file, write_json},
     error::{Error, Result},
     eval::CellScore,
     files::{parse_json, read_text},
-    tasks::benchmark::Metric,
 };
 
 use super::{
+    break_even::break_even,
     cost::costs,
-    grid::{Grid, length_name, metric_name, percent},
+    grid::metric_name,
     support::supports,
-    table::align,
+    table::{Table, align, markdown, scores},
 };
 
 /// The scores of a benchmark.
@@ -33,6 +34,9 @@ pub struct Evaluation {
     pub chance: Option<f64>,
     /// One for each cell and method.
     pub rows: Vec<CellScore>,
+    /// Whether tables and pictures say from how many questions on one document encoding it is the cheaper way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_even: bool,
     /// Version of perk.
     pub version: String,
 }
@@ -87,14 +91,17 @@ impl Evaluation {
     /// A table of subtasks by lengths for each method and position, and what it cost.
     pub fn markdown(&self) -> String {
         let mut text = format!("# {}\n\n{}.\n", self.benchmark, self.legend());
-        for grid in Grid::all(&self.rows) {
-            text += &format!("\n## {}\n\n{}", grid.name(), markdown_table(&scores(&grid, "subtask")));
+        for Table { name, lines } in scores(&self.rows) {
+            text += &format!("\n## {name}\n\n{}", markdown(&lines));
         }
         if let Some(lines) = supports(&self.rows) {
-            text += &format!("\n## Facts behind the answers\n\n{}", markdown_table(&lines));
+            text += &format!("\n## Facts behind the answers\n\n{}", markdown(&lines));
         }
         if !self.rows.is_empty() {
-            text += &format!("\n## Cost\n\n{}", markdown_table(&costs(&self.rows)));
+            text += &format!("\n## Cost\n\n{}", markdown(&costs(&self.rows)));
+        }
+        if let Some(lines) = self.break_even_lines() {
+            text += &format!("\n## Break-even\n\n{}", markdown(&lines));
         }
         text
     }
@@ -102,8 +109,8 @@ impl Evaluation {
     /// The same for the terminal, in plain text.
     pub fn table(&self) -> String {
         let mut text = String::new();
-        for grid in Grid::all(&self.rows) {
-            text += &format!("{}\n", align(&scores(&grid, &grid.name())));
+        for Table { lines, .. } in scores(&self.rows) {
+            text += &format!("{}\n", align(&lines));
         }
         if let Some(lines) = supports(&self.rows) {
             text += &format!("{}\n", align(&lines));
@@ -111,7 +118,14 @@ impl Evaluation {
         if !self.rows.is_empty() {
             text += &format!("{}\n", align(&costs(&self.rows)));
         }
+        if let Some(lines) = self.break_even_lines() {
+            text += &format!("{}\n", align(&lines));
+        }
         format!("{text}{}\n", self.legend())
+    }
+
+    fn break_even_lines(&self) -> Option<Vec<Vec<String>>> {
+        break_even(&self.rows).filter(|_| self.break_even)
     }
 
     /// What the numbers are.
@@ -127,39 +141,6 @@ impl Evaluation {
         let chance = chance.unwrap_or_default();
         format!("{metric} in percent ± half of the 95% interval; {samples}; seed {}{chance}", self.seed)
     }
-}
-
-/// The lines of a grid's table, with the mean last where there are several subtasks.
-fn scores(grid: &Grid<'_>, corner: &str) -> Vec<Vec<String>> {
-    let head = std::iter::once(corner.to_owned()).chain(grid.lengths.iter().copied().map(length_name));
-    let mut lines = vec![head.collect::<Vec<String>>()];
-    let missing = || "–".to_owned();
-    for subtask in &grid.subtasks {
-        let cells = grid.lengths.iter().map(|length| {
-            grid.cell(subtask, *length).map_or_else(missing, |row| percent(row.score, row.interval))
-        });
-        lines.push(std::iter::once((*subtask).to_owned()).chain(cells).collect());
-    }
-    if grid.subtasks.len() > 1 {
-        let means = grid.lengths.iter().map(|length| {
-            grid.mean_at(*length).map_or_else(missing, |mean| percent(mean.score, mean.interval))
-        });
-        lines.push(std::iter::once("mean".to_owned()).chain(means).collect());
-    }
-    lines
-}
-
-/// The first line is the head; the first column stands left, the others right.
-fn markdown_table(lines: &[Vec<String>]) -> String {
-    let mut text = String::new();
-    for (index, line) in lines.iter().enumerate() {
-        let cells: Vec<String> = line.iter().map(|cell| cell.replace('|', "\\|")).collect();
-        text += &format!("| {} |\n", cells.join(" | "));
-        if index == 0 {
-            text += &format!("| :-- |{}\n", " --: |".repeat(line.len().saturating_sub(1)));
-        }
-    }
-    text
 }
 
 /// A row without nesting, as CSV needs it.
@@ -230,7 +211,7 @@ mod tests {
     use super::*;
     use crate::{
         report::fixture::{kilo, row, with_support},
-        tasks::benchmark::Position,
+        tasks::Position,
     };
 
     fn evaluation(rows: Vec<CellScore>) -> Evaluation {
@@ -240,16 +221,14 @@ mod tests {
             seed: 7,
             chance: Some(1.0 / 6.0),
             rows,
+            break_even: false,
             version: "0.1.0".to_owned(),
         }
     }
 
     fn two_methods() -> Evaluation {
         let pre = CellScore {
-            cell: crate::tasks::benchmark::Cell {
-                position: Position::Pre,
-                ..row("", "qa1", kilo(4), 0).cell
-            },
+            cell: crate::benchmarks::Cell { position: Position::Pre, ..row("", "qa1", kilo(4), 0).cell },
             peak_bytes: None,
             ..row("base", "qa1", kilo(4), 50)
         };
@@ -281,12 +260,25 @@ accuracy in percent ± half of the 95% interval; 100 samples a cell; seed 7; gue
     }
 
     #[test]
+    fn of_one_subtask_the_methods_stand_below_each_other() {
+        let rows = [("perk", 4, 93), ("perk", 16, 90), ("icr", 4, 40)];
+        let rows = rows.map(|(method, tokens, right)| row(method, "qa1", kilo(tokens), right));
+        let text = evaluation(rows.to_vec()).table();
+        let expected = "\
+qa1, random          4k         16k
+perk         93.0 ± 5.2  90.0 ± 6.0
+icr          40.0 ± 9.4           –
+";
+        assert!(text.starts_with(expected), "{text}");
+    }
+
+    #[test]
     fn the_markdown_has_a_table_for_each_method_and_position_and_one_of_costs() {
         let text = two_methods().markdown();
         for line in [
             "# babilong",
             "## perk, random",
-            "| subtask | 4k | 16k |",
+            "| perk, random | 4k | 16k |",
             "| :-- | --: | --: |",
             "| qa2 | 70.0 ± 8.8 | – |",
             "## base, pre",

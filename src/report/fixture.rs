@@ -1,8 +1,9 @@
 //! Rows for tests.
 
 use crate::{
+    benchmarks::{Cell, Length, Metric},
     eval::{CellScore, SupportSummary, wilson},
-    tasks::benchmark::{Cell, Length, Metric, Position},
+    tasks::Position,
 };
 
 /// A row of 100 samples of which `right` are right, asked at a random position.

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    benchmarks::{Length, Metric},
     eval::{CellScore, wilson},
-    tasks::benchmark::{Length, Metric, Position},
+    tasks::Position,
 };
 
 /// The scores of one method at one position.

@@ -31,23 +31,18 @@ impl Journal {
         let io = |fault| Error::io(&path, fault);
         let options = OpenOptions::new().create(true).truncate(false).read(true).write(true).clone();
         let mut file = options.open(&path).map_err(io)?;
-        let (mut records, mut whole, mut line) = (Vec::new(), 0, Vec::new());
-        let mut reader = BufReader::new(&mut file);
-        while reader.read_until(b'\n', &mut line).map_err(io)? > 0 {
-            let number = records.len() + 1;
-            let stranger = |fault: serde_json::Error| {
-                Error::data(&path, number, format!("is no line of this file's kind: {fault}"))
-            };
-            if !line.ends_with(b"\n") {
-                require_cut_off(&line).map_err(stranger)?;
-                break;
-            }
-            records.push(serde_json::from_slice(&line).map_err(stranger)?);
-            whole += line.len() as u64;
-            line.clear();
-        }
+        let (records, whole) = whole_lines(&path, &mut file)?;
         file.set_len(whole).and_then(|()| file.seek(SeekFrom::End(0))).map_err(io)?;
         Ok((Self { path, file: Mutex::new(file) }, records))
+    }
+
+    /// What `path` holds, as [`open`](Self::open) returns it; nothing is written.
+    ///
+    /// # Errors
+    /// No such file; a line that is no such record, with its number.
+    pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+        let mut file = File::open(path).map_err(|fault| Error::io(path, fault))?;
+        Ok(whole_lines(path, &mut file)?.0)
     }
 
     /// Adds a record. Once this has returned, the end of this process does not lose it, and after
@@ -71,6 +66,26 @@ impl Journal {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.sync_data().map_err(|fault| Error::io(&self.path, fault))
     }
+}
+
+/// The records of a journal, and the bytes of its whole lines.
+fn whole_lines<T: DeserializeOwned>(path: &Path, file: &mut File) -> Result<(Vec<T>, u64)> {
+    let (mut records, mut whole, mut line) = (Vec::new(), 0, Vec::new());
+    let mut reader = BufReader::new(file);
+    while reader.read_until(b'\n', &mut line).map_err(|fault| Error::io(path, fault))? > 0 {
+        let number = records.len() + 1;
+        let stranger = |fault: serde_json::Error| {
+            Error::data(path, number, format!("is no line of this file's kind: {fault}"))
+        };
+        if !line.ends_with(b"\n") {
+            require_cut_off(&line).map_err(stranger)?;
+            break;
+        }
+        records.push(serde_json::from_slice(&line).map_err(stranger)?);
+        whole += line.len() as u64;
+        line.clear();
+    }
+    Ok((records, whole))
 }
 
 /// A last line without its end may be taken away if it is the beginning of a JSON object, as a writer leaves it that

@@ -1,6 +1,8 @@
 //! What a run leaves behind: its folder, its metrics, its result and its table; and what an evaluation leaves
 //! behind: its result files and its pictures.
 
+mod break_even;
+mod comparison;
 mod cost;
 mod evaluation;
 #[cfg(test)]
@@ -8,6 +10,7 @@ mod fixture;
 mod folder;
 mod grid;
 mod journal;
+mod means;
 mod metrics;
 mod peak;
 pub mod pictures;
@@ -17,12 +20,13 @@ mod support;
 mod table;
 mod writer;
 
+pub use comparison::{ComparedCell, Comparison};
 pub use evaluation::Evaluation;
 pub use folder::RunFolder;
 pub use journal::Journal;
+pub use means::{MeanScore, Means};
 pub use metrics::{EvalRecord, Metrics, StepRecord};
 pub use peak::peak_bytes;
 pub use predictions::{Prediction, PromptSettings, predictions_file, write_predictions};
 pub use result::RunResult;
-pub use table::table;
 pub use writer::RunWriter;

@@ -8,9 +8,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    benchmarks::Length,
     checkpoint::write_file,
     error::{Error, Result},
-    tasks::benchmark::Length,
 };
 
 /// What a model said to one question.

@@ -7,17 +7,16 @@ use serde::{Deserialize, Serialize};
 use crate::{
     checkpoint::write_json,
     error::{Error, Result},
-    eval::Row,
 };
+
+use super::Evaluation;
 
 /// What a run achieved and what it cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunResult {
-    /// Scores by method and length.
-    pub rows: Vec<Row>,
-    /// What guessing among the answers that occurred would score, 0 to 1.
-    pub chance: f64,
+    /// Held-out scores by method and length.
+    pub evaluation: Evaluation,
     /// Outer steps.
     pub steps: usize,
     /// Numbers that were trained.
@@ -28,14 +27,10 @@ pub struct RunResult {
     pub eval_secs: f64,
     /// The most memory held, in bytes.
     pub peak_bytes: Option<u64>,
-    /// Seed.
-    pub seed: u64,
     /// The resolved configuration.
     pub config: PathBuf,
     /// The trained adapter, inner rates and head.
     pub checkpoint: PathBuf,
-    /// Version of perk.
-    pub version: String,
 }
 
 impl RunResult {

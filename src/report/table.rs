@@ -1,60 +1,68 @@
-//! The table of scores, in plain text.
+//! Tables of lines and cells: the scores of an evaluation, and how tables are written in plain text and Markdown.
 
-use crate::eval::{Method, Row, SupportSummary};
+use crate::eval::CellScore;
 
-use super::support::{first_faults, percent};
+use super::grid::{Grid, length_name, lengths, methods, percent, positions};
 
-type Share = fn(&SupportSummary) -> f64;
+/// A table with what it is of; its first line is the head.
+pub(super) struct Table {
+    pub(super) name: String,
+    pub(super) lines: Vec<Vec<String>>,
+}
 
-/// What is shown of the facts behind the answers, below their scores.
-const SUPPORT: [(&str, Share); 3] = [
-    ("facts recalled", |support| support.recall),
-    ("recalled facts right", |support| support.precision),
-    ("right with its facts", |support| support.right_with_support),
-];
-
-/// One line for each method, one column for each length; reasons for missing scores below.
-pub fn table(rows: &[Row], chance: f64) -> String {
-    let mut lengths: Vec<(usize, usize)> =
-        rows.iter().map(|row| (row.multiple, row.context_tokens)).collect();
-    lengths.sort_unstable();
-    lengths.dedup_by_key(|(multiple, _)| *multiple);
-    let mut cells = vec![header(&lengths)];
-    for method in Method::ALL {
-        let own: Vec<&Row> = rows.iter().filter(|row| row.method == method).collect();
-        if own.is_empty() {
-            continue;
+/// The scores of `rows`: a table for each method and position with a line for each subtask, or, where there is one
+/// subtask only, a table for each position with a line for each method.
+pub(super) fn scores(rows: &[CellScore]) -> Vec<Table> {
+    let grids = Grid::all(rows);
+    match rows.first() {
+        Some(first) if rows.iter().all(|row| row.cell.subtask == first.cell.subtask) => {
+            positions(rows).into_iter().map(|position| by_method(&grids, rows, position)).collect()
         }
-        let scores =
-            lengths.iter().map(|(multiple, _)| score(own.iter().find(|row| row.multiple == *multiple)));
-        cells.push(std::iter::once(method.name().to_owned()).chain(scores).collect());
-        for (what, share) in SUPPORT {
-            let shares: Vec<Option<f64>> = lengths
-                .iter()
-                .map(|(multiple, _)| {
-                    own.iter().find(|row| row.multiple == *multiple)?.support.as_ref().map(share)
-                })
-                .collect();
-            if shares.iter().any(Option::is_some) {
-                let shares = shares.into_iter().map(cell);
-                cells.push(std::iter::once(format!("  {what}")).chain(shares).collect());
-            }
-        }
+        _ => grids.iter().map(|grid| Table { name: grid.name(), lines: by_subtask(grid) }).collect(),
     }
-    format!("{}{}", align(&cells), footer(rows, chance))
 }
 
-fn header(lengths: &[(usize, usize)]) -> Vec<String> {
-    let columns = lengths.iter().map(|(multiple, tokens)| format!("{multiple}× ({tokens} tokens)"));
-    std::iter::once("exact match".to_owned()).chain(columns).collect()
+fn by_method(grids: &[Grid<'_>], rows: &[CellScore], position: crate::tasks::Position) -> Table {
+    let own: Vec<&Grid<'_>> = grids.iter().filter(|grid| grid.position == position).collect();
+    let subtask = rows.first().map_or("", |row| &row.cell.subtask);
+    let at_position = || rows.iter().filter(|row| row.cell.position == position);
+    let lengths = lengths(at_position());
+    let name = format!("{subtask}, {}", position.name());
+    let mut lines = vec![head(&name, &lengths)];
+    for method in methods(at_position()) {
+        let Some(grid) = own.iter().find(|grid| grid.method == method) else { continue };
+        let cells = lengths.iter().map(|length| score(grid.cell(subtask, *length)));
+        lines.push(std::iter::once(method.to_owned()).chain(cells).collect());
+    }
+    Table { name, lines }
 }
 
-fn score(row: Option<&&Row>) -> String {
-    cell(row.and_then(|row| row.exact_match))
+/// The lines of a grid's table, with the mean last where there are several subtasks.
+fn by_subtask(grid: &Grid<'_>) -> Vec<Vec<String>> {
+    let mut lines = vec![head(&grid.name(), &grid.lengths)];
+    for subtask in &grid.subtasks {
+        let cells = grid.lengths.iter().map(|length| score(grid.cell(subtask, *length)));
+        lines.push(std::iter::once((*subtask).to_owned()).chain(cells).collect());
+    }
+    if grid.subtasks.len() > 1 {
+        let means = grid.lengths.iter().map(|length| {
+            grid.mean_at(*length).map_or_else(missing, |mean| percent(mean.score, mean.interval))
+        });
+        lines.push(std::iter::once("mean".to_owned()).chain(means).collect());
+    }
+    lines
 }
 
-fn cell(share: Option<f64>) -> String {
-    share.map_or_else(|| "–".to_owned(), percent)
+fn head(corner: &str, lengths: &[Option<crate::benchmarks::Length>]) -> Vec<String> {
+    std::iter::once(corner.to_owned()).chain(lengths.iter().copied().map(length_name)).collect()
+}
+
+fn score(row: Option<&CellScore>) -> String {
+    row.map_or_else(missing, |row| percent(row.score, row.interval))
+}
+
+fn missing() -> String {
+    "–".to_owned()
 }
 
 /// Columns of equal width, two spaces apart: the first stands left, the others right.
@@ -73,84 +81,15 @@ pub(super) fn align(cells: &[Vec<String>]) -> String {
     text
 }
 
-fn footer(rows: &[Row], chance: f64) -> String {
-    let questions = rows.iter().map(|row| row.n).max().unwrap_or(0);
-    let mut text = format!(
-        "{questions} held-out questions a cell; guessing among their answers scores {:.1}%\n",
-        100.0 * chance
-    );
-    for row in rows {
-        if let Some(reason) = &row.reason {
-            text += &format!("– {} at {}×: {reason}\n", row.method.name(), row.multiple);
-        }
-        if let Some(support) = row.support.as_ref().filter(|support| support.right_with_support < 1.0) {
-            let (method, multiple, faults) = (row.method.name(), row.multiple, first_faults(support));
-            text += &format!("{method} at {multiple}×: first wrong step {faults}");
-            text += &match support.malformed {
-                0 => "\n".to_owned(),
-                malformed => format!("; {malformed} cut short or malformed\n"),
-            };
+/// The first line is the head; the first column stands left, the others right.
+pub(super) fn markdown(lines: &[Vec<String>]) -> String {
+    let mut text = String::new();
+    for (index, line) in lines.iter().enumerate() {
+        let cells: Vec<String> = line.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        text += &format!("| {} |\n", cells.join(" | "));
+        if index == 0 {
+            text += &format!("| :-- |{}\n", " --: |".repeat(line.len().saturating_sub(1)));
         }
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(method: Method, multiple: usize, exact_match: Option<f64>) -> Row {
-        let reason = exact_match.is_none().then(|| "too long".to_owned());
-        let context_tokens = 80 * multiple;
-        Row { method, multiple, context_tokens, exact_match, n: 64, support: None, secs: 1.0, reason }
-    }
-
-    #[test]
-    fn the_facts_behind_the_answers_stand_below_their_scores_with_the_step_that_failed() {
-        let support = SupportSummary {
-            samples: 64,
-            precision: 0.75,
-            recall: 0.875,
-            f1: 0.8,
-            right_with_support: 0.5,
-            malformed: 3,
-            first_faults: vec![0, 32],
-            with_more_facts: 0,
-            answer_faults: 0,
-        };
-        let rows = [
-            Row { support: Some(support), ..row(Method::Perk, 1, Some(0.9)) },
-            row(Method::Perk, 4, Some(0.5)),
-            row(Method::Icr, 1, Some(0.25)),
-        ];
-        let expected = "\
-exact match             1× (80 tokens)  4× (320 tokens)
-perk                             90.0%            50.0%
-  facts recalled                 87.5%                –
-  recalled facts right           75.0%                –
-  right with its facts           50.0%                –
-icr                              25.0%                –
-64 held-out questions a cell; guessing among their answers scores 16.7%
-perk at 1×: first wrong step fact 2: 32; 3 cut short or malformed
-";
-        assert_eq!(table(&rows, 1.0 / 6.0), expected);
-    }
-
-    #[test]
-    fn the_table_shows_methods_by_length_and_says_why_a_score_is_missing() {
-        let rows = [
-            row(Method::Perk, 1, Some(0.96875)),
-            row(Method::Perk, 16, Some(0.5)),
-            row(Method::Icr, 1, Some(1.0)),
-            row(Method::Icr, 16, None),
-        ];
-        let expected = "\
-exact match  1× (80 tokens)  16× (1280 tokens)
-perk                  96.9%              50.0%
-icr                  100.0%                  –
-64 held-out questions a cell; guessing among their answers scores 16.7%
-– icr at 16×: too long
-";
-        assert_eq!(table(&rows, 1.0 / 6.0), expected);
-    }
 }

@@ -10,9 +10,11 @@ use super::{Split, built_in};
 use crate::config::BackgroundSource;
 use crate::files::read_text;
 use crate::text::sentences;
-use crate::{Error, Result};
+use crate::{Error, Result, parquet_rows};
 
-/// Of each text file, the last part of this size is held out.
+/// Of the texts of a Parquet file, so much is read: more than any context takes.
+const MOST_PARQUET_BYTES: usize = 256 << 20;
+/// Of each file, the last part of this size is held out.
 const HELD_OUT_PART: f64 = 0.2;
 
 /// A supply of background sentences of one split.
@@ -32,8 +34,9 @@ pub enum Background {
 }
 
 impl Background {
-    /// Opens a supply. Of text files the first four fifths serve training, the rest evaluation, without the
-    /// sentences that training has.
+    /// Opens a supply. Of each file the first four fifths serve training, the rest evaluation, without the
+    /// sentences that training has. Files are of text, or Parquet with a column of texts: `text`, or the one that is
+    /// named behind `#`, of which the first 256 MB count.
     ///
     /// # Errors
     /// If a file cannot be read, is not UTF-8 or holds no sentences for the split.
@@ -105,8 +108,12 @@ impl Reader<'_> {
 /// Sentences of the split in all files, without repetitions.
 fn read(path: &Path, split: Split) -> Result<Vec<String>> {
     let (mut train, mut held_out) = (Vec::new(), Vec::new());
-    for file in text_files(path)? {
-        let text = read_text(&file)?;
+    let (place, column) = place_and_column(path);
+    for file in files(&place)? {
+        let text = match is_parquet(&file) {
+            true => parquet_rows::texts(&file, &column, MOST_PARQUET_BYTES)?.join("\n\n"),
+            false => read_text(&file)?,
+        };
         let mut found: Vec<String> = sentences::split(&text).into_iter().filter_map(clean).collect();
         if found.is_empty() {
             return Err(Error::file(&file, "no sentences: a background file holds running text"));
@@ -128,20 +135,33 @@ fn read(path: &Path, split: Split) -> Result<Vec<String>> {
     Ok(sentences)
 }
 
-/// The file itself, or all `.txt` files of a folder by name.
-fn text_files(path: &Path) -> Result<Vec<PathBuf>> {
+/// `folder#column` in its parts; a path that is there may hold a `#` of its own.
+fn place_and_column(path: &Path) -> (PathBuf, String) {
+    let text = path.to_string_lossy();
+    match text.rsplit_once('#') {
+        Some((place, column)) if !path.exists() && !column.is_empty() => (place.into(), column.to_owned()),
+        _ => (path.to_owned(), "text".to_owned()),
+    }
+}
+
+fn is_parquet(file: &Path) -> bool {
+    file.extension().is_some_and(|ending| ending == "parquet")
+}
+
+/// The file itself, or all `.txt` and `.parquet` files of a folder by name.
+fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).map_err(|e| Error::io(path, e))? {
         let file = entry.map_err(|e| Error::io(path, e))?.path();
-        if file.extension().is_some_and(|e| e == "txt") && file.is_file() {
+        if (file.extension().is_some_and(|ending| ending == "txt") || is_parquet(&file)) && file.is_file() {
             files.push(file);
         }
     }
     if files.is_empty() {
-        return Err(Error::file(path, "a background folder without .txt files"));
+        return Err(Error::file(path, "a background folder without .txt or .parquet files"));
     }
     files.sort();
     Ok(files)
@@ -163,6 +183,7 @@ fn clean(sentence: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parquet_rows::tests::write_parquet;
     use crate::tasks::stream::{Purpose, stream};
 
     const TEXT: &str = "THE BOOK\n\n  1. CHAPTER ONE ..... 11\n\nIt was a wet and\nwindy night. Nobody came! Nobody \
@@ -186,6 +207,23 @@ mod tests {
         let book = ["It was a wet and windy night.", "Nobody came!", "\"Who is there?\" asked the host."];
         let start = book.iter().position(|s| *s == train[0]).unwrap();
         assert_eq!(train, (0..3).map(|i| book[(start + i) % 3]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_column_of_a_parquet_file_is_background_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.parquet");
+        let texts = ["It was late. Nobody came.", "He heard no answer. The end was near. It rained."];
+        write_parquet(&path, &[("text", &["Other.", "Texts."]), ("body", &texts)]);
+        let open = |place: String, split| Background::open(&BackgroundSource::Path(place.into()), split);
+        for place in [folder.path(), path.as_path()] {
+            let place = format!("{}#body", place.display());
+            let held_out = open(place.clone(), Split::HeldOut).unwrap();
+            assert_eq!(all(&held_out, 0), ["It rained."]);
+            assert_eq!(all(&open(place, Split::Train).unwrap(), 0).len(), 4);
+        }
+        let message = open(format!("{}#none", path.display()), Split::Train).unwrap_err().to_string();
+        assert!(message.contains("rows.parquet") && message.contains("`none`"), "{message}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::files::{read_bytes, text};
+use crate::json_lines::{self, Parsed};
 use crate::{Error, Result};
 
 /// How the bytes of a source are read.
@@ -57,10 +58,8 @@ impl Context {
             ContextFormat::Text if text.trim().is_empty() => {}
             ContextFormat::Text => self.documents.push(text.to_owned()),
             ContextFormat::Jsonl => {
-                for (index, line) in text.lines().enumerate() {
-                    let found = documents(line).map_err(|reason| Error::data(name, index + 1, reason))?;
-                    self.documents.extend(found);
-                }
+                let lines = json_lines::parse(name, text, |_, value| documents(value))?;
+                self.documents.extend(lines.into_iter().flatten());
             }
         }
         if self.documents.len() == before {
@@ -81,13 +80,9 @@ impl Context {
     }
 }
 
-/// The documents of one line of JSONL; a blank line has none.
-fn documents(line: &str) -> std::result::Result<Vec<String>, String> {
-    if line.trim().is_empty() {
-        return Ok(Vec::new());
-    }
+/// The documents of one line of JSONL.
+fn documents(value: Value) -> Parsed<Vec<String>> {
     const WANTED: &str = "a document is a JSON string, or an object with `text` or `context`";
-    let value: Value = serde_json::from_str(line).map_err(|e| format!("not JSON ({e}): {WANTED}"))?;
     let value = match value {
         Value::Object(mut fields) => match (fields.remove("text"), fields.remove("context")) {
             (Some(text), None) | (None, Some(text)) => text,

@@ -1,4 +1,4 @@
-//! Episodes to tokens: segments to memorise, and queries without and with the context.
+//! Episodes to tokens: segments to memorise, and queries without or with the context.
 
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -12,51 +12,12 @@ use crate::config::{DataConfig, Objective};
 use crate::text::{Prompt, Sequence, Template, Tokenizer};
 use crate::{Error, Result};
 
-/// A question in tokens.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EncodedQuery {
-    /// Begin token, prompt, target and end token; the target and the end token are predicted. No context.
-    pub training: Sequence,
-    /// What generation starts from: no context, no target.
-    pub prompt: Vec<u32>,
-    /// As `training`, with the documents and a line break before the prompt.
-    pub in_context: Sequence,
-    /// The expected answer.
-    pub answer: String,
-    /// The facts that decide it, in the order of targets; empty where they are not known.
-    pub support: Vec<String>,
-    /// Tokens of the target, and the end token.
-    pub target_tokens: Vec<u32>,
-}
-
-impl EncodedQuery {
-    /// What generation starts from with the context in the prompt.
-    pub fn in_context_prompt(&self) -> &[u32] {
-        &self.in_context.tokens[..self.in_context.loss_from]
-    }
-}
-
-/// An episode in tokens.
+/// An episode in tokens: what its two losses are taken of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EncodedEpisode {
-    /// The episode's name.
-    pub name: String,
-    /// Its index in its source.
-    pub index: u64,
     /// `doc_i: TEXT` behind the begin token, of which the text is predicted.
     pub segments: Vec<Sequence>,
-    /// Questions, at least one.
-    pub queries: Vec<EncodedQuery>,
-    /// Tokens of all segments with their prefixes.
-    pub context_tokens: usize,
-}
-
-/// A training episode in tokens: what its two losses are taken of.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TrainingEpisode {
-    /// As [`EncodedEpisode::segments`].
-    pub segments: Vec<Sequence>,
-    /// Each question's prompt with its target, which is predicted.
+    /// Each question's prompt, target and end token, of which the target and the end token are predicted.
     pub queries: Vec<Sequence>,
     /// Tokens of all segments with their prefixes.
     pub context_tokens: usize,
@@ -102,74 +63,59 @@ impl Encoder {
         &self.tokenizer
     }
 
-    /// Encodes an episode. In training, segments are shuffled and numbered from a random number where the
-    /// configuration says so, as (seed, index) decide; held-out segments are numbered in order from 0.
+    /// Encodes an episode for one objective: the context stands in the prompts where the objective puts it there. In
+    /// training, segments are shuffled and numbered from a random number where the configuration says so, as
+    /// (seed, index) decide; held-out segments are numbered in order from 0.
     ///
     /// # Errors
     /// If the episode has an empty document or no question, a question lacks the facts that its target holds, or a
     /// text cannot be encoded; the error names the episode.
-    pub fn encode(&self, episode: &Episode, index: u64, split: Split) -> Result<EncodedEpisode> {
-        self.encode_for(&self.target, episode, index, split)
-    }
-
-    /// As [`encode`](Self::encode) a held-out episode, to be asked only: the targets are the bare answers, so that
-    /// questions whose supporting facts are not known can be asked too.
-    ///
-    /// # Errors
-    /// As [`encode`](Self::encode).
-    pub fn encode_to_ask(&self, episode: &Episode, index: u64) -> Result<EncodedEpisode> {
-        self.encode_for(&self.target.bare(), episode, index, Split::HeldOut)
-    }
-
-    /// Encodes a training episode for one objective; segments as [`encode`](Self::encode) does it. A context is
-    /// tokenised again for a question only where the objective puts it in the prompt.
-    ///
-    /// # Errors
-    /// As [`encode`](Self::encode).
-    pub fn encode_training(
+    pub fn encode(
         &self,
         episode: &Episode,
         index: u64,
+        split: Split,
         objective: Objective,
-    ) -> Result<TrainingEpisode> {
-        let segments = self.checked_segments(episode, index, Split::Train)?;
+    ) -> Result<EncodedEpisode> {
+        let segments = self.checked_segments(episode, index, split)?;
         let context = episode.documents.join("\n");
         let query = |qa: &Qa| {
             let prompt = self.template.prompt(segments.len(), &qa.question);
-            let (target, _) = self.target_of(&self.target, qa, &context)?;
+            let target = self.target_of(qa, &context)?;
             match objective {
                 Objective::Perk => self.answered(&prompt, &target),
                 Objective::InContext => self.answered(&prompt.behind(&context), &target),
             }
         };
         let queries = episode.qa.iter().map(query).collect::<Result<Vec<_>>>();
-        let queries = queries.map_err(|error| named(episode, error))?;
-        let context_tokens = count(&segments);
-        Ok(TrainingEpisode { segments, queries, context_tokens })
+        let queries = queries.map_err(|error| error.in_episode(&episode.name))?;
+        let context_tokens = count_tokens(&segments);
+        Ok(EncodedEpisode { segments, queries, context_tokens })
     }
 
-    fn encode_for(
-        &self,
-        target: &TargetWriter,
-        episode: &Episode,
-        index: u64,
-        split: Split,
-    ) -> Result<EncodedEpisode> {
-        let segments = self.checked_segments(episode, index, split)?;
-        let context = episode.documents.join("\n");
-        let query = |qa: &Qa| self.query(target, qa, segments.len(), &context);
-        let queries = episode.qa.iter().map(query).collect::<Result<Vec<_>>>();
-        let queries = queries.map_err(|error| named(episode, error))?;
-        let context_tokens = count(&segments);
-        Ok(EncodedEpisode { name: episode.name.clone(), index, segments, queries, context_tokens })
+    /// What a question is asked with, its context being known as so many segments; with `context`, behind that.
+    ///
+    /// # Errors
+    /// A text that cannot be encoded.
+    pub fn prompt(&self, segments: usize, question: &str, context: Option<&str>) -> Result<Vec<u32>> {
+        let prompt = self.template.prompt(segments, question);
+        self.tokenizer.encode_prompt(&match context {
+            Some(context) => prompt.behind(context),
+            None => prompt,
+        })
+    }
+
+    /// The facts that decide a question about `context`, in the order of targets; empty where they are not known.
+    pub fn facts(&self, qa: &Qa, context: &str) -> Vec<String> {
+        self.target.facts(qa, context)
     }
 
     /// The segments of an episode that has a question.
     fn checked_segments(&self, episode: &Episode, index: u64, split: Split) -> Result<Vec<Sequence>> {
         if episode.qa.is_empty() {
-            return Err(named(episode, Error::Invalid("no question".into())));
+            return Err(Error::Invalid("no question".into()).in_episode(&episode.name));
         }
-        self.segments(&episode.documents, index, split).map_err(|error| named(episode, error))
+        self.segments(&episode.documents, index, split).map_err(|error| error.in_episode(&episode.name))
     }
 
     /// The segments of a context that comes without questions, numbered in order from 0.
@@ -194,30 +140,13 @@ impl Encoder {
         numbered.map(|(i, text)| with_prefix(first.saturating_add(i), text, &self.tokenizer)).collect()
     }
 
-    fn query(&self, target: &TargetWriter, qa: &Qa, documents: usize, context: &str) -> Result<EncodedQuery> {
-        let prompt = self.template.prompt(documents, &qa.question);
-        let (target, support) = self.target_of(target, qa, context)?;
-        let training = self.answered(&prompt, &target)?;
-        let in_context = self.answered(&prompt.behind(context), &target)?;
-        let (prompt, target_tokens) = training.tokens.split_at(training.loss_from);
-        Ok(EncodedQuery {
-            prompt: prompt.to_vec(),
-            answer: qa.answer.clone(),
-            support,
-            target_tokens: target_tokens.to_vec(),
-            training,
-            in_context,
-        })
-    }
-
-    /// What a question's loss is taken of, and the facts in it.
-    fn target_of(&self, writer: &TargetWriter, qa: &Qa, context: &str) -> Result<(Target, Vec<String>)> {
-        let support = writer.facts(qa, context);
-        let mut target = writer.write(qa, &support)?;
+    /// What a question's loss is taken of.
+    fn target_of(&self, qa: &Qa, context: &str) -> Result<Target> {
+        let mut target = self.target.write(qa, &self.target.facts(qa, context))?;
         // White space between the prompt and what follows goes with what follows.
         let first = if target.trace.is_empty() { &mut target.conclusion } else { &mut target.trace };
         *first = self.template.answer(first);
-        Ok((target, support))
+        Ok(target)
     }
 
     /// Prompt, target and end token, of which the target and the end token are predicted.
@@ -246,14 +175,7 @@ impl Encoder {
     }
 }
 
-fn count(segments: &[Sequence]) -> usize {
+/// Tokens of all segments, prefixes included.
+pub fn count_tokens(segments: &[Sequence]) -> usize {
     segments.iter().map(|segment| segment.tokens.len()).sum()
-}
-
-/// An error that says which episode it is about.
-fn named(episode: &Episode, error: Error) -> Error {
-    match error {
-        Error::Invalid(reason) => Error::Invalid(format!("episode {}: {reason}", episode.name)),
-        other => other,
-    }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 
+use super::Position;
 use super::background::Background;
-use super::benchmark::Position;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
 

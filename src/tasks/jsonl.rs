@@ -5,37 +5,23 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::{Episode, Qa};
-use crate::files::read_text;
-use crate::{Error, Result};
-
-/// Or what is wrong with a line.
-type Parsed<T> = std::result::Result<T, String>;
+use crate::Result;
+use crate::json_lines::{self, Parsed, object};
 
 /// Reads episodes. A line is an object with `context` (a string or a list of strings) and either `question`,
-/// `answer` and optional `support` (a string or a list of strings), or `qa`, a list of objects of these. An `id`
+/// `answer` (a string, or a list of all that count as right, the one to train on first) and optional `support` (a
+/// string or a list of strings), or `qa`, a list of objects of these. An `id`
 /// (a string or a number) goes into the episode's name. Blank lines are left out.
 ///
 /// # Errors
 /// With file, line and reason, for anything else: unknown or doubled meanings, empty texts; an
 /// empty file.
 pub fn read(path: &Path) -> Result<Vec<Episode>> {
-    let text = read_text(path)?;
     let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    let mut episodes = Vec::new();
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let name = format!("{file}:{}", index + 1);
-        let episode = episode(line, name).map_err(|reason| Error::data(path, index + 1, reason))?;
-        episodes.push(episode);
-    }
-    if episodes.is_empty() {
-        return Err(Error::file(path, "empty: expected one JSON object a line"));
-    }
-    Ok(episodes)
+    json_lines::read(path, "a JSON object", |line, value| episode(object(value)?, format!("{file}:{line}")))
 }
 
-fn episode(line: &str, name: String) -> Parsed<Episode> {
-    let value: Value = serde_json::from_str(line).map_err(|e| format!("not JSON: {e}"))?;
-    let Value::Object(mut fields) = value else { return Err("not a JSON object".into()) };
+fn episode(mut fields: Map<String, Value>, name: String) -> Parsed<Episode> {
     let name = match take_id(&mut fields)? {
         Some(id) => format!("{name} ({id})"),
         None => name,
@@ -57,19 +43,29 @@ fn episode(line: &str, name: String) -> Parsed<Episode> {
 
 fn nested((index, value): (usize, Value)) -> Parsed<Qa> {
     let fault = |reason: String| format!("qa[{index}]: {reason}");
-    match value {
-        Value::Object(fields) => question(fields).map_err(fault),
-        _ => Err(fault("not a JSON object".into())),
-    }
+    object(value).and_then(question).map_err(fault)
 }
 
 fn question(mut fields: Map<String, Value>) -> Parsed<Qa> {
     take_id(&mut fields)?;
     let question = text(&mut fields, "question")?;
-    let answer = text(&mut fields, "answer")?;
+    let answers = answers(&mut fields)?;
     let support = texts(&mut fields, "support")?.unwrap_or_default();
     refuse_others(&fields)?;
-    Ok(Qa { question, answer, support })
+    Ok(Qa { question, answers, support })
+}
+
+/// The accepted answers: one text, or a list of them, without white space around.
+fn answers(fields: &mut Map<String, Value>) -> Parsed<Vec<String>> {
+    if !matches!(fields.get("answer"), Some(Value::Array(_))) {
+        return Ok(vec![text(fields, "answer")?]);
+    }
+    match texts(fields, "answer")? {
+        Some(answers) if !answers.is_empty() => {
+            Ok(answers.into_iter().map(|answer| answer.trim().to_owned()).collect())
+        }
+        _ => Err("`answer` is an empty list".into()),
+    }
 }
 
 /// What a person calls the episode, or one of its questions.
@@ -119,6 +115,7 @@ fn texts(fields: &mut Map<String, Value>, name: &str) -> Parsed<Option<Vec<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
 
     fn read_text_of(text: impl AsRef<[u8]>) -> Result<Vec<Episode>> {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -7,23 +7,24 @@
 pub mod babi;
 pub mod babi_world;
 pub mod background;
-pub mod benchmark;
-pub mod benchmarks;
-mod built_in;
+pub(crate) mod built_in;
 mod context;
-pub mod corpus;
 mod encoder;
 pub mod hide;
+mod indexed;
 pub mod jsonl;
+mod position;
 pub mod segment;
-mod source;
-mod stream;
+pub(crate) mod source;
+pub(crate) mod stream;
 pub mod student_records;
 mod target;
 pub mod world;
 
 pub use context::{Context, ContextFormat};
-pub use encoder::{EncodedEpisode, EncodedQuery, Encoder, TrainingEpisode};
+pub use encoder::{EncodedEpisode, Encoder, count_tokens};
+pub use indexed::indexed;
+pub use position::Position;
 pub use source::{Contexts, open, open_contexts};
 
 use crate::Result;
@@ -33,10 +34,22 @@ use crate::Result;
 pub struct Qa {
     /// The question.
     pub question: String,
-    /// Its answer.
-    pub answer: String,
+    /// The answers that count as right, at least one; the first is the one that is trained on and shown.
+    pub answers: Vec<String>,
     /// The sentences of the context that give the answer, in the order of the reasoning; may be empty.
     pub support: Vec<String>,
+}
+
+impl Qa {
+    /// A question of one answer.
+    pub fn new(question: impl Into<String>, answer: impl Into<String>, support: Vec<String>) -> Self {
+        Self { question: question.into(), answers: vec![answer.into()], support }
+    }
+
+    /// The answer to train on and to show.
+    pub fn answer(&self) -> &str {
+        self.answers.first().map_or("", String::as_str)
+    }
 }
 
 /// A context and questions about it.

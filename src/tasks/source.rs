@@ -7,13 +7,12 @@ use std::sync::Arc;
 use rand::seq::SliceRandom;
 
 use super::background::Background;
-use super::benchmark::Position;
 use super::hide::Haystack;
 use super::stream::{Purpose, hash, stream};
 use super::student_records::RecordSource;
 use super::target::without_facts;
 use super::world::{Asked, Story, StoryForm, event, tell};
-use super::{Episode, EpisodeSource, Qa, Split, babi, jsonl};
+use super::{Episode, EpisodeSource, Position, Qa, Split, babi, jsonl};
 use crate::config::{DataConfig, Task, WorldConfig};
 use crate::text::Tokenizer;
 use crate::{Error, Result};
@@ -224,17 +223,17 @@ fn hidden(story: &babi::BabiStory, file: &str, event_prefix: bool) -> Vec<Hidden
     let hidden = |question: &babi::BabiQuestion| Hidden {
         name: format!("{file}:{}", question.line),
         facts: facts[..question.facts_before].to_vec(),
-        qa: Qa {
-            question: question.question.clone(),
-            answer: question.answer.clone(),
-            support: question.support.iter().map(|&i| facts[i].clone()).collect(),
-        },
+        qa: Qa::new(
+            &question.question,
+            &question.answer,
+            question.support.iter().map(|&i| facts[i].clone()).collect(),
+        ),
     };
     story.questions.iter().map(hidden).collect()
 }
 
 /// The facts with `Mary Event 2:` before each: its first word, and how many facts before began with it.
-pub(super) fn with_events(facts: Vec<String>) -> Vec<String> {
+pub(crate) fn with_events(facts: Vec<String>) -> Vec<String> {
     let mut events: HashMap<String, usize> = HashMap::new();
     let prefixed = |fact: String| {
         let name = fact.split(' ').next().unwrap_or(&fact);
@@ -320,7 +319,7 @@ impl<T> Finite<T> {
 
     fn get(&self, index: u64) -> Result<&T> {
         let count = self.items.len() as u64;
-        let beyond = || Error::Invalid(format!("no episode {index} among {count} held-out ones"));
+        let beyond = || Error::Invalid(format!("no episode {index} (from 0) among {count} held-out ones"));
         if self.split == Split::HeldOut {
             return usize::try_from(index).ok().and_then(|i| self.items.get(i)).ok_or_else(beyond);
         }

@@ -43,11 +43,6 @@ impl TargetWriter {
         })
     }
 
-    /// For prompts that are only asked: the bare answer, which needs no facts.
-    pub(super) fn bare(&self) -> Self {
-        Self { form: None, ..self.clone() }
-    }
-
     /// The facts that decide a question about `context`, in the order of targets.
     pub(super) fn facts(&self, qa: &Qa, context: &str) -> Vec<String> {
         let mut facts: Vec<String> = qa.support.iter().map(|fact| fact.trim().to_owned()).collect();
@@ -65,16 +60,16 @@ impl TargetWriter {
     /// Facts that are wanted and not there; facts or an answer that hold a mark of the form.
     pub(super) fn write(&self, qa: &Qa, facts: &[String]) -> Result<Target> {
         let Some(form) = &self.form else {
-            return Ok(Target { trace: String::new(), conclusion: qa.answer.clone() });
+            return Ok(Target { trace: String::new(), conclusion: qa.answer().to_owned() });
         };
         if facts.is_empty() {
             return Err(Error::Invalid(without_facts(qa)));
         }
         let support = facts.join(&self.separator);
-        let (trace, conclusion) = form.write(&support, &qa.answer);
+        let (trace, conclusion) = form.write(&support, qa.answer());
         // A model that learned it perfectly would be misread.
         let read = form.parse(&format!("{trace}{conclusion}"));
-        if read.answer != qa.answer.trim() || read.support.as_deref() != Some(support.trim()) {
+        if read.answer != qa.answer().trim() || read.support.as_deref() != Some(support.trim()) {
             return Err(Error::Invalid(format!(
                 "the facts or the answer of the question `{}` hold a mark of data.reasoning_form, so that they cannot \
                  be told apart again: choose a form whose marks the data does not have",
@@ -92,7 +87,7 @@ mod tests {
 
     fn qa(support: &[&str]) -> Qa {
         let support = support.iter().map(|&fact| fact.to_owned()).collect();
-        Qa { question: "Where is the milk?".into(), answer: "kitchen".into(), support }
+        Qa::new("Where is the milk?", "kitchen", support)
     }
 
     fn write(config: &TargetConfig, support: &[&str]) -> Result<String> {

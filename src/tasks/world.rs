@@ -246,11 +246,7 @@ impl World {
                 support.push(fact);
             }
         }
-        Qa {
-            question: question.text.clone(),
-            answer: PLACES[question.place].to_owned(),
-            support: support.into_iter().cloned().collect(),
-        }
+        Qa::new(&question.text, PLACES[question.place], support.into_iter().cloned().collect())
     }
 }
 

@@ -150,6 +150,19 @@ impl Tokenizer {
         entered(&self.path, "cannot decode tokens", || self.inner.decode(ids, true))
     }
 
+    /// Text of `ids`, special tokens as they are written.
+    ///
+    /// # Errors
+    /// If the tokenizer's decoder fails.
+    pub fn decode_all(&self, ids: &[u32]) -> Result<String> {
+        entered(&self.path, "cannot decode tokens", || self.inner.decode(ids, false))
+    }
+
+    /// The token as the vocabulary writes it; empty for a number that no token has.
+    pub fn piece(&self, id: u32) -> String {
+        self.inner.id_to_token(id).unwrap_or_default()
+    }
+
     /// Tokens of `prompt` followed by `tail`, and how many of them are of the prompt: the tokens of the joined
     /// text where they begin with the prompt's own tokens, else the tokens of the two parts side by side
     /// (a generation starts from the prompt's own tokens, so these must come first).

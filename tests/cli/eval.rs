@@ -21,7 +21,8 @@ fn methods_are_asked_side_by_side_and_leave_their_files() {
     assert!(printed.trim_end().ends_with("runs/tiny-ft-icr/result.json"), "{printed}");
     let methods = ["--method", "perk,base,icr,ft-icr", "--finetuned", "runs/tiny-ft-icr", "--out", "e"];
     let printed = room.prints(&[&GRID[..], &methods].concat());
-    for method in ["perk, random", "base, random", "icr, random", "ft-icr, random"] {
+    assert!(printed.starts_with("qa1, random"), "{printed}");
+    for method in ["perk ", "base ", "icr ", "ft-icr "] {
         assert!(printed.lines().any(|line| line.starts_with(method)), "{printed}");
     }
     let files = ["pictures", "results.csv", "results.json", "results.md", "samples.jsonl", "settings.json"];
@@ -106,4 +107,65 @@ fn a_checkpoint_of_the_wrong_kind_or_for_another_base_is_refused() {
     assert!(room.refuses(&[&GRID[..], &["--method", "perk,perk"]].concat()).contains("twice"));
     room.change_base();
     assert!(room.refuses(&GRID).contains("another base"));
+}
+
+#[test]
+fn an_episode_of_several_questions_is_encoded_once_and_all_of_it_is_asked() {
+    let room = Room::trained();
+    let question =
+        |who: &str, place: &str| format!(r#"{{"question": "Where is {who}?", "answer": "{place}"}}"#);
+    let qa = [question("Mary", "garden"), question("John", "kitchen")].join(", ");
+    let context = "Mary went to the garden. John went to the kitchen.";
+    let line = |qa: &str| format!(r#"{{"context": "{context}", "qa": [{qa}]}}"#);
+    let text = [line(&qa), line(&question("Mary", "garden"))].join("\n");
+    fs::write(room.path("q.jsonl"), text).unwrap();
+    let ask = ["eval", "--task", "files", "--data", "q.jsonl", "--out", "e"];
+    room.prints(&ask);
+    let places = |records: &[Value]| -> Vec<(u64, u64, u64)> {
+        let number = |record: &Value, key: &str, default| record[key].as_u64().unwrap_or(default);
+        let place =
+            |r: &Value| (number(r, "index", 9), number(r, "question_index", 0), number(r, "questions", 1));
+        let mut places: Vec<_> = records.iter().map(place).collect();
+        places.sort_unstable();
+        places
+    };
+    let whole = [(0, 0, 2), (0, 1, 2), (1, 0, 1)];
+    let found = records(&room, "e");
+    assert_eq!(places(&found), whole);
+    assert_eq!(found[0]["encode_secs"], found[1]["encode_secs"], "one context, learned once");
+    // An episode of which one answer was lost is asked again, as a whole.
+    let path = room.path("e/samples.jsonl");
+    let kept: String = fs::read_to_string(&path).unwrap().split_inclusive('\n').skip(1).collect();
+    fs::write(&path, kept).unwrap();
+    room.prints(&ask);
+    let result = room.json("e/results.json");
+    assert_eq!(result["rows"][0]["samples"], 3);
+    assert_eq!(
+        records(&room, "e").len(),
+        4,
+        "two that were kept and two of the episode that was asked again"
+    );
+}
+
+#[test]
+fn several_seeds_and_checkpoints_give_means_and_two_results_are_compared_by_question() {
+    let room = Room::trained();
+    let seeds = room.prints(&[&GRID[..], &["--seed", "1,2", "--out", "s"]].concat());
+    assert!(
+        seeds.starts_with("method") && seeds.contains("seed-1  seed-2") && seeds.contains(" ± "),
+        "{seeds}"
+    );
+    assert_eq!(names(&room.path("s")), ["means.json", "means.md", "seed-1", "seed-2"]);
+    let pair = ["--checkpoint", "runs/tiny/checkpoints/best", "runs/tiny/checkpoints/last", "--out", "c"];
+    let pair = room.prints(&[&GRID[..], &pair].concat());
+    assert!(pair.contains("runs-tiny-checkpoints-best"), "{pair}");
+    let same = room.prints(&["eval", "compare", "s/seed-1", "s/seed-1"]);
+    assert!(same.contains("perk") && same.contains("+0.0") && same.contains("1.000"), "{same}");
+    let other = room.refuses(&["eval", "compare", "s/seed-1", "s/seed-2"]);
+    assert!(other.contains("another question"), "{other}");
+    assert!(room.refuses(&["eval", "compare", "s/seed-1", "s"]).contains("results.json"));
+    assert!(room.refuses(&[&GRID[..], &["--seed", "1,1"]].concat()).contains("twice"));
+    let cost = room.prints(&[&GRID[..], &["--method", "perk,icr", "--cost", "--out", "k"]].concat());
+    assert!(cost.contains("break-even") && cost.contains("against icr"), "{cost}");
+    assert!(room.path("k/pictures/over_questions_1x.svg").is_file());
 }

@@ -43,7 +43,7 @@ fn runs_that_are_started_together_each_get_a_folder_of_their_own() {
     assert_eq!(names(&room.path("runs")), ["tiny", "tiny-2", "tiny-3"]);
     let mut found: Vec<u64> = Vec::new();
     for run in ["runs/tiny", "runs/tiny-2", "runs/tiny-3"] {
-        let seed = room.result(run)["seed"].as_u64().unwrap();
+        let seed = room.result(run)["evaluation"]["seed"].as_u64().unwrap();
         assert_eq!(room.json(&format!("{run}/checkpoints/last/state.json"))["seed"], seed);
         let config = fs::read_to_string(room.path(run).join("config.toml")).unwrap();
         assert!(config.contains(&format!("seed = {seed}\n")), "{config}");

@@ -8,6 +8,7 @@ mod hub;
 mod adapters;
 mod ask;
 mod begin_token;
+mod data;
 mod device;
 mod encode;
 mod eval;
@@ -75,15 +76,17 @@ fn a_run_leaves_its_files_and_prints_the_table_and_the_path_of_the_result_last()
         assert!(text.lines().any(|line| line.starts_with(method)), "{text}");
     }
     let result = room.result("runs/tiny");
-    let rows = result["rows"].as_array().unwrap();
+    let rows = result["evaluation"]["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 6);
     for row in rows {
-        let [tokens, n] = [&row["context_tokens"], &row["n"]].map(|value| value.as_u64().unwrap());
+        let [tokens, samples, truncated] =
+            ["context_tokens", "samples", "truncated"].map(|key| row[key].as_u64().unwrap());
+        let multiple: u64 = row["cell"]["length"].as_str().unwrap().trim_end_matches('x').parse().unwrap();
+        assert_eq!((row["score"].is_number(), samples), (true, 4), "{row}");
         // The base has 128 positions: four times the trained length does not fit into the prompt.
-        let fits = row["method"] != "icr" || row["multiple"] == 1;
-        assert_eq!(row["exact_match"].is_number(), fits, "{row}");
-        assert_eq!(n, if fits { 4 } else { 0 }, "{row}");
-        assert!(tokens >= 40 * row["multiple"].as_u64().unwrap(), "{row}");
+        let fits = row["method"] != "icr" || multiple == 1;
+        assert_eq!(truncated, if fits { 0 } else { 4 }, "{row}");
+        assert!(tokens >= 40 * multiple, "{row}");
     }
     assert!(result["train_secs"].as_f64().unwrap() > 0.0 && result["eval_secs"].as_f64().unwrap() > 0.0);
     assert!(result["peak_bytes"].as_u64().unwrap() > 1 << 20);
@@ -128,8 +131,8 @@ fn continues_exactly(signal: &str, code: Option<i32>) {
     room.succeed(&["--resume", "runs/tiny"]);
     assert_eq!(room.metrics("runs/tiny"), room.metrics("whole"));
     let scores = |run: &str| {
-        let rows = room.result(run)["rows"].clone();
-        rows.as_array().unwrap().iter().map(|row| row["exact_match"].clone()).collect::<Vec<_>>()
+        let rows = room.result(run)["evaluation"]["rows"].clone();
+        rows.as_array().unwrap().iter().map(|row| row["score"].clone()).collect::<Vec<_>>()
     };
     assert_eq!(scores("runs/tiny"), scores("whole"));
 }
@@ -142,7 +145,7 @@ fn a_changed_configuration_is_not_continued() {
     assert!(message.contains("inner.lr: now 0.5, saved 0.01"), "{message}");
     // What does not change the course of training may differ.
     room.succeed(&["--config", "c.toml", "--resume", "--set", "eval.episodes=2"]);
-    assert_eq!(room.result("runs/tiny")["rows"][0]["n"], 2);
+    assert_eq!(room.result("runs/tiny")["evaluation"]["rows"][0]["samples"], 2);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device};
 use perk::config::CorpusConfig;
 use perk::model::{Decoder, DecoderConfig, Family};
-use perk::tasks::corpus::Corpus;
+use perk::pretrain::Corpus;
 use perk::text::{Tokenizer, word_level};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use perk::tasks::benchmark::{Benchmark, Cell, Length, Metric, Position};
-use perk::tasks::benchmarks::ApiRetrieval;
+use perk::benchmarks::ApiRetrieval;
+use perk::benchmarks::{Benchmark, Cell, Length, Metric};
+use perk::tasks::Position;
 use perk::text::{Tokenizer, word_level};
 use serde_json::{Value, json};
 
+use crate::cells::{ask, count};
 use crate::shared_folder::shared;
 
 fn tokenizer() -> Tokenizer {
@@ -54,7 +56,7 @@ fn the_document_that_answers_lies_first_in_the_middle_last_or_anywhere() {
     let mut anywhere = HashSet::new();
     for index in 0..10 {
         let at = |position| {
-            let sample = benchmark.sample(&cell("x_eval", 300, position), index).unwrap();
+            let sample = ask(&benchmark, &cell("x_eval", 300, position), index).unwrap();
             assert_eq!(sample.question, format!("Do number {index}."));
             assert_eq!(sample.answers, [format!("load('net-{index}-')"), format!("net-{index}-")]);
             let holds = |d: &&String| d.contains(&format!("api_call: {}\n", sample.answers[0]));
@@ -84,7 +86,7 @@ fn longer_contexts_hold_the_same_documents_and_more_up_to_the_length() {
     for index in 0..30 {
         let mut before: Vec<String> = Vec::new();
         for tokens in [0, 120, 400, 800] {
-            let sample = benchmark.sample(&cell("x_eval", tokens, Position::Random), index).unwrap();
+            let sample = ask(&benchmark, &cell("x_eval", tokens, Position::Random), index).unwrap();
             assert!(before.iter().all(|d| sample.documents.contains(d)));
             let found = tokenizer.encode(&sample.documents.join("\n")).unwrap().len();
             let one = tokenizer.encode(&sample.documents[0]).unwrap().len() + 2;
@@ -92,9 +94,9 @@ fn longer_contexts_hold_the_same_documents_and_more_up_to_the_length() {
             before = sample.documents;
         }
         let random = cell("x_eval", 400, Position::Random);
-        assert_eq!(benchmark.sample(&random, index).unwrap(), benchmark.sample(&random, index).unwrap());
+        assert_eq!(ask(&benchmark, &random, index).unwrap(), ask(&benchmark, &random, index).unwrap());
     }
-    assert_eq!(benchmark.sample(&cell("x_eval", 0, Position::Mid), 0).unwrap().documents.len(), 1);
+    assert_eq!(ask(&benchmark, &cell("x_eval", 0, Position::Mid), 0).unwrap().documents.len(), 1);
 }
 
 #[test]
@@ -105,7 +107,7 @@ fn a_name_counts_as_an_answer_only_where_it_tells_apis_apart() {
     rows[1]["api_data"]["api_name"] = "shared".into();
     rows[2]["api_data"]["api_name"] = "shared".into();
     let benchmark = open(&[write(folder.path(), "x_eval.json", rows)]).unwrap();
-    let answers = |index| benchmark.sample(&cell("x_eval", 50, Position::Pre), index).unwrap().answers.len();
+    let answers = |index| ask(&benchmark, &cell("x_eval", 50, Position::Pre), index).unwrap().answers.len();
     assert_eq!([0, 1, 2, 3].map(answers), [1, 1, 1, 2]);
 }
 
@@ -120,7 +122,7 @@ fn no_other_document_has_the_call_that_answers() {
     }
     let benchmark = open(&[write(folder.path(), "x_train.json", rows)]).unwrap();
     for index in 0..20 {
-        let sample = benchmark.sample(&cell("x_train", 350, Position::Random), index).unwrap();
+        let sample = ask(&benchmark, &cell("x_train", 350, Position::Random), index).unwrap();
         let holding = sample.documents.iter().filter(|d| d.contains(&sample.answers[0])).count();
         assert!(sample.documents.len() > 5 && holding == 1, "{sample:?}");
     }
@@ -135,7 +137,7 @@ fn a_malformed_row_is_refused_with_file_line_field_and_advice() {
         row
     };
     for (row, expected) in [
-        (json!([1]), "x.json:2: not a JSON object: write one"),
+        (json!([1]), "x.json:2: not a JSON object"),
         (json!({"code": "###Instruction: A.\n###Output: b"}), "x.json:2: `api_data` is not an object"),
         (with("/code", json!("import torch")), "x.json:2: `code` has no instruction: begin it with"),
         (with("/code", json!(null)), "x.json:2: `code` is not a string: write it as one"),
@@ -175,18 +177,22 @@ fn files_and_cells_that_are_not_possible_say_why() {
     let benchmark = open(&[eval]).unwrap();
     let random = Position::Random;
     for (cell, index, expected) in [
-        (cell("y", 50, random), 0, "no subtask `y`: there are x_eval"),
-        (Cell { length: None, ..cell("x_eval", 0, random) }, 0, "a length in tokens is needed"),
-        (Cell { length: Some(Length::Multiple(2)), ..cell("x_eval", 0, random) }, 0, "a length in tokens"),
-        (cell("x_eval", 50, random), 3, "no sample 3 (from 0) among 3"),
+        (cell("y", 50, random), 0, "no subtask `y`: it has x_eval"),
+        (Cell { length: None, ..cell("x_eval", 0, random) }, 0, "a length is needed"),
+        (
+            Cell { length: Some(Length::Multiple(2)), ..cell("x_eval", 0, random) },
+            0,
+            "length 2x is not possible",
+        ),
+        (cell("x_eval", 50, random), 3, "no episode 3 (from 0) among 3"),
         (cell("x_eval", 4_000, random), 0, "x_eval.json: 3 documents have"),
         (cell("x_eval", 4_000, random), 0, "too few for a context of length 4k"),
     ] {
-        let error = benchmark.sample(&cell, index).unwrap_err().to_string();
+        let error = ask(&benchmark, &cell, index).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
-    assert_eq!(benchmark.count(&cell("x_eval", 50, random)).unwrap(), Some(3));
-    assert!(benchmark.count(&cell("x_eval", 4_000, random)).is_err());
+    assert_eq!(count(&benchmark, &cell("x_eval", 50, random)).unwrap(), Some(3));
+    assert!(count(&benchmark, &cell("x_eval", 4_000, random)).is_err());
 }
 
 /// What holds of the real data that is not part of this repository.
@@ -201,9 +207,9 @@ mod shared_data {
         assert_eq!(benchmark.subtasks(), ["tensorflow_eval", "torchhub_eval", "torchhub_train"]);
         for (subtask, rows) in [("tensorflow_eval", 688), ("torchhub_eval", 186), ("torchhub_train", 837)] {
             let cell = cell(subtask, 8_000, Position::Mid);
-            assert_eq!(benchmark.count(&cell).unwrap(), Some(rows));
+            assert_eq!(count(&benchmark, &cell).unwrap(), Some(rows));
             for index in 0..rows {
-                let sample = benchmark.sample(&cell, index).unwrap();
+                let sample = ask(&benchmark, &cell, index).unwrap();
                 assert!(
                     !sample.question.contains("Output") && !sample.question.contains("###"),
                     "{sample:?}"
@@ -218,7 +224,7 @@ mod shared_data {
             }
         }
         let error =
-            benchmark.count(&cell("torchhub_eval", 1_000_000, Position::Mid)).unwrap_err().to_string();
+            count(&benchmark, &cell("torchhub_eval", 1_000_000, Position::Mid)).unwrap_err().to_string();
         assert!(error.contains("torchhub_api.jsonl: 94 documents") && error.contains("length 1M"), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use perk::config::{CorpusConfig, DataConfig, Objective, Target, TargetConfig, Task, WorldConfig};
-use perk::tasks::corpus::Corpus;
+use perk::pretrain::Corpus;
 use perk::tasks::{Encoder, Split};
 
 use crate::{episodes, generated, tokenizer};
@@ -15,7 +15,7 @@ fn segments_are_whole_sentences_within_the_limit_and_together_the_text() {
         let config = DataConfig { segment_tokens, ..generated(Task::Qa2) };
         let encoder = Encoder::new(&config, tokenizer.clone(), 0).unwrap();
         for (index, episode) in (0..).zip(episodes(&config, Split::HeldOut, 2, 3, 40)) {
-            let encoded = encoder.encode(&episode, index, Split::HeldOut).unwrap();
+            let encoded = encoder.encode(&episode, index, Split::HeldOut, Objective::Perk).unwrap();
             let texts: Vec<&[u32]> = encoded.segments.iter().map(|s| &s.tokens[s.loss_from..]).collect();
             assert!(texts.iter().all(|t| t.len() <= segment_tokens));
             assert_eq!(texts.concat(), tokenizer.encode(&episode.documents[0]).unwrap());
@@ -53,7 +53,7 @@ fn training_shuffles_and_renumbers_segments_while_held_out_ones_stay_in_order() 
     let (mut shuffled, mut firsts) = (0, HashSet::new());
     for (index, episode) in (0..).zip(episodes(&config, Split::Train, 1, 3, 40)) {
         let texts = |encoder: &Encoder, split| -> Vec<Vec<u32>> {
-            let encoded = encoder.encode(&episode, index, split).unwrap();
+            let encoded = encoder.encode(&episode, index, split, Objective::Perk).unwrap();
             encoded.segments.iter().map(|s| s.tokens[s.loss_from..].to_vec()).collect()
         };
         let in_order = texts(&encoder(&plain, 0), Split::Train);
@@ -64,8 +64,11 @@ fn training_shuffles_and_renumbers_segments_while_held_out_ones_stay_in_order() 
         let mut sorted = in_order.clone();
         sorted.sort();
         assert_eq!(trained, sorted);
-        let encoded = encoder(&config, 0).encode(&episode, index, Split::Train).unwrap();
-        assert_eq!(encoded, encoder(&config, 0).encode(&episode, index, Split::Train).unwrap());
+        let encoded = encoder(&config, 0).encode(&episode, index, Split::Train, Objective::Perk).unwrap();
+        assert_eq!(
+            encoded,
+            encoder(&config, 0).encode(&episode, index, Split::Train, Objective::Perk).unwrap()
+        );
         firsts.insert(encoded.segments[0].tokens[..encoded.segments[0].loss_from].to_vec());
     }
     assert!(shuffled > 30 && firsts.len() > 15, "{shuffled} {}", firsts.len());
@@ -78,26 +81,26 @@ fn a_query_predicts_answer_and_end_and_reads_the_rest() {
         DataConfig { prompt: "Question: {question} Answer: {answer}".into(), ..generated(Task::Qa1) };
     let encoder = Encoder::new(&config, tokenizer.clone(), 0).unwrap();
     let episode = episodes(&config, Split::Train, 1, 0, 1).remove(0);
-    let encoded = encoder.encode(&episode, 0, Split::Train).unwrap();
-    assert_eq!(encoded.queries.len(), episode.qa.len());
-    for (query, qa) in encoded.queries.iter().zip(&episode.qa) {
+    let encode = |objective| encoder.encode(&episode, 0, Split::Train, objective).unwrap();
+    let (encoded, in_context) = (encode(Objective::Perk), encode(Objective::InContext));
+    assert_eq!((encoded.queries.len(), &encoded.segments), (episode.qa.len(), &in_context.segments));
+    let context = &episode.documents[0];
+    for ((query, in_context), qa) in encoded.queries.iter().zip(&in_context.queries).zip(&episode.qa) {
         let prompt = format!("Question: {} Answer:", qa.question);
-        assert_eq!(query.prompt, tokenizer.encode(&prompt).unwrap());
-        let answer = [tokenizer.encode(&qa.answer).unwrap(), vec![tokenizer.end_id()]].concat();
-        assert_eq!(query.target_tokens, answer);
-        assert_eq!(query.training.tokens, [query.prompt.clone(), answer].concat());
-        assert_eq!(query.training.loss_from, query.prompt.len());
-        let in_context = format!("{}\n{prompt}", episode.documents[0]);
-        assert_eq!(query.in_context_prompt(), tokenizer.encode(&in_context).unwrap());
+        let answer = [tokenizer.encode(qa.answer()).unwrap(), vec![tokenizer.end_id()]].concat();
+        for (query, prompt, context) in [
+            (query, prompt.clone(), None),
+            (in_context, format!("{context}\n{prompt}"), Some(context.as_str())),
+        ] {
+            let prompt = tokenizer.encode(&prompt).unwrap();
+            assert_eq!(query.loss_from, prompt.len());
+            assert_eq!(query.tokens, [prompt.clone(), answer.clone()].concat());
+            assert_eq!(encoder.prompt(encoded.segments.len(), &qa.question, context).unwrap(), prompt);
+        }
     }
     let default = Encoder::new(&generated(Task::Qa1), tokenizer.clone(), 0).unwrap();
-    let default = default.encode(&episode, 0, Split::Train).unwrap();
-    let said = format!(
-        "You have memorized {} documents.\n{}\nAnswer:",
-        default.segments.len(),
-        episode.qa[0].question
-    );
-    assert_eq!(default.queries[0].prompt, tokenizer.encode(&said).unwrap());
+    let said = format!("You have memorized 7 documents.\n{}\nAnswer:", episode.qa[0].question);
+    assert_eq!(default.prompt(7, &episode.qa[0].question, None).unwrap(), tokenizer.encode(&said).unwrap());
 }
 
 #[test]
@@ -108,7 +111,7 @@ fn a_begin_token_stands_before_segments_and_prompts_and_before_nothing_else() {
     let encode = |tokenizer: &perk::text::Tokenizer| {
         let episode = episodes(&config, Split::Train, 1, 0, 1).remove(0);
         let encoder = Encoder::new(&config, tokenizer.clone(), 0).unwrap();
-        encoder.encode(&episode, 0, Split::Train).unwrap()
+        encoder.encode(&episode, 0, Split::Train, Objective::Perk).unwrap()
     };
     let (with, without) = (encode(&plain.beginning_with("<pad>").unwrap()), encode(&plain));
     let behind = |tokens: &[u32]| [&[begin], tokens].concat();
@@ -117,10 +120,17 @@ fn a_begin_token_stands_before_segments_and_prompts_and_before_nothing_else() {
         assert_eq!(with.loss_from, without.loss_from + 1);
     }
     for (with, without) in with.queries.iter().zip(&without.queries) {
-        assert_eq!(with.prompt, behind(&without.prompt));
-        assert_eq!(with.target_tokens, without.target_tokens);
-        assert_eq!(with.training.tokens, behind(&without.training.tokens));
-        assert_eq!(with.in_context.tokens, behind(&without.in_context.tokens));
+        assert_eq!(with.tokens, behind(&without.tokens));
+        assert_eq!(with.loss_from, without.loss_from + 1);
+    }
+    let prompt = |tokenizer: &perk::text::Tokenizer, context| {
+        Encoder::new(&config, tokenizer.clone(), 0).unwrap().prompt(1, "Where is Mary?", context).unwrap()
+    };
+    for context in [None, Some("Mary ran.")] {
+        assert_eq!(
+            prompt(&plain.beginning_with("<pad>").unwrap(), context),
+            behind(&prompt(&plain, context))
+        );
     }
 }
 
@@ -140,26 +150,16 @@ fn the_loss_of_a_reasoned_answer_covers_exactly_the_targets_tokens() {
         let config = reasoning(task, TargetConfig::default());
         let encoder = Encoder::new(&config, tokenizer.clone(), 0).unwrap();
         for (index, episode) in (0..).zip(episodes(&config, Split::Train, 1, 0, 20)) {
-            let encoded = encoder.encode(&episode, index, Split::Train).unwrap();
-            for (objective, sequences) in [
-                (Objective::Perk, encoded.queries.iter().map(|query| &query.training).collect::<Vec<_>>()),
-                (Objective::InContext, encoded.queries.iter().map(|query| &query.in_context).collect()),
-            ] {
-                let training = encoder.encode_training(&episode, index, objective).unwrap();
-                assert_eq!(training.queries.iter().collect::<Vec<_>>(), sequences);
-                assert_eq!(training.segments, encoded.segments);
-            }
-            for (query, qa) in encoded.queries.iter().zip(&episode.qa) {
-                let target = format!("{} Answer: {}", qa.support.join(" "), qa.answer);
-                let expected = [tokenizer.encode(&target).unwrap(), vec![tokenizer.end_id()]].concat();
-                for sequence in [&query.training, &query.in_context] {
-                    assert_eq!(sequence.tokens[sequence.loss_from..], expected, "{target}");
-                    assert_eq!(sequence.predicted(), expected.len());
-                    assert!(sequence.predicted_weights().all(|weight| weight == 1.0));
+            for objective in [Objective::Perk, Objective::InContext] {
+                let encoded = encoder.encode(&episode, index, Split::Train, objective).unwrap();
+                for (query, qa) in encoded.queries.iter().zip(&episode.qa) {
+                    let target = format!("{} Answer: {}", qa.support.join(" "), qa.answer());
+                    let expected = [tokenizer.encode(&target).unwrap(), vec![tokenizer.end_id()]].concat();
+                    assert_eq!(query.tokens[query.loss_from..], expected, "{target}");
+                    assert_eq!(query.predicted(), expected.len());
+                    assert!(query.predicted_weights().all(|weight| weight == 1.0));
+                    assert_eq!(encoder.facts(qa, &episode.documents[0]), qa.support);
                 }
-                let prompt = format!("Question: {} Answer:", qa.question);
-                assert_eq!(query.prompt, tokenizer.encode(&prompt).unwrap());
-                assert_eq!((&query.support, &query.answer), (&qa.support, &qa.answer));
             }
         }
     }
@@ -171,10 +171,10 @@ fn facts_and_answer_may_count_differently_and_the_mark_counts_as_a_fact() {
     let config = reasoning(Task::Qa2, TargetConfig { support_weight: 0.25, ..TargetConfig::default() });
     let encoder = Encoder::new(&config, tokenizer.clone(), 0).unwrap();
     let episode = episodes(&config, Split::Train, 1, 0, 1).remove(0);
-    let encoded = encoder.encode(&episode, 0, Split::Train).unwrap();
     let facts = tokenizer.encode(&format!("{} Answer:", episode.qa[0].support.join(" "))).unwrap().len();
-    for sequence in [&encoded.queries[0].training, &encoded.queries[0].in_context] {
-        let weights: Vec<f64> = sequence.predicted_weights().collect();
+    for objective in [Objective::Perk, Objective::InContext] {
+        let encoded = encoder.encode(&episode, 0, Split::Train, objective).unwrap();
+        let weights: Vec<f64> = encoded.queries[0].predicted_weights().collect();
         // The answer is one word, and the end token follows it.
         assert_eq!(weights, [vec![0.25; facts], vec![1.0; 2]].concat());
     }
@@ -186,11 +186,10 @@ fn a_reasoned_target_needs_facts_in_training_but_not_to_be_asked() {
     let encoder = Encoder::new(&config, tokenizer(), 0).unwrap();
     let mut episode = episodes(&config, Split::Train, 1, 0, 1).remove(0);
     episode.qa[0].support.clear();
-    let message = encoder.encode(&episode, 0, Split::Train).unwrap_err().to_string();
+    let message = encoder.encode(&episode, 0, Split::Train, Objective::Perk).unwrap_err().to_string();
     assert!(message.contains(&episode.name) && message.contains("supporting facts"), "{message}");
-    let asked = encoder.encode_to_ask(&episode, 0).unwrap();
-    let known = encoder.encode(&episodes(&config, Split::Train, 1, 0, 1)[0], 0, Split::HeldOut).unwrap();
-    assert_eq!(asked.queries[0].prompt, known.queries[0].prompt);
+    assert!(encoder.prompt(3, &episode.qa[0].question, None).is_ok());
+    assert!(encoder.facts(&episode.qa[0], &episode.documents[0]).is_empty());
 }
 
 #[test]
@@ -208,7 +207,7 @@ fn the_tiny_vocabulary_is_small_and_covers_every_text_that_is_generated() {
         for split in [Split::Train, Split::HeldOut] {
             for episode in episodes(&config, split, 2, 1, 60) {
                 covered(&episode.documents[0]);
-                episode.qa.iter().for_each(|qa| covered(&format!("{} {}", qa.question, qa.answer)));
+                episode.qa.iter().for_each(|qa| covered(&format!("{} {}", qa.question, qa.answer())));
             }
         }
     }

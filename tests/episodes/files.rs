@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use perk::config::{BackgroundSource, DataConfig, Task};
+use perk::config::{BackgroundSource, DataConfig, Objective, Task};
 use perk::tasks::{Encoder, EpisodeSource, Split, babi, open};
 use perk::text::Tokenizer;
 
@@ -96,8 +96,8 @@ mod shared_data {
                 );
                 let facts: Vec<&str> =
                     lines(&episode).into_iter().filter(|l| l.contains(" Event ")).map(plain).collect();
-                assert_eq!(Solver::read(facts).answer(&episode.qa[0].question), episode.qa[0].answer);
-                let encoded = encoder.encode(&episode, index, Split::HeldOut).unwrap();
+                assert_eq!(Solver::read(facts).answer(&episode.qa[0].question), episode.qa[0].answer());
+                let encoded = encoder.encode(&episode, index, Split::HeldOut, Objective::Perk).unwrap();
                 assert!(encoded.segments.iter().all(|s| s.tokens.len() - s.loss_from <= 256));
                 let joined: Vec<u32> =
                     encoded.segments.iter().flat_map(|s| s.tokens[s.loss_from..].to_vec()).collect();

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed helper fails the test")]
 
 mod api_retrieval;
+#[path = "../support/cells.rs"]
+mod cells;
 mod encoded;
 mod files;
 mod generated;
@@ -14,7 +16,7 @@ mod solver;
 mod student_records;
 
 use perk::config::{CorpusConfig, DataConfig, Task, WorldConfig};
-use perk::tasks::corpus::Corpus;
+use perk::pretrain::Corpus;
 use perk::tasks::{Episode, Split, open};
 use perk::text::{Tokenizer, sentences, word_level};
 

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use perk::benchmarks::StudentRecords;
+use perk::benchmarks::{Benchmark, Cell, Length, Metric};
 use perk::config::{DataConfig, QuestionsAbout, Task};
-use perk::tasks::benchmark::{Benchmark, Cell, Length, Metric, Position, Sample};
-use perk::tasks::benchmarks::StudentRecords;
-use perk::tasks::{Episode, Split, open};
+use perk::tasks::{Episode, Position, Split, open};
 
+use crate::cells::{Sample, ask, count};
 use crate::records_reader::{Student, answer};
 use crate::{episodes, tokenizer};
 
@@ -18,9 +19,9 @@ fn cell(subtask: &str, tokens: usize, position: Position) -> Cell {
     Cell { subtask: subtask.into(), length: Some(Length::Tokens(tokens)), position }
 }
 
-fn samples(cell: &Cell, count: usize) -> Vec<Sample> {
+fn samples(cell: &Cell, count: u64) -> Vec<Sample> {
     let benchmark = StudentRecords::new(tokenizer(), 3);
-    (0..count).map(|i| benchmark.sample(cell, i).unwrap()).collect()
+    (0..count).map(|i| ask(&benchmark, cell, i).unwrap()).collect()
 }
 
 /// Indices of the support in the context.
@@ -45,8 +46,8 @@ fn an_independent_reader_finds_every_answer_in_the_records_and_in_the_support_al
                 let different: HashSet<&str> = episode.qa.iter().map(|qa| qa.question.as_str()).collect();
                 assert_eq!(different.len(), questions, "{:?}", episode.qa);
                 for qa in &episode.qa {
-                    assert_eq!(answer(&episode.documents, &qa.question), qa.answer, "{episode:?}");
-                    assert_eq!(answer(&qa.support, &qa.question), qa.answer, "{qa:?}");
+                    assert_eq!(answer(&episode.documents, &qa.question), qa.answer(), "{episode:?}");
+                    assert_eq!(answer(&qa.support, &qa.question), qa.answer(), "{qa:?}");
                     if matches!(about, QuestionsAbout::Aggregate | QuestionsAbout::Count) {
                         let in_order = episode.documents.iter().filter(|d| qa.support.contains(d));
                         assert!(in_order.eq(&qa.support), "{qa:?}");
@@ -64,7 +65,7 @@ fn every_answer_and_every_form_of_question_comes_up_about_equally_often() {
     let answers = |about| -> HashMap<String, usize> {
         let all = episodes(&config(about), Split::Train, 1, 0, 400);
         let mut counts = HashMap::new();
-        all.iter().for_each(|e| *counts.entry(e.qa[0].answer.clone()).or_default() += 1);
+        all.iter().for_each(|e| *counts.entry(e.qa[0].answer().to_owned()).or_default() += 1);
         counts
     };
     let relation = answers(QuestionsAbout::Relation);
@@ -75,7 +76,7 @@ fn every_answer_and_every_form_of_question_comes_up_about_equally_often() {
     }
     let first_is_answer = |e: &Episode| {
         let qa = &e.qa[0];
-        qa.question.contains("grade").then(|| qa.question.contains(&format!(", {} or ", qa.answer)))
+        qa.question.contains("grade").then(|| qa.question.contains(&format!(", {} or ", qa.answer())))
     };
     let compared = episodes(&config(QuestionsAbout::Relation), Split::Train, 1, 0, 400);
     let compared: Vec<bool> = compared.iter().filter_map(first_is_answer).collect();
@@ -117,7 +118,7 @@ fn longer_contexts_have_the_same_question_and_more_records() {
         for multiple in [2, 16] {
             for (a, b) in short.iter().zip(episodes(&config(about), Split::HeldOut, multiple, 7, 20)) {
                 assert_eq!(a.qa[0].question, b.qa[0].question);
-                assert!(whole_group || a.qa[0].answer == b.qa[0].answer);
+                assert!(whole_group || a.qa[0].answer() == b.qa[0].answer());
                 assert!(a.documents.iter().all(|d| b.documents.contains(d)));
                 let support = |e: &Episode| e.qa[0].support.iter().cloned().collect::<HashSet<_>>();
                 assert!(support(a).is_subset(&support(&b)));
@@ -208,10 +209,11 @@ fn a_tiny_base_knows_every_word_and_reads_numbers_back_whole() {
     let tokenizer = tokenizer();
     for about in QuestionsAbout::ALL {
         for episode in episodes(&config(about), Split::HeldOut, 1, 0, 100) {
-            for text in episode.documents.iter().chain([&episode.qa[0].question, &episode.qa[0].answer]) {
+            let texts = episode.documents.iter().map(String::as_str);
+            for text in texts.chain([episode.qa[0].question.as_str(), episode.qa[0].answer()]) {
                 assert!(!tokenizer.encode(text).unwrap().contains(&2), "{text}");
             }
-            let answer = &episode.qa[0].answer;
+            let answer = &episode.qa[0].answer();
             assert_eq!(tokenizer.decode(&tokenizer.encode(answer).unwrap()).unwrap(), *answer);
         }
     }
@@ -245,17 +247,20 @@ fn cells_that_are_not_there_say_why() {
     let benchmark = StudentRecords::new(tokenizer(), 0);
     let random = Position::Random;
     for (cell, expected) in [
-        (cell("qa1", 500, random), "no subtask `qa1`: there are recall, relation"),
-        (Cell { length: None, ..cell("recall", 0, random) }, "a length in tokens is needed"),
-        (Cell { length: Some(Length::Multiple(4)), ..cell("recall", 0, random) }, "a length in tokens"),
+        (cell("qa1", 500, random), "no subtask `qa1`: it has recall, relation"),
+        (Cell { length: None, ..cell("recall", 0, random) }, "a length is needed"),
+        (
+            Cell { length: Some(Length::Multiple(4)), ..cell("recall", 0, random) },
+            "length 4x is not possible",
+        ),
         (cell("count", 500, Position::Pre), "position pre is not possible"),
         (cell("aggregate", 500, Position::Post), "position post is not possible"),
     ] {
-        let error = benchmark.sample(&cell, 0).unwrap_err().to_string();
+        let error = ask(&benchmark, &cell, 0).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
-        assert_eq!(benchmark.count(&cell).unwrap_err().to_string(), error);
+        assert_eq!(count(&benchmark, &cell).unwrap_err().to_string(), error);
     }
-    assert_eq!(benchmark.count(&cell("sort", 500, random)).unwrap(), None);
-    let error = benchmark.sample(&cell("recall", 1_000_000, random), 0).unwrap_err().to_string();
+    assert_eq!(count(&benchmark, &cell("sort", 500, random)).unwrap(), None);
+    let error = ask(&benchmark, &cell("recall", 1_000_000, random), 0).unwrap_err().to_string();
     assert!(error.contains("8000 student records") && error.contains("shorter"), "{error}");
 }

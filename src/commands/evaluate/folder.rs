@@ -10,12 +10,12 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
 use crate::{
+    benchmarks::Cell,
     checkpoint::{LOCK_INSIDE, Lock, Made, sweep, write_json},
     error::{Error, Result, shown_path},
     eval::{Method, SampleRecord},
     files::{parse_json, read_text_if_there},
     report::Journal,
-    tasks::benchmark::Cell,
 };
 
 /// An evaluation's folder, locked while it is open.
@@ -115,6 +115,15 @@ impl EvalFolder {
     pub(super) fn add(&self, record: &SampleRecord, prompt: &str) -> Result<()> {
         self.journal.add(&Line { record, prompt })
     }
+}
+
+/// Everything that was asked in the evaluation of folder `dir`.
+///
+/// # Errors
+/// No journal there, or a line that is none of its kind.
+pub(super) fn records(dir: &Path) -> Result<Vec<SampleRecord>> {
+    let lines = Journal::read::<Asked>(&dir.join("samples.jsonl"))?;
+    Ok(lines.into_iter().map(|Asked(record)| record).collect())
 }
 
 fn require_same(dir: &Path, text: &str, settings: &Value) -> Result<()> {

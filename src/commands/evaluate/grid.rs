@@ -1,9 +1,10 @@
 //! Which questions of a benchmark are asked: the cells, and how many of each.
 
 use crate::{
+    benchmarks::{Benchmark, Cell, Length},
     error::{Error, Result},
     eval::Method,
-    tasks::benchmark::{Benchmark, Cell, Length, Position},
+    tasks::Position,
 };
 
 /// Which questions are asked, and how.
@@ -17,7 +18,7 @@ pub struct EvalGrid {
     pub lengths: Vec<Length>,
     /// Positions.
     pub positions: Vec<Position>,
-    /// Most samples of each cell.
+    /// Most episodes of each cell.
     pub samples: usize,
 }
 
@@ -26,27 +27,30 @@ pub struct EvalGrid {
 pub struct EvalPlan {
     /// Methods, in the order of the table.
     pub methods: Vec<Method>,
-    /// Cells with their numbers of samples, subtask by subtask.
+    /// Cells with their numbers of episodes, subtask by subtask.
     pub cells: Vec<(Cell, usize)>,
 }
 
 impl EvalGrid {
-    /// Looks at every cell, and at its first sample, so that everything that can be wrong with the data shows
+    /// Looks at every cell, and at its first episode, so that everything that can be wrong with the data shows
     /// before the first question.
     ///
     /// # Errors
     /// Something named twice; lengths where the benchmark has none, or none where it needs them; a cell that it
-    /// does not have; a sample that cannot be made.
+    /// does not have; an episode that cannot be made.
     pub fn plan(&self, benchmark: &dyn Benchmark) -> Result<EvalPlan> {
         once("method", &self.methods, |method| method.name().to_owned())?;
         once("subtask", &self.subtasks, Clone::clone)?;
         once("length", &self.lengths, Length::to_string)?;
         once("position", &self.positions, |position| position.name().to_owned())?;
         let count = |cell: Cell| {
-            let count = benchmark.count(&cell)?.map_or(self.samples, |count| count.min(self.samples));
+            let episodes = benchmark.open(&cell)?;
+            let there = episodes.len().map_or(usize::MAX, |len| usize::try_from(len).unwrap_or(usize::MAX));
+            let count = there.min(self.samples);
             if count > 0 {
-                benchmark.sample(&cell, 0)?;
+                episodes.episode(0)?;
             }
+            drop(episodes);
             Ok((cell, count))
         };
         let cells = self.cells(benchmark)?.into_iter().map(count).collect::<Result<_>>()?;
@@ -82,8 +86,8 @@ impl EvalGrid {
 }
 
 impl EvalPlan {
-    /// Questions in all.
-    pub fn questions(&self) -> usize {
+    /// Episodes in all, each as often as methods are asked about it.
+    pub fn episodes(&self) -> usize {
         self.methods.len() * self.cells.iter().map(|(_, count)| count).sum::<usize>()
     }
 }

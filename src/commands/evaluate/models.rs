@@ -6,11 +6,10 @@ use crate::{
     checkpoint::Digest,
     config::{Config, Objective},
     error::{Error, Result},
-    eval::{Asker, Method},
+    eval::{Method, Model},
     meta::MetaParams,
     model::HubSettings,
     store::base_digest,
-    tasks::Encoder,
 };
 
 use super::super::{Compute, InnerStart, Setup, inner_start::require_base};
@@ -32,9 +31,9 @@ pub struct ModelSources {
     pub compute: Compute,
 }
 
-/// A model with its trained numbers.
+/// A loaded base with its trained numbers.
 #[derive(Debug)]
-struct Model {
+struct Loaded {
     setup: Setup,
     /// `None` for the base alone.
     params: Option<MetaParams>,
@@ -44,8 +43,8 @@ struct Model {
 /// Models ready to be asked, on the same base.
 #[derive(Debug)]
 pub struct Models {
-    main: Model,
-    fine_tuned: Option<Model>,
+    main: Loaded,
+    fine_tuned: Option<Loaded>,
     /// Digest of the base.
     pub base: Digest,
 }
@@ -91,7 +90,7 @@ impl ModelSources {
         }
     }
 
-    fn trained(&self, trained: &InnerStart, objective: Objective, hub: &HubSettings) -> Result<Model> {
+    fn trained(&self, trained: &InnerStart, objective: Objective, hub: &HubSettings) -> Result<Loaded> {
         trained.require(objective)?;
         let mut model = self.model(&trained.config, hub)?;
         model.params = Some(trained.params(&model.setup)?);
@@ -99,16 +98,16 @@ impl ModelSources {
         Ok(model)
     }
 
-    fn model(&self, config: &Config, hub: &HubSettings) -> Result<Model> {
-        Ok(Model { setup: Setup::open(&self.changed(config)?, hub)?, params: None, checkpoint: None })
+    fn model(&self, config: &Config, hub: &HubSettings) -> Result<Loaded> {
+        Ok(Loaded { setup: Setup::open(&self.changed(config)?, hub)?, params: None, checkpoint: None })
     }
 
     /// The fine-tuned adapter on the base that is loaded already.
-    fn beside(&self, main: &Model, trained: &InnerStart) -> Result<Model> {
+    fn beside(&self, main: &Loaded, trained: &InnerStart) -> Result<Loaded> {
         trained.require(Objective::InContext)?;
         let setup = main.setup.beside(&self.changed(&trained.config)?)?;
         let params = Some(trained.params(&setup)?);
-        Ok(Model { setup, params, checkpoint: Some(trained.identity.digest.clone()) })
+        Ok(Loaded { setup, params, checkpoint: Some(trained.identity.digest.clone()) })
     }
 
     /// A configuration with what was asked for.
@@ -132,18 +131,18 @@ impl Models {
     /// Digests of the checkpoints that answer, by name.
     pub fn checkpoints(&self) -> Vec<(&'static str, String)> {
         let named = [("checkpoint", Some(&self.main)), ("finetuned", self.fine_tuned.as_ref())];
-        let digest = |(name, model): (&'static str, Option<&Model>)| {
+        let digest = |(name, model): (&'static str, Option<&Loaded>)| {
             Some((name, model?.checkpoint.as_ref()?.to_string()))
         };
         named.into_iter().filter_map(digest).collect()
     }
 
-    /// Who answers by `method`: asker, trained numbers, and how contexts become tokens.
-    pub fn of(&self, method: Method) -> (Asker<'_>, Option<&MetaParams>, &Encoder) {
+    /// The model that answers by `method`.
+    pub fn of(&self, method: Method) -> Model<'_> {
         let model = match (method, &self.fine_tuned) {
             (Method::FtIcr, Some(model)) => model,
             _ => &self.main,
         };
-        (model.setup.asker(), model.params.as_ref(), &model.setup.encoder)
+        model.setup.model(model.params.as_ref(), method)
     }
 }

@@ -6,15 +6,13 @@ use std::{
 };
 
 use crate::{
+    benchmarks::{
+        ApiRetrieval, Babilong, BabilongSource, Benchmark, Files, HeldOut, MultiDoc, Simulated,
+        StudentRecords,
+    },
     config::BackgroundSource,
     error::{Error, Result},
     model::HubSettings,
-    tasks::{
-        benchmark::Benchmark,
-        benchmarks::{
-            ApiRetrieval, Babilong, BabilongSource, Files, HeldOut, MultiDoc, Simulated, StudentRecords,
-        },
-    },
 };
 
 use super::super::Setup;

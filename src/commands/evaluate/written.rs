@@ -7,10 +7,11 @@ use std::{
 };
 
 use crate::{
+    benchmarks::{Cell, Metric},
     error::{Error, Result},
     eval::{CellScore, SampleRecord},
     report::{Evaluation, Prediction, PromptSettings, predictions_file, write_predictions},
-    tasks::benchmark::{Cell, Metric, Position},
+    tasks::Position,
 };
 
 /// Writes the results, the predictions and the pictures of `evaluation` to `dir`; returns the files of the

@@ -1,4 +1,4 @@
-//! What pictures of scores have in common: a title, a legend, an axis of percents, the level of chance.
+//! What pictures have in common: a title, a legend, an axis of percents or of something else, the level of chance.
 
 use super::{
     canvas::{Anchor, Area, Canvas, INK, Point, RULE, Stroke, Type, text_width},
@@ -20,6 +20,7 @@ pub(super) struct Labels<'a> {
     pub(super) title: &'a str,
     /// The score's name.
     pub(super) score: &'a str,
+    pub(super) axis: Axis<'a>,
     pub(super) methods: &'a [&'a str],
     /// What guessing would score, 0 to 1.
     pub(super) chance: Option<f64>,
@@ -27,6 +28,15 @@ pub(super) struct Labels<'a> {
     pub(super) below: &'a str,
     /// Whether methods are bars; if not, they are lines.
     pub(super) has_bars: bool,
+}
+
+/// What the axis at the left shows.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Axis<'a> {
+    /// Shares, in percent.
+    Percent,
+    /// Labels at these shares of its height, from below.
+    Ticks(&'a [(f64, String)]),
 }
 
 /// A canvas with the parts that are there before the data.
@@ -98,14 +108,20 @@ impl Frame {
 
     fn axes(&mut self, labels: &Labels<'_>) {
         let (left, right, bottom) = (self.plot.left, self.plot.right(), self.plot.bottom());
-        for percent in [0, 20, 40, 60, 80, 100] {
-            let y = self.y(f64::from(percent) / 100.0);
+        let percents =
+            [0, 20, 40, 60, 80, 100].map(|percent: u8| (f64::from(percent) / 100.0, percent.to_string()));
+        let (ticks, unit) = match labels.axis {
+            Axis::Percent => (&percents[..], " (%)"),
+            Axis::Ticks(ticks) => (ticks, ""),
+        };
+        for (share, label) in ticks {
+            let y = self.y(*share);
             self.canvas.line(&[(left, y), (right, y)], Stroke::new(RULE, 1.0));
-            self.canvas.text((left - 9.0, y), &percent.to_string(), Type::new(12.0, Anchor::End));
+            self.canvas.text((left - 9.0, y), label, Type::new(12.0, Anchor::End));
         }
         self.canvas.line(&[(left, bottom), (right, bottom)], Stroke::new(INK, 1.2));
         let style = Type { is_upright: true, ..Type::new(13.0, Anchor::Middle) };
-        self.canvas.text((MARGIN, self.plot.middle().1), &format!("{} (%)", labels.score), style);
+        self.canvas.text((MARGIN, self.plot.middle().1), &format!("{}{unit}", labels.score), style);
         let below = (self.plot.middle().0, bottom + 42.0);
         self.canvas.text(below, labels.below, Type::new(13.0, Anchor::Middle));
     }

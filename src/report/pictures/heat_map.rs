@@ -3,7 +3,7 @@
 use crate::{
     error::{Error, Result},
     eval::CellScore,
-    tasks::benchmark::Position,
+    tasks::Position,
 };
 
 use super::{

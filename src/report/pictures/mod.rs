@@ -7,6 +7,7 @@ mod frame;
 mod heat_map;
 mod over_length;
 mod over_position;
+mod over_questions;
 mod picture;
 #[cfg(test)]
 mod tests;
@@ -14,22 +15,28 @@ mod tests;
 pub use heat_map::heat_map;
 pub use over_length::{over_length, right_with_facts_over_length};
 pub use over_position::over_position;
+pub use over_questions::over_questions;
 pub use picture::Picture;
 
 use std::path::{Path, PathBuf};
 
-use crate::{error::Result, eval::CellScore};
+use crate::{
+    error::Result,
+    eval::{CellScore, Method},
+};
 
 use super::{
     Evaluation,
-    grid::{Grid, metric_name, positions, shared},
+    break_even::break_even,
+    grid::{Grid, length_name, lengths, metric_name, positions, shared},
 };
 
 impl Evaluation {
     /// Writes the pictures that its rows allow to a folder that is there, and returns their paths, SVG and PNG:
     /// `heat_map_METHOD_POSITION` for each method and position, `over_length_POSITION` for each position where
     /// there are lengths, `right_with_facts_over_length_POSITION` where the facts behind the answers were compared
-    /// too, and `over_position` where there are several positions that compare.
+    /// too, `over_position` where there are several positions that compare, and with `break_even` `over_questions_LENGTH`
+    /// for each length of `perk`.
     ///
     /// # Errors
     /// A file that cannot be written.
@@ -66,6 +73,13 @@ impl Evaluation {
         if positions.len() > 1 && !shared(&self.rows).is_empty() {
             let title = format!("{title} over position");
             write(over_position(&self.rows, &title, self.chance)?, "over_position")?;
+        }
+        if self.break_even && break_even(&self.rows).is_some() {
+            for length in lengths(self.rows.iter().filter(|row| row.method == Method::Perk.name())) {
+                let at = length_name(length);
+                let title = format!("{}: seconds for one document, length {at}", self.benchmark);
+                write(over_questions(&self.rows, length, &title)?, &format!("over_questions_{at}"))?;
+            }
         }
         Ok(paths)
     }

@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    benchmarks::{Cell, Length},
     error::{Error, Result},
     eval::{CellScore, wilson},
     report::grid::{Mean, length_name, lengths, mean, methods, metric_name},
-    tasks::benchmark::{Cell, Length},
 };
 
 use super::{
     Picture,
     canvas::{Area, Point, Stroke, text_width},
     colours::{mark, method_colour},
-    frame::{Frame, Labels},
+    frame::{Axis, Frame, Labels},
 };
 
 const PLOT: (f64, f64) = (600.0, 300.0);
@@ -55,6 +55,7 @@ fn draw(rows: &[CellScore], title: &str, score: &str, chance: Option<f64>) -> Re
     let labels = Labels {
         title,
         score,
+        axis: Axis::Percent,
         methods: &names,
         chance,
         below: "context length (logarithmic)",

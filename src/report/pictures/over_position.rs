@@ -10,7 +10,7 @@ use super::{
     Picture,
     canvas::{Anchor, Area, INK, Type},
     colours::method_colour,
-    frame::{Frame, Labels},
+    frame::{Axis, Frame, Labels},
 };
 
 const PLOT_HEIGHT: f64 = 300.0;
@@ -33,7 +33,8 @@ pub fn over_position(rows: &[CellScore], title: &str, chance: Option<f64>) -> Re
     let (names, positions) = (methods(rows.iter().copied()), positions(rows.iter().copied()));
     let below = format!("position of the facts in the context{}", length_range(&rows));
     let score = metric_name(first.metric);
-    let labels = Labels { title, score, methods: &names, chance, below: &below, has_bars: true };
+    let labels =
+        Labels { title, score, axis: Axis::Percent, methods: &names, chance, below: &below, has_bars: true };
     let group = BAR * names.len() as f64;
     let needed = (group + GROUP_GAP) * positions.len() as f64;
     let mut frame = Frame::new(&labels, (needed.max(360.0), PLOT_HEIGHT));

@@ -2,8 +2,9 @@ use resvg::tiny_skia::Pixmap;
 
 use super::*;
 use crate::{
+    benchmarks::{Length, Metric},
     report::fixture::{kilo, row, with_support},
-    tasks::benchmark::{Length, Metric, Position},
+    tasks::Position,
 };
 
 fn at(position: Position, mut row: CellScore) -> CellScore {
@@ -184,6 +185,7 @@ fn an_evaluation_writes_the_pictures_that_its_rows_allow() {
         seed: 1,
         chance: None,
         rows,
+        break_even: false,
         version: String::new(),
     };
     let paths = evaluation.write_pictures(room.path()).unwrap();
@@ -203,4 +205,38 @@ fn an_evaluation_writes_the_pictures_that_its_rows_allow() {
     evaluation.rows = vec![row("ft-icr", "qa1", None, 40), at(Position::Pre, row("perk", "qa2", None, 40))];
     let paths = evaluation.write_pictures(room.path()).unwrap();
     assert_eq!(paths.len(), 4, "heat maps alone: no lengths, and no positions that compare");
+}
+
+#[test]
+fn the_cost_of_a_document_is_drawn_over_the_questions_where_methods_compare() {
+    let room = tempfile::tempdir().unwrap();
+    let took = |method: &str, encode_secs, ask_secs| CellScore {
+        encode_secs,
+        ask_secs,
+        ..row(method, "qa1", kilo(4), 50)
+    };
+    let rows = vec![took("perk", 10.0, 0.1), took("icr", 0.0, 2.0), took("base", 0.0, 0.1)];
+    let picture = over_questions(&rows, kilo(4), "cost").unwrap();
+    let svg = picture.svg();
+    assert!(svg.contains("questions on one document") && svg.contains(">1000<"), "{svg}");
+    // The base carries no context, so it is not compared.
+    assert!(svg.contains(">icr<") && svg.contains(">perk<") && !svg.contains(">base<"), "{svg}");
+    assert!(over_questions(&rows[..1], kilo(4), "cost").is_err());
+    assert!(over_questions(&rows, kilo(8), "cost").is_err());
+    let mut evaluation = Evaluation {
+        benchmark: "babilong".to_owned(),
+        metric: Metric::Babilong,
+        seed: 1,
+        chance: None,
+        rows,
+        break_even: false,
+        version: String::new(),
+    };
+    let has_cost = |evaluation: &Evaluation| {
+        let paths = evaluation.write_pictures(room.path()).unwrap();
+        paths.iter().any(|path| path.ends_with("over_questions_4k.svg"))
+    };
+    assert!(!has_cost(&evaluation));
+    evaluation.break_even = true;
+    assert!(has_cost(&evaluation));
 }

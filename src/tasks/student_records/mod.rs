@@ -8,16 +8,14 @@
 mod question;
 mod record;
 
-use rand::Rng;
 use rand::seq::SliceRandom;
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 
 use self::question::Question;
 use self::record::{Record, Registry};
-use super::benchmark::Position;
 use super::stream::{Purpose, stream};
-use super::{Episode, EpisodeSource, Qa, Split};
+use super::{Episode, EpisodeSource, Position, Qa, Split};
 use crate::config::{DataConfig, QuestionsAbout};
 use crate::text::Tokenizer;
 use crate::{Error, Result};
@@ -124,11 +122,8 @@ impl Class {
             if question.is_about_a_group() {
                 support.sort_by_key(|record| order.iter().position(|place| place == record));
             }
-            Qa {
-                question: question.text(&self.records),
-                answer: question.answer(&self.records),
-                support: support.into_iter().map(|i| self.records[i].to_string()).collect(),
-            }
+            let support = support.into_iter().map(|i| self.records[i].to_string()).collect();
+            Qa::new(question.text(&self.records), question.answer(&self.records), support)
         };
         self.questions.iter().map(qa).collect()
     }
@@ -169,16 +164,6 @@ pub(crate) fn small(about: QuestionsAbout, others: usize, rng: &mut ChaCha8Rng) 
     order.shuffle(rng);
     let sentences = order.iter().map(|&i| class.records[i].to_string()).collect();
     (sentences, class.qa(&order).pop())
-}
-
-/// What a pretraining document asks: mostly single fields, now and then one of the other questions, so that
-/// every word comes up.
-pub(crate) fn pretraining_kind(rng: &mut ChaCha8Rng) -> QuestionsAbout {
-    if rng.random_bool(0.8) {
-        return QuestionsAbout::Recall;
-    }
-    let others = &QuestionsAbout::ALL[1..];
-    others[rng.random_range(0..others.len())]
 }
 
 /// Texts that hold every word of records, questions and answers but digits, `:` and `.`.

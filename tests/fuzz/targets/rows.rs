@@ -8,17 +8,17 @@ use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
+use perk::benchmarks::{ApiRetrieval, Babilong, BabilongSource, Benchmark, Cell, Files, Length, MultiDoc};
 use perk::config::BackgroundSource;
 use perk::model::HubSettings;
-use perk::tasks::benchmark::{Benchmark, Cell, Length, Position};
-use perk::tasks::benchmarks::{ApiRetrieval, Babilong, BabilongSource, Files, MultiDoc};
+use perk::tasks::Position;
 use serde_json::{Value, json};
 
 use super::room::{room_with, texts, tokenizer};
 use super::{Form, Target};
 
-/// So many samples are made of what was read.
-const SAMPLES: usize = 3;
+/// So many episodes are made of what was read.
+const EPISODES: u64 = 3;
 
 pub const TARGETS: [Target; 7] = [
     Target {
@@ -125,13 +125,13 @@ fn babilong(folder: &Path) -> perk::Result<()> {
     ask(&benchmark, Some(Length::Tokens(4_000)))
 }
 
-/// Makes the first samples of every subtask.
+/// Makes the first episodes of every subtask.
 fn ask(benchmark: &dyn Benchmark, length: Option<Length>) -> perk::Result<()> {
     for subtask in benchmark.subtasks() {
         let cell = Cell { subtask, length, position: Position::Random };
-        let count = benchmark.count(&cell)?.unwrap_or(0);
-        for index in 0..count.min(SAMPLES) {
-            benchmark.sample(&cell, index)?;
+        let episodes = benchmark.open(&cell)?;
+        for index in 0..episodes.len().unwrap_or(0).min(EPISODES) {
+            episodes.episode(index)?;
         }
     }
     Ok(())

@@ -1,0 +1,80 @@
+//! The mean gradient of a step's episodes, shared among threads and added in order.
+
+use crate::{
+    config::Objective,
+    error::{Error, Result},
+    meta::{GradientMean, MetaGradient, MetaGradients, MetaParams},
+    tasks::{EpisodeSource, Split},
+};
+
+use super::super::Setup;
+
+/// Takes gradients of training episodes.
+pub(super) struct Gradients<'a> {
+    pub(super) setup: &'a Setup,
+    pub(super) source: &'a dyn EpisodeSource,
+    /// Outer steps done, for messages.
+    pub(super) step: usize,
+}
+
+impl Gradients<'_> {
+    /// The mean over the episodes of a step, of which `first` is the first, and the tokens of their contexts.
+    pub(super) fn mean(&self, params: &MetaParams, first: u64) -> Result<(MetaGradient, usize)> {
+        let indices: Vec<u64> = (first..).take(self.setup.config.outer.episodes_per_step).collect();
+        let (workers, together) = (&self.setup.workers, self.setup.together);
+        let groups: Vec<&[u64]> = indices.chunks(together).collect();
+        // Gradients wait here to be added in order: a few for each thread, not all of a large step's.
+        let at_once = if workers.count() == 1 { 1 } else { 4 * workers.count() };
+        let (mut mean, mut context_tokens) = (GradientMean::default(), 0);
+        for part in groups.chunks(at_once) {
+            for (gradients, tokens) in workers.map(part, |indices| self.of(params, indices))? {
+                mean.add(gradients)?;
+                context_tokens += tokens;
+            }
+        }
+        Ok((mean.finish()?, context_tokens))
+    }
+
+    /// The meta-gradients of some episodes, computed together, and the tokens of their contexts.
+    fn of(&self, params: &MetaParams, indices: &[u64]) -> Result<(MetaGradients, usize)> {
+        let objective = self.setup.config.outer.objective;
+        let encode = |&index: &u64| {
+            self.setup.encoder.encode(&self.source.episode(index)?, index, Split::Train, objective)
+        };
+        let episodes = indices.iter().map(encode).collect::<Result<Vec<_>>>()?;
+        let queries: Vec<_> = episodes.iter().map(|episode| &episode.queries[..]).collect();
+        let learner = &self.setup.learner;
+        let gradients = match objective {
+            Objective::Perk => {
+                let contexts: Vec<_> = episodes.iter().map(|episode| &episode.segments[..]).collect();
+                learner.meta_gradients(params, &contexts, &queries)?
+            }
+            Objective::InContext => learner.answer_gradients(params, &queries)?,
+        };
+        self.require_finite(&gradients, indices)?;
+        Ok((gradients, episodes.iter().map(|episode| episode.context_tokens).sum()))
+    }
+
+    /// Stops the run before a NaN or an infinity reaches the optimiser.
+    fn require_finite(&self, gradients: &MetaGradients, indices: &[u64]) -> Result<()> {
+        for (own, &index) in gradients.episodes.iter().zip(indices) {
+            let inner = own.inner_losses.iter().map(|&loss| ("the inner loss", loss));
+            let rest = [("the outer loss", own.outer_loss), ("the norm of the meta-gradient", own.norm)];
+            all_finite(inner.chain(rest), self.step, index)?;
+        }
+        let norm = [("the norm of the meta-gradient", gradients.tree.norm()?)];
+        all_finite(norm, self.step, indices.first().copied().unwrap_or_default())
+    }
+}
+
+/// Fails with the first number that is NaN or infinite.
+pub(super) fn all_finite<'n>(
+    numbers: impl IntoIterator<Item = (&'n str, f64)>,
+    step: usize,
+    episode: u64,
+) -> Result<()> {
+    match numbers.into_iter().find(|(_, value)| !value.is_finite()) {
+        None => Ok(()),
+        Some((what, value)) => Err(Error::NonFinite { what: what.to_owned(), value, step, episode }),
+    }
+}
