@@ -1,22 +1,25 @@
 #!/usr/bin/env python3
 """Checks that perk scores outputs as the benchmarks' own scorers do.
 
-    check_scorers.py BABILONG [--answers SCRIPT...] [--cases N] [--seed SEED]
+    check_scorers.py [BABILONG] [--answers SCRIPT...] [--ruler RULER] [--cases N] [--seed SEED]
 
 BABILONG is a checkout of github.com/booydar/babilong or its `babilong/metrics.py`. Its decision and perk's are
 compared on N seeded random cases: words of the task's labels and of other tasks', with questions that name labels,
 several sentences, lists, words that contain labels. Predictions below the checkout's `babilong_evals/`, where there
 are any, are compared too. SCRIPTs are SQuAD's `evaluate-v1.1.py` or `evaluate-v2.0.py` or HotpotQA's
-`hotpot_evaluate_v1.py`: exact match and F1 are compared on N random pairs. perk is asked through
-`examples/score.rs`. The exit code is 1 if anything differs.
+`hotpot_evaluate_v1.py`: exact match and F1 are compared on N random pairs. RULER is a checkout of
+github.com/NVIDIA/RULER: its treatment of outputs and its `string_match_all` are compared on N random cases. perk is
+asked through `examples/score.rs`. The exit code is 1 if anything differs.
 """
 
 import argparse
+import ast
 import csv
 import importlib.util
 import json
 import math
 import random
+import re
 import subprocess
 import sys
 import types
@@ -151,23 +154,68 @@ def check_answers(path, cases):
     return differing
 
 
+def ruler_case(rng):
+    """A random output with some of its answers, and with control characters and other letters among them."""
+    def answer():
+        return rng.choice([str(rng.randint(1000000, 9999999)), rng.choice(WORDS), "".join(rng.choices("ABCxyz", k=5)),
+                           rng.choice(WORDS) + rng.choice(["-", " ", "\t", "\n"]) + rng.choice(WORDS)])
+
+    answers = [answer() for _ in range(rng.choice([1, 1, 3, 4, 5, 10]))]
+    words = rng.sample(answers, rng.randint(0, len(answers))) + [rng.choice(WORDS) for _ in range(rng.randint(0, 4))]
+    rng.shuffle(words)
+    words = [rng.choice([str, str, str.upper, str.lower])(word) for word in words]
+    gaps = [", ", " ", "\n", "", "\t", "\0", "\x1f", "\x1c", " and ", "\u00a0", "\x85", "\x7f"]
+    output = "".join(rng.choice(gaps) + word for word in words) + rng.choice(["", ".", "\n", " \x1e", "\r\n"])
+    return {"task": "ruler", "question": "", "answers": answers, "output": output}
+
+
+def function_of(path, name):
+    """One function of a module whose other parts need packages that are not here."""
+    found = [node for node in ast.parse(path.read_text()).body if getattr(node, "name", None) == name]
+    space = {"re": re}
+    exec(compile(ast.Module(found, []), str(path), "exec"), space)
+    return space[name]
+
+
+def check_ruler(folder, cases):
+    """Number of cases scored differently from RULER's own scripts."""
+    string_match_all = load(folder / "scripts" / "eval" / "synthetic" / "constants.py").string_match_all
+    treated = function_of(folder / "scripts" / "eval" / "evaluate.py", "postprocess_pred")
+    differing = partly = 0
+    for case, scores in zip(cases, perks_scores(cases)):
+        official = string_match_all([treated(case["output"], {})], [case["answers"]])
+        partly += 0 < official < 100
+        if official != round(scores["string_match_all"] * 100, 2):
+            differing += 1
+            print(f"  official {official}, perk {scores['string_match_all']}: {case}")
+    print(f"RULER: {len(cases) - differing} of {len(cases)} scored alike; {partly} are right in part")
+    return differing
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("babilong", type=Path, help="checkout of BABILong, or its metrics.py")
+    parser.add_argument("babilong", type=Path, nargs="?", help="checkout of BABILong, or its metrics.py")
     parser.add_argument("--answers", type=Path, nargs="*", default=[], help="SQuAD's or HotpotQA's scripts")
+    parser.add_argument("--ruler", type=Path, help="checkout of RULER")
     parser.add_argument("--cases", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    is_folder = args.babilong.is_dir()
-    metrics = load(args.babilong / "babilong" / "metrics.py" if is_folder else args.babilong)
-    labels = metrics.TASK_LABELS
+    if not (args.babilong or args.answers or args.ruler):
+        parser.error("nothing to compare with: name a checkout of BABILong, --answers or --ruler")
     rng = random.Random(args.seed)
-    differing = check_babilong(metrics, [babilong_case(rng, labels) for _ in range(args.cases)], "random cases")
-    published = list(predictions(args.babilong / "babilong_evals", labels)) if is_folder else []
-    if published:
-        differing += check_babilong(metrics, published, "published predictions")
+    differing = 0
+    if args.babilong:
+        is_folder = args.babilong.is_dir()
+        metrics = load(args.babilong / "babilong" / "metrics.py" if is_folder else args.babilong)
+        labels = metrics.TASK_LABELS
+        differing += check_babilong(metrics, [babilong_case(rng, labels) for _ in range(args.cases)], "random cases")
+        published = list(predictions(args.babilong / "babilong_evals", labels)) if is_folder else []
+        if published:
+            differing += check_babilong(metrics, published, "published predictions")
     cases = [answer_case(rng) for _ in range(args.cases)]
     differing += sum(check_answers(path, cases) for path in args.answers)
+    if args.ruler:
+        differing += check_ruler(args.ruler, [ruler_case(rng) for _ in range(args.cases)])
     sys.exit(1 if differing else 0)
 
 

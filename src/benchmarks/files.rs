@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::{Benchmark, Cell, Metric, as_written, known};
+use super::{Benchmark, Cell, Entry, Metric, as_written, known};
 use crate::tasks::{Episode, EpisodeSource, indexed, jsonl};
 use crate::{Error, Result};
 
 const NAME: &str = "files";
+
+pub(super) const ENTRY: Entry =
+    Entry { name: NAME, open: |given| Ok(Box::new(Files::open(given.some_data()?)?)) };
 
 /// Files of episodes, as [`jsonl::read`] reads them. Each file is a subtask.
 #[derive(Debug)]

@@ -1,12 +1,20 @@
 //! What a configuration holds out: the questions of its own training, at other lengths and positions.
 
-use super::{Benchmark, Cell, Length, Metric, as_written, known};
+use super::{Benchmark, Cell, Entry, Length, Metric, as_written, known};
 use crate::config::{DataConfig, Task};
 use crate::tasks::{Contexts, EpisodeSource, Position, Split, open_contexts};
 use crate::text::Tokenizer;
 use crate::{Error, Result};
 
 const NAME: &str = "held-out";
+
+pub(super) const ENTRY: Entry = Entry {
+    name: NAME,
+    open: |given| {
+        given.refuse_data("is what the checkpoint's own configuration holds out")?;
+        Ok(Box::new(HeldOut::new(given.config.clone(), given.tokenizer.clone(), given.seed)))
+    },
+};
 
 /// The held-out episodes of a configuration.
 #[derive(Debug, Clone)]

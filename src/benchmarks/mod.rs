@@ -5,18 +5,22 @@ pub mod api_retrieval;
 pub mod babilong;
 mod cell;
 mod dataset;
+mod entry;
 pub mod files;
 mod held_out;
 pub mod multi_doc;
 mod records;
+pub mod ruler;
 pub mod student_records;
 
 pub use api_retrieval::ApiRetrieval;
 pub use babilong::{Babilong, BabilongSource, Simulated, babilong_labels};
 pub use cell::{Cell, Length};
+pub use entry::{Entry, Given};
 pub use files::Files;
 pub use held_out::HeldOut;
 pub use multi_doc::MultiDoc;
+pub use ruler::Ruler;
 pub use student_records::StudentRecords;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +29,18 @@ use crate::{
     Error, Result,
     tasks::{EpisodeSource, Position},
 };
+
+/// All benchmarks, in the order of help texts.
+pub static ALL: [&Entry; 8] = [
+    &babilong::ENTRY,
+    &ruler::ENTRY,
+    &student_records::ENTRY,
+    &api_retrieval::ENTRY,
+    &multi_doc::HOTPOTQA,
+    &multi_doc::TRIVIAQA,
+    &files::ENTRY,
+    &held_out::ENTRY,
+];
 
 /// Questions that a model is measured by.
 pub trait Benchmark: Send + Sync {
@@ -68,6 +84,8 @@ pub enum Metric {
     ExactMatch,
     /// An answer occurs in the output after normalisation.
     Substring,
+    /// The share of the answers that occur in the output, for all of them are wanted: RULER's `string_match_all`.
+    StringMatchAll,
 }
 
 /// Refuses a subtask that is not among those there are.

@@ -1,6 +1,6 @@
 //! Student records as a benchmark, with contexts of any length.
 
-use super::{Benchmark, Cell, Metric, known, tokens};
+use super::{Benchmark, Cell, Entry, Metric, known, tokens};
 use crate::config::QuestionsAbout;
 use crate::tasks::student_records::RecordSource;
 use crate::tasks::{EpisodeSource, Position, Split};
@@ -8,6 +8,14 @@ use crate::text::Tokenizer;
 use crate::{Error, Result};
 
 const NAME: &str = "student-records";
+
+pub(super) const ENTRY: Entry = Entry {
+    name: NAME,
+    open: |given| {
+        given.refuse_data("makes its own records")?;
+        Ok(Box::new(StudentRecords::new(given.tokenizer.clone(), given.seed)))
+    },
+};
 
 /// Questions about student records: one subtask for each kind of question. Samples never end; they are drawn
 /// from the random streams of held-out episodes.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use perk::{
-    benchmarks::Length,
-    commands::{Compute, evaluate::Name},
+    benchmarks::{Entry, Length},
+    commands::Compute,
     config::{EvalConfig, MatmulPrecision},
     device::DeviceName,
     eval::Method,
@@ -322,24 +322,28 @@ pub struct Eval {
     /// What to do, if not to ask
     #[command(subcommand)]
     pub action: Option<EvalAction>,
-    /// Benchmark: babilong, student-records, api-retrieval, hotpotqa, triviaqa, files, or held-out, which is what
+    /// Benchmark: babilong, ruler, student-records, api-retrieval, hotpotqa, triviaqa, files, or held-out, which is what
     /// the checkpoint's own configuration holds out
     #[arg(long, value_name = "NAME", required = true)]
-    pub task: Option<Name>,
+    pub task: Option<&'static Entry>,
     /// The benchmark's data: rows of BABILong (a folder, or hf:owner/name on the hub), files of bAbI's own format
-    /// (a folder), or the files of the other tasks; babilong and student-records make their own without it
+    /// (a folder), or the files of the other tasks; babilong, ruler and student-records make their own without it
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub data: Vec<PathBuf>,
-    /// Background text of babilong: a text or Parquet file, a folder of them, built-in, or none
+    /// Background text of babilong and ruler: a text or Parquet file, a folder of them, built-in, or none
     #[arg(long, value_name = "PATH", default_value = "built-in")]
     pub background: String,
-    /// Methods to compare: perk, no-adaptation, base, icr, ft-icr
+    /// Methods to compare: perk, no-adaptation, base, icr, ft-icr, and rag, the base with the segments in its prompt
+    /// that are most like the question by BM25
     #[arg(long, value_delimiter = ',', default_value = "perk", value_name = "LIST")]
     pub method: Vec<Method>,
     /// Run of meta-train, or one of its checkpoints, for perk; the newest run in runs/ if not given. Of several, each is
     /// evaluated, and means are printed
     #[arg(long, value_name = "DIR", num_args = 1..)]
     pub checkpoint: Vec<PathBuf>,
+    /// Segments that rag puts into the prompt
+    #[arg(long, value_name = "K", default_value_t = 4, value_parser = count::<SAMPLES>)]
+    pub retrieve: usize,
     /// Run of finetune, or one of its checkpoints, for ft-icr
     #[arg(long, value_name = "DIR")]
     pub finetuned: Option<PathBuf>,

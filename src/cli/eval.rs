@@ -9,16 +9,16 @@ use std::{
 
 use perk::{
     Error, Result,
-    benchmarks::Benchmark,
+    benchmarks::{Benchmark, Given},
     checkpoint::Digest,
     commands::{
-        InnerStart,
+        InnerStart, Setup,
         evaluate::{
-            EvalFolder, EvalGrid, EvalReservation, ModelSources, Models, Name, Source, compare, evaluate,
-            notes, write,
+            EvalFolder, EvalGrid, EvalReservation, ModelSources, Models, compare, evaluate, notes, write,
         },
     },
     config::Config,
+    eval::Method,
     report::{Evaluation, Means},
 };
 use serde_json::{Value, json};
@@ -108,7 +108,7 @@ fn label(path: &Path) -> String {
 
 fn means_dir(args: &Eval, runs: &[Run]) -> PathBuf {
     let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
-    let task = args.task.map_or("", Name::name);
+    let task = args.task.map_or("", |entry| entry.name);
     Path::new(EVALUATIONS).join(format!("{task}-means-{}", Digest::of_texts(&names).short()))
 }
 
@@ -129,7 +129,7 @@ fn ask(args: &Eval, run: &Run, stop: &Stop) -> Result<Option<Done>> {
     let named = run.out.as_deref().map(EvalReservation::take).transpose()?;
     let models = models(args, run)?.open(&args.method, &hub)?;
     models.setup().notes.iter().for_each(|note| terminal::note(note));
-    let benchmark = source(args, run)?.open(models.setup(), &hub)?;
+    let benchmark = open(args, run, models.setup())?;
     benchmark.notes().iter().for_each(|note| terminal::note(note));
     let plan = grid(args).plan(benchmark.as_ref())?;
     let settings = settings(args, run, &models)?;
@@ -191,16 +191,23 @@ fn models(args: &Eval, run: &Run) -> Result<ModelSources> {
         plain: args.config.as_deref().map(|path| Config::load(path, &args.overrides)).transpose()?,
         base: args.base.clone(),
         max_new_tokens: args.max_tokens,
+        retrieved_segments: args.retrieve,
         compute: args.compute.into(),
     })
 }
 
-fn source(args: &Eval, run: &Run) -> Result<Source> {
-    Ok(Source {
-        name: args.task.ok_or_else(|| Error::Invalid("no benchmark: name one with --task".to_owned()))?,
-        data: args.data.clone(),
-        background: args.background.clone().into(),
+fn open(args: &Eval, run: &Run, setup: &Setup) -> Result<Box<dyn Benchmark>> {
+    let entry = args.task.ok_or_else(|| Error::Invalid("no benchmark: name one with --task".to_owned()))?;
+    let mut hub = hub_settings();
+    hub.offline |= setup.config.model.offline;
+    (entry.open)(&Given {
+        name: entry.name,
+        data: &args.data,
+        background: &args.background.clone().into(),
         seed: run.seed,
+        tokenizer: &setup.tokenizer,
+        config: &setup.config.data,
+        hub: &hub,
     })
 }
 
@@ -218,7 +225,7 @@ fn grid(args: &Eval) -> EvalGrid {
 fn settings(args: &Eval, run: &Run, models: &Models) -> Result<Value> {
     let config = &models.setup().config;
     let mut settings = json!({
-        "task": args.task.map_or("", Name::name),
+        "task": args.task.map_or("", |entry| entry.name),
         "data": args.data,
         "background": args.background,
         "seed": run.seed,
@@ -231,6 +238,9 @@ fn settings(args: &Eval, run: &Run, models: &Models) -> Result<Value> {
     // Without one, evaluations that were begun before there were any go on.
     if let Some(token) = config.model.begin_token.as_ref().filter(|token| !token.is_empty()) {
         settings["begin_token"] = token.clone().into();
+    }
+    if args.method.contains(&Method::Rag) {
+        settings["retrieve"] = args.retrieve.into();
     }
     for (name, digest) in models.checkpoints() {
         settings[name] = digest.into();

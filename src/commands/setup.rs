@@ -112,6 +112,7 @@ impl Setup {
             encoder: &self.encoder,
             reasoning: self.reasoning.as_ref(),
             max_new_tokens: self.config.eval.max_new_tokens,
+            retrieved_segments: 0,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
     text::Sequence,
 };
 
-use super::{Asker, Method, Reasoning, Reply, SampleRecord, scores};
+use super::{Asker, Method, Reasoning, Reply, SampleRecord, best_segments, scores};
 
 /// A model under evaluation, and how it is asked.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +36,8 @@ pub struct Model<'a> {
     pub reasoning: Option<&'a Reasoning>,
     /// Longest answer, in tokens, the end token included. Answers are greedy.
     pub max_new_tokens: usize,
+    /// How many segments [`Method::Rag`] puts into a prompt.
+    pub retrieved_segments: usize,
 }
 
 /// The cell that is asked.
@@ -166,7 +168,7 @@ impl Model<'_> {
                 let adapter = &needed()?.adapter;
                 encoded.iter_mut().for_each(|one| one.adapter = Some(adapter.clone()));
             }
-            Method::Base | Method::Icr => {}
+            Method::Base | Method::Icr | Method::Rag => {}
         }
         Ok(encoded)
     }
@@ -175,7 +177,12 @@ impl Model<'_> {
     fn ask(&self, source: &CellSource<'_>, encoded: Encoded, take: Taker<'_>) -> Result<Vec<SampleRecord>> {
         let Encoded { episode, segments, .. } = &encoded;
         let context = episode.documents.join("\n");
-        let prompts = episode.qa.iter().map(|qa| self.prompt(segments.len(), &qa.question, &context));
+        let began = Instant::now();
+        let texts = self.segment_texts(segments)?;
+        let prompts = episode.qa.iter().map(|qa| match self.method {
+            Method::Rag => self.prompt(segments.len(), &qa.question, &self.retrieved(&texts, &qa.question)),
+            _ => self.prompt(segments.len(), &qa.question, &context),
+        });
         let prompts = prompts.collect::<Result<Vec<_>>>();
         let prompts = prompts.map_err(|fault| fault.in_episode(&episode.name))?;
         let (prompts, dropped): (Vec<_>, Vec<_>) =
@@ -189,9 +196,14 @@ impl Model<'_> {
             sampling: Sampling::Greedy,
         };
         let adapter = encoded.adapter.as_deref().map(|phi| (&self.learner.layout, phi));
+        // Looking for segments is a part of asking.
+        let retrieval_secs = began.elapsed().as_secs_f64() / episode.qa.len().max(1) as f64;
         let replies = asker.many(adapter, &prompts, &decoding)?;
         let mut records = vec![];
-        for (question_index, (reply, dropped_tokens)) in replies.into_iter().zip(dropped).enumerate() {
+        for (question_index, (mut reply, dropped_tokens)) in replies.into_iter().zip(dropped).enumerate() {
+            if self.method == Method::Rag {
+                reply.secs += retrieval_secs;
+            }
             let facts = self.encoder.facts(&episode.qa[question_index], &context);
             let support = reasoning.and_then(|reasoning| reasoning.score(&reply, &facts));
             let record = self.record(source, &encoded, question_index, reply)?;
@@ -236,6 +248,22 @@ impl Model<'_> {
             encode_secs: encoded.encode_secs,
             ask_secs: reply.secs,
         })
+    }
+
+    /// The texts that are retrieved from, where any are.
+    fn segment_texts(&self, segments: &[Sequence]) -> Result<Vec<String>> {
+        let tokenizer = self.encoder.tokenizer();
+        let text = |segment: &Sequence| tokenizer.decode(&segment.tokens[segment.loss_from..]);
+        match self.method {
+            Method::Rag => segments.iter().map(text).collect(),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The segments that are most like the question, in the order of the text.
+    fn retrieved(&self, segments: &[String], question: &str) -> String {
+        let best = best_segments(segments, question, self.retrieved_segments);
+        best.into_iter().map(|index| segments[index].trim()).collect::<Vec<_>>().join("\n")
     }
 
     /// What the model reads before it answers. A context that is too long loses its middle.

@@ -18,6 +18,8 @@ pub enum Method {
     Icr,
     /// In the prompt, with an adapter that was fine-tuned so.
     FtIcr,
+    /// In the prompt of the base, of which it stands there what is most like the question.
+    Rag,
 }
 
 impl std::str::FromStr for Method {
@@ -34,7 +36,8 @@ impl std::str::FromStr for Method {
 
 impl Method {
     /// All, in the order of the table.
-    pub const ALL: [Self; 5] = [Self::Perk, Self::NoAdaptation, Self::Base, Self::Icr, Self::FtIcr];
+    pub const ALL: [Self; 6] =
+        [Self::Perk, Self::NoAdaptation, Self::Base, Self::Icr, Self::FtIcr, Self::Rag];
 
     /// Whether it needs what meta-training learns.
     pub fn is_meta_trained(self) -> bool {
@@ -46,9 +49,9 @@ impl Method {
         self.is_meta_trained() || self == Self::FtIcr
     }
 
-    /// Whether the model is given the context in its prompt.
+    /// Whether the model is given the context, or parts of it, in its prompt.
     pub fn reads_context(self) -> bool {
-        matches!(self, Self::Icr | Self::FtIcr)
+        matches!(self, Self::Icr | Self::FtIcr | Self::Rag)
     }
 
     /// Its name in results and tables.
@@ -59,6 +62,7 @@ impl Method {
             Self::Base => "base",
             Self::Icr => "icr",
             Self::FtIcr => "ft-icr",
+            Self::Rag => "rag",
         }
     }
 }

@@ -11,6 +11,8 @@ mod method;
 mod paired;
 mod record;
 mod reply;
+mod retrieval;
+mod ruler;
 mod scores;
 mod support;
 
@@ -24,5 +26,7 @@ pub use method::Method;
 pub use paired::Paired;
 pub use record::{SampleRecord, cell_score, chance};
 pub use reply::Reply;
+pub use retrieval::best_segments;
+pub use ruler::string_match_all;
 pub use scores::{Scores, scores};
 pub use support::{Reasoning, SupportScore, SupportSummary};

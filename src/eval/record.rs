@@ -112,7 +112,12 @@ pub fn cell_score(
 
 /// What guessing would score: one over the number of different answers, mean over the subtasks, 0 to 1; `None` where
 /// they are too many to guess.
-pub fn chance(records: &[SampleRecord]) -> Option<f64> {
+///
+/// With a metric that wants all answers at once there are none to choose among.
+pub fn chance(metric: Metric, records: &[SampleRecord]) -> Option<f64> {
+    if metric == Metric::StringMatchAll {
+        return None;
+    }
     let mut answers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for record in records {
         let own = answers.entry(&record.cell.subtask).or_default();

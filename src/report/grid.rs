@@ -134,6 +134,7 @@ pub(super) fn metric_name(metric: Metric) -> &'static str {
         Metric::Babilong => "accuracy",
         Metric::ExactMatch => "exact match",
         Metric::Substring => "substring match",
+        Metric::StringMatchAll => "answers found",
     }
 }
 

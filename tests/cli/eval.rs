@@ -99,6 +99,32 @@ fn babilong_is_asked_from_the_simulations_and_from_rows() {
 }
 
 #[test]
+fn ruler_makes_its_contexts_and_is_scored_by_the_share_of_its_answers() {
+    let room = Room::trained();
+    let ask = ["eval", "--task", "ruler", "--method", "perk,icr", "--samples", "2", "--lengths", "600"];
+    let printed = room.prints(&[&ask[..], &["--tasks", "niah_multivalue,fwe", "--out", "e"]].concat());
+    assert!(printed.contains("\nanswers found in percent"), "{printed}");
+    assert!(!printed.contains("guessing"), "{printed}");
+    assert_eq!(room.json("e/results.json")["metric"], "string_match_all");
+    let records = records(&room, "e");
+    assert_eq!(records.len(), 2 * 2 * 2);
+    for record in &records {
+        let expected = if record["cell"]["subtask"] == "fwe" { 3 } else { 4 };
+        assert_eq!(record["answers"].as_array().unwrap().len(), expected, "{record}");
+        assert_eq!(
+            record["scores"]["string_match_all"], 0.0,
+            "a base of random weights knows none: {record}"
+        );
+        // Some of the 600 are for question and answer, but each segment has a prefix.
+        assert!((350..700).contains(&record["context_tokens"].as_u64().unwrap()), "{record}");
+    }
+    let message = room.refuses(&[&ask[..], &["--tasks", "vt", "--position", "pre"]].concat());
+    assert!(message.contains("position pre") && message.contains("random"), "{message}");
+    let message = room.refuses(&[&ask[..], &["--tasks", "vt", "--data", "story.txt"]].concat());
+    assert!(message.contains("story.txt") && message.contains("--data"), "{message}");
+}
+
+#[test]
 fn a_checkpoint_of_the_wrong_kind_or_for_another_base_is_refused() {
     let room = Room::trained();
     let wrong = ["--method", "ft-icr", "--finetuned", "runs/tiny"];

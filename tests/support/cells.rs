@@ -6,7 +6,7 @@
 use perk::benchmarks::{Benchmark, Cell};
 
 /// An episode's only question, with its context.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     pub name: String,
     pub documents: Vec<String>,

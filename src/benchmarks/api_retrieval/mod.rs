@@ -11,13 +11,18 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 
 use self::rows::{Api, Row, Rows};
-use super::{Benchmark, Cell, Length, Metric, known, tokens};
+use super::{Benchmark, Cell, Entry, Length, Metric, known, tokens};
 use crate::tasks::stream::{Purpose, stream};
 use crate::tasks::{Episode, EpisodeSource, Position, Qa, Split, indexed};
 use crate::text::Tokenizer;
 use crate::{Error, Result};
 
 const NAME: &str = "api-retrieval";
+
+pub(super) const ENTRY: Entry = Entry {
+    name: NAME,
+    open: |given| Ok(Box::new(ApiRetrieval::open(given.some_data()?, given.tokenizer.clone(), given.seed)?)),
+};
 
 /// Instructions of APIBench files among the documents of their APIs. A subtask is a file of instructions:
 /// `torchhub_eval`.

@@ -5,10 +5,10 @@ mod rows;
 mod simulated;
 mod stories;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Benchmark, Cell, Metric, as_written, known, tokens};
+use super::{Benchmark, Cell, Entry, Given, Metric, as_written, known, tokens};
 use crate::config::BackgroundSource;
 use crate::model::HubSettings;
 use crate::tasks::background::Background;
@@ -25,6 +25,15 @@ use stories::BabiFolder;
 pub use stories::{Stories, StoryQuestion};
 
 const NAME: &str = "babilong";
+
+pub(super) const ENTRY: Entry = Entry {
+    name: NAME,
+    open: |given| {
+        let event_prefix = given.config.event_prefix;
+        let (source, background) = (source(given)?, given.background);
+        Ok(Box::new(Babilong::open(source, given.tokenizer, background, given.seed, event_prefix)?))
+    },
+};
 
 /// Background sentences of fewer tokens are not used, as in BABILong. The sentences of the built-in background
 /// are mostly shorter, and all used.
@@ -125,6 +134,29 @@ impl Made {
         let support = story.support.iter().map(|&i| facts[i].clone()).collect();
         Ok(episode(subtask, index, context, Qa::new(story.question, story.answer, support)))
     }
+}
+
+/// The stories, files or rows that are given.
+fn source(given: &Given<'_>) -> Result<BabilongSource> {
+    let place = match given.data {
+        [] => return Ok(BabilongSource::Stories(Box::new(Simulated { seed: given.seed }))),
+        [place] => place,
+        [_, second, ..] => {
+            let reason = format!("{NAME} has one place of data; {} is a second", second.display());
+            return Err(Error::Invalid(reason));
+        }
+    };
+    if holds_babi(place) {
+        return Ok(BabilongSource::Babi(place.clone()));
+    }
+    Ok(BabilongSource::Rows { place: place.to_string_lossy().into_owned(), hub: given.hub.clone() })
+}
+
+/// Whether a folder holds files of bAbI's own format, `qa1_single-supporting-fact_test.txt` and so on.
+fn holds_babi(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.any(|name| name.starts_with("qa") && name.contains('_') && name.ends_with(".txt"))
 }
 
 fn episode(subtask: &str, index: u64, context: String, qa: Qa) -> Episode {

@@ -11,12 +11,31 @@ use rand::seq::SliceRandom;
 use rand::seq::index::sample as sample_indices;
 
 use super::records::Kept;
-use super::{Benchmark, Cell, Metric, known, tokens};
+use super::{Benchmark, Cell, Entry, Metric, known, tokens};
 use crate::files::read_text;
 use crate::tasks::stream::{Purpose, stream};
 use crate::tasks::{Episode, EpisodeSource, Position, Qa, Split, indexed};
 use crate::text::Tokenizer;
 use crate::{Error, Result};
+
+pub(super) const HOTPOTQA: Entry = Entry {
+    name: "hotpotqa",
+    open: |given| Ok(Box::new(MultiDoc::hotpotqa(given.one_file()?, given.tokenizer, given.seed)?)),
+};
+
+pub(super) const TRIVIAQA: Entry = Entry {
+    name: "triviaqa",
+    open: |given| {
+        let (path, evidence) = match given.some_data()? {
+            [path] => (path, None),
+            [path, evidence] => (path, Some(evidence.as_path())),
+            _ => {
+                return Err(Error::Invalid("triviaqa has a file and a folder of evidence".to_owned()));
+            }
+        };
+        Ok(Box::new(MultiDoc::triviaqa(path, evidence, given.tokenizer, given.seed)?))
+    },
+};
 
 /// Documents that would not fit may be passed over this often before a context counts as full.
 const MISSES: usize = 32;
@@ -89,7 +108,7 @@ impl MultiDoc {
     /// # Errors
     /// With file, row and field, if the file is malformed.
     pub fn hotpotqa(path: &Path, tokenizer: &Tokenizer, seed: u64) -> Result<Self> {
-        Ok(Self::new("hotpotqa", path, hotpot::read(path)?, tokenizer, seed))
+        Ok(Self::new(HOTPOTQA.name, path, hotpot::read(path)?, tokenizer, seed))
     }
 
     /// Opens a file of TriviaQA: the official JSON with its folder of `evidence`, or rows that hold the texts
@@ -98,7 +117,7 @@ impl MultiDoc {
     /// # Errors
     /// With file, row and field, if the file is malformed, or names evidence and `evidence` is `None`.
     pub fn triviaqa(path: &Path, evidence: Option<&Path>, tokenizer: &Tokenizer, seed: u64) -> Result<Self> {
-        Ok(Self::new("triviaqa", path, trivia::read(path, evidence)?, tokenizer, seed))
+        Ok(Self::new(TRIVIAQA.name, path, trivia::read(path, evidence)?, tokenizer, seed))
     }
 
     fn new(name: &'static str, path: &Path, kept: Kept<Question>, tokenizer: &Tokenizer, seed: u64) -> Self {

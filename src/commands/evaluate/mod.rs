@@ -4,14 +4,12 @@ mod compare;
 mod folder;
 mod grid;
 mod models;
-mod source;
 mod written;
 
 pub use compare::compare;
 pub use folder::{EvalFolder, EvalReservation};
 pub use grid::{EvalGrid, EvalPlan};
 pub use models::{ModelSources, Models};
-pub use source::{Name, Source};
 pub use written::{notes, write};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,7 +69,7 @@ pub fn evaluate(
             records.extend(asked);
         }
     }
-    Ok(Some(Evaluated { rows, chance: chance(&records), records }))
+    Ok(Some(Evaluated { rows, chance: chance(benchmark.metric(), &records), records }))
 }
 
 fn describe(method: Method, cell: &Cell) -> String {

@@ -27,6 +27,8 @@ pub struct ModelSources {
     pub base: Option<String>,
     /// Longest answer, in tokens, if not as in training.
     pub max_new_tokens: Option<usize>,
+    /// How many segments [`Method::Rag`] puts into a prompt.
+    pub retrieved_segments: usize,
     /// Where and how exactly to compute, whatever the checkpoints were trained on.
     pub compute: Compute,
 }
@@ -45,6 +47,7 @@ struct Loaded {
 pub struct Models {
     main: Loaded,
     fine_tuned: Option<Loaded>,
+    retrieved_segments: usize,
     /// Digest of the base.
     pub base: Digest,
 }
@@ -73,7 +76,7 @@ impl ModelSources {
             require_base(&path, trained.base.as_ref(), &base, &main.setup.base.folder)?;
         }
         let fine_tuned = fine_tuned.map(|trained| self.beside(&main, trained)).transpose()?;
-        Ok(Models { main, fine_tuned, base })
+        Ok(Models { main, fine_tuned, retrieved_segments: self.retrieved_segments, base })
     }
 
     fn require_checkpoints(&self, methods: &[Method]) -> Result<()> {
@@ -143,6 +146,7 @@ impl Models {
             (Method::FtIcr, Some(model)) => model,
             _ => &self.main,
         };
-        model.setup.model(model.params.as_ref(), method)
+        let retrieved_segments = self.retrieved_segments;
+        Model { retrieved_segments, ..model.setup.model(model.params.as_ref(), method) }
     }
 }

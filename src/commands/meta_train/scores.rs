@@ -123,7 +123,7 @@ pub(super) fn at_the_end(
         benchmark: scoring.benchmark.name().to_owned(),
         metric: scoring.benchmark.metric(),
         seed: setup.config.run.seed,
-        chance: chance(&all),
+        chance: chance(scoring.benchmark.metric(), &all),
         rows,
         break_even: false,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -137,7 +137,7 @@ fn methods(eval: &EvalConfig, objective: Objective) -> Vec<Method> {
         Method::FtIcr => objective == Objective::InContext,
         Method::NoAdaptation => objective == Objective::Perk && eval.no_adaptation,
         Method::Icr => eval.in_context,
-        Method::Base => false,
+        Method::Base | Method::Rag => false,
     };
     Method::ALL.into_iter().filter(asked).collect()
 }
