@@ -5,7 +5,7 @@
 //! gradient steps on its segments; the *outer loop* meta-trains the adapter's start, the inner learning
 //! rates and a token-weighting head through those steps. A module uses only those that come after it here:
 //! `commands`; `eval`, `report`, `store`; `tasks`; `meta`; `model`, `optim`; `autodiff`; `text`, `checkpoint`,
-//! `config`, `device`; `files`, `panics`, `error`.
+//! `config`, `device`; `gguf`; `files`, `panics`, `error`.
 
 pub mod autodiff;
 pub mod checkpoint;
@@ -15,6 +15,7 @@ pub mod device;
 pub mod error;
 pub mod eval;
 pub mod files;
+pub mod gguf;
 pub mod memory;
 pub mod meta;
 pub mod model;
