@@ -11,7 +11,6 @@ use crate::{
     model::lora::Adapter,
     model::{HubSettings, base_written_in},
     report::{Metrics, RunFolder, RunResult, RunWriter, StepRecord, peak_bytes},
-    store::base_digest,
     tasks::{self, EncodedEpisode, EpisodeSource, Split},
 };
 
@@ -55,7 +54,7 @@ pub fn start(
         eval_secs: 0.0,
         last_eval_step: 0,
         config: text,
-        base: Some(base_digest(&setup.base.folder)?),
+        base: Some(setup.base.files.digest()?),
     };
     let run = Run::new(setup, folder, state, progress, observer)?;
     run.save(&folder.last())?;
@@ -98,8 +97,8 @@ pub fn resume(
         return Err(Error::file(folder.last(), reason));
     }
     let setup = Setup::open(&config, hub)?;
-    let base = &setup.base.folder;
-    require_base(folder.dir(), progress.base.as_ref(), &base_digest(base)?, base)?;
+    let base = &setup.base.files;
+    require_base(folder.dir(), progress.base.as_ref(), &base.digest()?, base.path())?;
     let mut state = OuterState::new(&setup.learner, &setup.outer, config.run.seed)?;
     let tensors = load_tensors(&folder.last(), &setup.decoder().device)?;
     state.load_named(&folder.last(), tensors)?;
