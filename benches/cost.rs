@@ -1,8 +1,10 @@
-//! Time and peak memory of one meta-step, or of one encode, at Qwen2.5-0.5B shapes with random weights.
+//! Time and peak memory of one meta-step, or of one encode, at Qwen2.5-0.5B shapes with random weights, or of a base that
+//! `--base` names.
 //!
 //! `cargo bench --bench cost` runs the table; `-- --tokens 512 --differentiated 2` runs one row; `--encode`
 //! times the inner loop alone. Every row runs in a process of its own, so that its peak is its own.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -25,6 +27,9 @@ struct Arguments {
     /// Context tokens; without it the whole table is run.
     #[arg(long)]
     tokens: Option<usize>,
+    /// A folder or a GGUF file, in the place of random weights.
+    #[arg(long)]
+    base: Option<PathBuf>,
     /// Differentiated inner steps T.
     #[arg(long, default_value_t = 2)]
     differentiated: usize,
@@ -97,11 +102,13 @@ fn table() {
 }
 
 fn row(arguments: &Arguments, tokens: usize) {
+    let start = Instant::now();
     let learner = learner(arguments);
+    let load_secs = start.elapsed().as_secs_f64();
     let params = params::start(&learner, 5e-5);
     let segments: Vec<_> =
-        (0..tokens / arguments.segment).map(|s| sequence(arguments.segment, 4, s)).collect();
-    let queries = [sequence(24, 20, 99)];
+        (0..tokens / arguments.segment).map(|s| sequence(&learner, arguments.segment, 4, s)).collect();
+    let queries = [sequence(&learner, 24, 20, 99)];
     let device = &learner.backbone.decoder.device;
     let once = || {
         let start = Instant::now();
@@ -118,7 +125,8 @@ fn row(arguments: &Arguments, tokens: usize) {
     }
     let seconds: Vec<f64> = (0..arguments.repeat).map(|_| once()).collect();
     if arguments.json {
-        return println!("{}", json(arguments, tokens, &learner, base::median(seconds)));
+        let row = json(arguments, tokens, &learner, [load_secs, base::median(seconds)]);
+        return println!("{row}");
     }
     println!(
         "{tokens:>7} {:>3} {:>3} {:>8} {:>9.1} {:>10.2}",
@@ -133,7 +141,12 @@ fn row(arguments: &Arguments, tokens: usize) {
 /// One row for a machine to read. The work counted is that of the products with frozen matrices alone: two
 /// operations a weight and token, once for the loss, once for its gradient, and twice as much for the product of
 /// the Hessian.
-fn json(arguments: &Arguments, tokens: usize, learner: &Learner, seconds: f64) -> serde_json::Value {
+fn json(
+    arguments: &Arguments,
+    tokens: usize,
+    learner: &Learner,
+    [load_secs, seconds]: [f64; 2],
+) -> serde_json::Value {
     let passes = match arguments.encode {
         true => 2 * arguments.steps,
         false => 2 * arguments.steps + 4 * arguments.differentiated,
@@ -147,12 +160,16 @@ fn json(arguments: &Arguments, tokens: usize, learner: &Learner, seconds: f64) -
         "matmul_precision": arguments.place.matmul_precision, "cpu_kernel": perk::autodiff::CpuKernel::chosen().name(),
         "device": arguments.place.device,
         "micro_batch": arguments.micro_batch, "seconds": seconds, "tflops": operations / seconds / 1e12,
+        "load_secs": load_secs, "matrices_gb": learner.backbone.decoder.matrix_bytes() as f64 / 1e9,
         "host_peak_gb": base::peak_gb(),
     })
 }
 
 fn learner(arguments: &Arguments) -> Learner {
-    let (decoder, layout) = base::qwen(24, arguments.rank, &arguments.place);
+    let (decoder, layout) = match &arguments.base {
+        Some(path) => base::loaded(path, arguments.rank, &arguments.place),
+        None => base::qwen(24, arguments.rank, &arguments.place),
+    };
     let options = InnerOptions {
         steps: arguments.steps,
         differentiated: arguments.differentiated,
@@ -168,6 +185,8 @@ fn learner(arguments: &Arguments) -> Learner {
     Learner::new(decoder, layout, options).expect("settings fit")
 }
 
-fn sequence(length: usize, loss_from: usize, seed: usize) -> Sequence {
-    Sequence::new(base::tokens(length, seed), loss_from)
+/// Made-up tokens: below every vocabulary in use at Qwen's size, or below that of a smaller base.
+fn sequence(learner: &Learner, length: usize, loss_from: usize, seed: usize) -> Sequence {
+    let end = learner.backbone.decoder.config.vocab_size.min(150_000);
+    Sequence::new(base::tokens_below(length, seed, end), loss_from)
 }

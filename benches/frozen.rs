@@ -1,7 +1,8 @@
-//! The rate of products with frozen matrices in bf16 at the sizes of a layer of Qwen2.5-0.5B, in GFLOP/s on all threads:
+//! The rate of products with frozen matrices, in bf16 or in blocks of GGUF files, at the sizes of a layer of Qwen2.5-0.5B, in GFLOP/s on all threads:
 //! forwards and back, at each precision, the splitting of the left factor included.
 //!
-//! `cargo bench --bench frozen`; `-- --rows 512` for another number of rows. `PERK_CPU_KERNEL` names the instructions. Each
+//! `cargo bench --bench frozen`; `-- --rows 512` for another number of rows, `-- --blocks Q5_0` for blocks of a type (where
+//! the width is whole blocks). `PERK_CPU_KERNEL` names the instructions. Each
 //! figure is the best of `--repeat` rounds through as many matrices of one size as a model has, so that they are read from
 //! memory as a pass reads them.
 
@@ -9,8 +10,9 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use clap::Parser;
-use perk::autodiff::{CpuKernel, Frozen, Ops};
+use perk::autodiff::{BlockRows, Blocked, CpuKernel, Frozen, Ops};
 use perk::config::MatmulPrecision;
+use perk::gguf::TensorType;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -26,6 +28,9 @@ struct Arguments {
     /// Rounds that are timed, after one that is not.
     #[arg(long, default_value_t = 5)]
     repeat: usize,
+    /// ggml's name of a type, in the place of bf16.
+    #[arg(long)]
+    blocks: Option<String>,
     /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -51,8 +56,34 @@ fn random(rows: usize, columns: usize, dtype: DType) -> Tensor {
     random.to_dtype(dtype).expect("memory for a factor")
 }
 
+fn tensor_type(name: &str) -> TensorType {
+    let found = TensorType::ALL.into_iter().find(|tensor_type| tensor_type.name() == name);
+    found.unwrap_or_else(|| panic!("--blocks {name} is none of {:?}", TensorType::ALL.map(TensorType::name)))
+}
+
+/// A matrix in blocks with scales of one size, and whatever numbers random bits are.
+fn in_blocks(matrix: &Tensor, blocks: TensorType) -> Frozen {
+    let (rows, width) = matrix.dims2().expect("a matrix");
+    let mut bytes = vec![0x2cu8; blocks.bytes(rows * width).expect("memory for a factor")];
+    bytes
+        .iter_mut()
+        .enumerate()
+        .filter(|(at, _)| at % 3 > 0)
+        .for_each(|(at, byte)| *byte = (at * 7 % 64) as u8);
+    let rows = BlockRows::new(blocks, rows, width, bytes).expect("whole blocks");
+    Blocked::new(width, vec![rows]).into()
+}
+
 fn row(arguments: &Arguments, (out, width): (usize, usize), precision: MatmulPrecision) {
-    let matrix = || Frozen::from(random(out, width, DType::BF16)).pack(precision).expect("memory");
+    let blocks = arguments.blocks.as_deref().map(tensor_type);
+    if blocks.is_some_and(|blocks| !width.is_multiple_of(blocks.block())) {
+        return;
+    }
+    let matrix = || {
+        let matrix = random(out, width, DType::BF16);
+        let matrix = blocks.map_or_else(|| matrix.clone().into(), |blocks| in_blocks(&matrix, blocks));
+        matrix.pack(precision).expect("memory")
+    };
     let matrices: Vec<Frozen> = (0..arguments.matrices).map(|_| matrix()).collect();
     matrices.iter().for_each(Frozen::pack_back);
     let (x, dy) = (random(arguments.rows, width, DType::F32), random(arguments.rows, out, DType::F32));

@@ -5,7 +5,7 @@
 //! gradient steps on its segments; the *outer loop* meta-trains the adapter's start, the inner learning
 //! rates and a token-weighting head through those steps. A module uses only those that come after it here:
 //! `commands`; `report`, `eval`; `benchmarks`; `store`, `pretrain`; `tasks`; `meta`; `model`, `optim`; `autodiff`; `text`,
-//! `checkpoint`, `config`, `device`; `json_lines`, `files`, `panics`, `error`.
+//! `checkpoint`, `config`, `device`; `gguf`; `json_lines`, `files`, `panics`, `error`.
 
 pub mod autodiff;
 pub mod benchmarks;
@@ -16,6 +16,7 @@ pub mod device;
 pub mod error;
 pub mod eval;
 pub mod files;
+pub mod gguf;
 pub mod json_lines;
 pub mod memory;
 pub mod meta;

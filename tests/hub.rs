@@ -35,7 +35,7 @@ fn a_base_is_a_folder_or_a_hub_id_and_nothing_else() {
     let base = folder.path().to_str().unwrap();
     let offline = HubSettings { offline: true, ..hub(folder.path()) };
     let found = resolve(base, None, false, &offline).unwrap();
-    assert_eq!(found.folder, folder.path());
+    assert_eq!(found.files.path(), folder.path());
     assert_eq!(found.place, Place::Local(folder.path().canonicalize().unwrap()));
     for (base, expected) in [
         ("./missing", "does not exist"),
@@ -67,13 +67,13 @@ fn a_cached_model_is_found_without_a_network() {
     assert!(message("hf:owner/name").contains("offline mode"));
     std::fs::write(snapshot.join("tokenizer.json"), "{}").unwrap();
     let found = |base| resolve(base, None, false, &hub(folder.path())).unwrap();
-    assert_eq!(found("hf:owner/name").folder, snapshot);
+    assert_eq!(found("hf:owner/name").files.path(), snapshot);
     assert_eq!(found("owner/name"), found("hf:owner/name"), "what is there may be used without hf: too");
     assert_eq!(found("owner/name").place.to_string(), "hf:owner/name");
     shard(&snapshot);
-    assert_eq!(found("hf:owner/name").folder, snapshot);
+    assert_eq!(found("hf:owner/name").files.path(), snapshot);
     std::fs::remove_file(repo.join("refs/main")).unwrap();
-    assert_eq!(found("hf:owner/name").folder, snapshot, "downloaded by commit");
+    assert_eq!(found("hf:owner/name").files.path(), snapshot, "downloaded by commit");
     let shard = snapshot.join("model-00002-of-00002.safetensors");
     std::fs::remove_file(&shard).unwrap();
     assert!(message("hf:owner/name").contains("model-00002-of-00002.safetensors is missing"));
@@ -114,9 +114,12 @@ fn a_model_is_downloaded_once_at_the_revision_that_was_asked_for() {
     );
     let missing = resolve("hf:owner/name", None, false, &online).unwrap_err().to_string();
     assert!(missing.contains("check the name and the revision"), "{missing}");
-    let folder = resolve("hf:owner/name", Some("v1"), false, &online).unwrap().folder;
+    let folder = resolve("hf:owner/name", Some("v1"), false, &online).unwrap().files.path().to_owned();
     assert_same_weights(&load(&folder).unwrap(), &decoder);
-    assert_eq!(resolve("hf:owner/name", Some("v1"), true, &hub(cache.path())).unwrap().folder, folder);
+    assert_eq!(
+        resolve("hf:owner/name", Some("v1"), true, &hub(cache.path())).unwrap().files.path().to_owned(),
+        folder
+    );
 }
 
 /// BABILong's rows of the dataset.
@@ -318,7 +321,7 @@ fn a_hub_cannot_name_a_file_out_of_its_cache() {
         assert_eq!(strangers, Vec::<&String>::new(), "hub {number}");
         match outcome {
             Ok(folder) => {
-                assert!(number == 8 && folder.folder.starts_with(&cache), "hub {number}: {folder:?}")
+                assert!(number == 8 && folder.files.path().starts_with(&cache), "hub {number}: {folder:?}")
             }
             Err(error) => {
                 let message = error.to_string();

@@ -3,11 +3,14 @@
 
 #![allow(dead_code)] // Each bench uses a part.
 
+use std::path::Path;
+
 use candle_core::{DType, Device, Tensor};
 use perk::config::MatmulPrecision;
 use perk::device::DeviceName;
+use perk::gguf::TensorType;
 use perk::model::lora::{Layers, LoraLayout, LoraSpec};
-use perk::model::{Decoder, DecoderConfig, Family, Projection};
+use perk::model::{BaseFiles, Decoder, DecoderConfig, Family, Keeping, Projection};
 
 /// Where a bench runs, and how its frozen weights are stored.
 #[derive(Debug, Clone, clap::Args)]
@@ -15,7 +18,8 @@ pub struct Place {
     /// cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     pub device: DeviceName,
-    /// Storage type of the frozen weights: f32, bf16 or f16; all else is f32.
+    /// What the frozen matrices are kept in, as in model.storage: f32, bf16 or f16, and of a base that is loaded
+    /// as_stored, q8_0 or q4_k; all else is f32.
     #[arg(long, default_value = "f32")]
     pub storage: String,
     /// How products with frozen weights are taken: highest, high or medium.
@@ -32,13 +36,24 @@ impl Place {
         self.device.open().unwrap_or_else(|fault| panic!("{fault}")).device
     }
 
-    /// The storage type.
-    pub fn storage(&self) -> DType {
+    /// How the matrices are held.
+    pub fn storage(&self) -> Keeping {
         match self.storage.as_str() {
-            "f32" => DType::F32,
-            "bf16" => DType::BF16,
-            "f16" => DType::F16,
-            other => panic!("--storage {other} is none of f32, bf16, f16"),
+            "f32" => DType::F32.into(),
+            "bf16" => DType::BF16.into(),
+            "f16" => DType::F16.into(),
+            "as_stored" => Keeping::AsStored,
+            "q8_0" => Keeping::Blocks(TensorType::Q8_0),
+            "q4_k" => Keeping::Blocks(TensorType::Q4K),
+            other => panic!("--storage {other} is none of f32, bf16, f16, as_stored, q8_0, q4_k"),
+        }
+    }
+
+    /// The storage type of random weights.
+    fn float(&self) -> DType {
+        match self.storage() {
+            Keeping::In(dtype) => dtype,
+            _ => panic!("--storage {} is for a base that is loaded", self.storage),
         }
     }
 }
@@ -71,12 +86,23 @@ pub fn smollm2_135m() -> DecoderConfig {
 /// A base of random weights, rounded to bf16 as published ones are, and rank `rank` on all seven projections of every layer.
 pub fn with_shape(config: &DecoderConfig, rank: usize, place: &Place) -> (Decoder, LoraLayout) {
     let decoder =
-        Decoder::random(config, 7, place.storage(), DType::F32, &place.open()).expect("memory for the base");
+        Decoder::random(config, 7, place.float(), DType::F32, &place.open()).expect("memory for the base");
     let published = |x: &Tensor| match x.rank() {
         2 => Ok(x.to_dtype(DType::BF16)?.to_dtype(x.dtype())?),
         _ => Ok(x.clone()),
     };
     let decoder = decoder.map_weights(published).expect("memory for the base");
+    with_adapter(decoder, rank, place)
+}
+
+/// The base at a path, a folder or a GGUF file, and rank `rank` on all seven projections of every layer.
+pub fn loaded(path: &Path, rank: usize, place: &Place) -> (Decoder, LoraLayout) {
+    let files = BaseFiles::at(path).unwrap_or_else(|fault| panic!("{fault}")).expect("a base is there");
+    let decoder = files.decoder(place.storage(), DType::F32, &place.open());
+    with_adapter(decoder.unwrap_or_else(|fault| panic!("{fault}")).0, rank, place)
+}
+
+fn with_adapter(decoder: Decoder, rank: usize, place: &Place) -> (Decoder, LoraLayout) {
     let decoder = decoder.packed(place.matmul_precision).expect("memory for the base");
     let spec =
         LoraSpec { rank, alpha: 16.0, rslora: true, targets: Projection::ALL.to_vec(), layers: Layers::All };

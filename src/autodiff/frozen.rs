@@ -1,13 +1,15 @@
-//! A frozen matrix, as a product takes it: a tensor as it was loaded, or packed for the CPU.
+//! A frozen matrix, as a product takes it: a tensor as it was loaded, packed for the CPU, or in the blocks of a file.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
 use super::choose;
-use super::packed::{CpuKernel, Packed};
-use crate::Result;
+use super::packed::{BlockRows, Blocked, CpuKernel, Packed};
 use crate::config::MatmulPrecision;
+use crate::gguf::TensorType;
+use crate::{Error, Result};
 
 /// A matrix that no gradient is taken of. Clones share it.
 #[derive(Debug, Clone)]
@@ -20,6 +22,8 @@ pub(super) enum Form {
     Plain(Tensor),
     /// In panels, on the host.
     Packed(Arc<Packed>),
+    /// In the blocks of a GGUF file, on the host.
+    Blocked(Arc<Blocked>),
 }
 
 impl From<Tensor> for Frozen {
@@ -28,14 +32,71 @@ impl From<Tensor> for Frozen {
     }
 }
 
+impl From<Blocked> for Frozen {
+    fn from(matrix: Blocked) -> Self {
+        Self(Form::Blocked(Arc::new(matrix)))
+    }
+}
+
 impl Frozen {
+    /// Matrices of one width, or vectors, below each other as one; a single one is shared. Where one is in blocks, all of
+    /// them are, those that are tensors in blocks of one number.
+    ///
+    /// # Errors
+    /// Widths that differ, or a tensor that is no matrix.
+    pub fn join(mut parts: Vec<Self>) -> Result<Self> {
+        if parts.len() == 1 {
+            return Ok(parts.remove(0));
+        }
+        if !parts.iter().any(|part| matches!(part.0, Form::Blocked(_))) {
+            let mut types = parts.iter().map(Self::dtype);
+            // Of several, the one that holds the others.
+            let first = types.next().unwrap_or(DType::F32);
+            let wider = |a, b| match (a, b) {
+                (a, b) if a == b => a,
+                (DType::F64, _) | (_, DType::F64) => DType::F64,
+                _ => DType::F32,
+            };
+            let dtype = types.fold(first, wider);
+            let typed = |part: &Self| Ok(part.tensor()?.to_dtype(dtype)?);
+            return Ok(Tensor::cat(&parts.iter().map(typed).collect::<Result<Vec<_>>>()?, 0)?.into());
+        }
+        let parts = parts.iter().map(Self::blocked).collect::<Result<Vec<_>>>()?;
+        let joined = Blocked::join(&parts.iter().map(|part| &**part).collect::<Vec<_>>());
+        joined
+            .map(Self::from)
+            .ok_or_else(|| Error::Invalid("matrices of several widths cannot be one".to_owned()))
+    }
+
+    /// The matrix in blocks, of one number where it is a tensor.
+    fn blocked(&self) -> Result<Arc<Blocked>> {
+        if let Form::Blocked(blocked) = &self.0 {
+            return Ok(blocked.clone());
+        }
+        let matrix = self.tensor()?;
+        let (rows, width) = matrix.dims2()?;
+        let tensor_type = match matrix.dtype() {
+            DType::F16 => TensorType::F16,
+            DType::BF16 => TensorType::Bf16,
+            _ => TensorType::F32,
+        };
+        let numbers = matrix.to_dtype(DType::F32)?.flatten_all()?;
+        #[expect(clippy::disallowed_methods, reason = "while a base is loaded, on the host")]
+        let bytes = tensor_type.encode(&numbers.to_vec1()?);
+        Ok(Arc::new(Blocked::new(width, vec![BlockRows::new(tensor_type, rows, width, bytes)?])))
+    }
+
     /// The same matrix, packed where there is a packed form for its type and device; products with it are then taken at
-    /// `precision`. One that is packed stays as it is.
+    /// `precision`. One that is packed stays as it is, and one in blocks stays in them.
     ///
     /// # Errors
     /// A tensor that is no matrix.
     pub fn pack(&self, precision: MatmulPrecision) -> Result<Self> {
-        let Form::Plain(matrix) = &self.0 else { return Ok(self.clone()) };
+        let matrix = match &self.0 {
+            Form::Plain(matrix) => matrix,
+            Form::Packed(_) => return Ok(self.clone()),
+            Form::Blocked(blocked) => return Ok(blocked.at(precision).into()),
+        };
         if choose::composed_only() || !CpuKernel::pays() {
             return Ok(self.clone());
         }
@@ -58,14 +119,16 @@ impl Frozen {
         match &self.0 {
             Form::Plain(matrix) => Ok(matrix.dims2()?),
             Form::Packed(packed) => Ok(packed.dims()),
+            Form::Blocked(blocked) => Ok(blocked.dims()),
         }
     }
 
-    /// The type that it was loaded in.
+    /// The type that it was loaded in; of blocks, f32.
     pub fn dtype(&self) -> DType {
         match &self.0 {
             Form::Plain(matrix) => matrix.dtype(),
             Form::Packed(packed) => packed.dtype(),
+            Form::Blocked(blocked) => blocked.dtype(),
         }
     }
 
@@ -77,6 +140,28 @@ impl Frozen {
         match &self.0 {
             Form::Plain(matrix) => Ok(matrix.clone()),
             Form::Packed(packed) => packed.tensor(),
+            Form::Blocked(blocked) => blocked.tensor(0..blocked.dims().0),
+        }
+    }
+
+    /// Some of its rows as a tensor, as [`tensor`](Self::tensor) has them: a view, or a copy.
+    ///
+    /// # Errors
+    /// Rows that it does not have.
+    pub fn range(&self, rows: Range<usize>) -> Result<Tensor> {
+        match &self.0 {
+            Form::Plain(matrix) => Ok(matrix.narrow(0, rows.start, rows.len())?),
+            Form::Packed(packed) => packed.rows(&rows.map(|row| row as u32).collect::<Vec<_>>()),
+            Form::Blocked(blocked) => blocked.tensor(rows),
+        }
+    }
+
+    /// How much memory it takes, in bytes: packed for products both ways, if it is packed.
+    pub fn bytes(&self) -> usize {
+        match &self.0 {
+            Form::Plain(matrix) => matrix.elem_count() * matrix.dtype().size_in_bytes(),
+            Form::Packed(packed) => packed.bytes(),
+            Form::Blocked(blocked) => blocked.bytes(),
         }
     }
 
@@ -87,18 +172,19 @@ impl Frozen {
     pub fn rows(&self, ids: &Tensor, dtype: DType) -> Result<Tensor> {
         match &self.0 {
             Form::Plain(matrix) => Ok(matrix.index_select(ids, 0)?.to_dtype(dtype)?),
-            Form::Packed(packed) => {
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "packed matrices are on the host, and so are the ids"
-                )]
-                let ids = ids.to_vec1()?;
-                Ok(packed.rows(&ids)?.to_dtype(dtype)?)
-            }
+            Form::Packed(packed) => Ok(packed.rows(&on_host(ids)?)?.to_dtype(dtype)?),
+            Form::Blocked(blocked) => Ok(blocked.rows(&on_host(ids)?)?.to_dtype(dtype)?),
         }
     }
 
     pub(super) fn form(&self) -> &Form {
         &self.0
     }
+}
+
+/// Numbers of rows of a matrix that is on the host, as they are.
+fn on_host(ids: &Tensor) -> Result<Vec<u32>> {
+    #[expect(clippy::disallowed_methods, reason = "such matrices are on the host, and so are the ids")]
+    let ids = ids.to_vec1()?;
+    Ok(ids)
 }

@@ -6,6 +6,8 @@
 
 #![allow(clippy::disallowed_methods)] // The loops of the CPU: nothing is copied to another device.
 
+mod host;
+
 use std::mem::MaybeUninit;
 
 use candle_core::{CpuStorage, DType, Device, Layout, Storage, Tensor};
@@ -14,11 +16,11 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::gemv::{self, Rows};
-use super::packed::{self, Packed, Way};
 use super::product::{Factor, Part, Sum, Term};
 use super::room::{Room, written, zeroed};
 use super::{Dual, Ops, Real};
 use crate::{Error, Result};
+use host::{Host, Product};
 
 /// Most rows of a product that is cheaper without packing its right factor.
 const THIN_ROWS: usize = 64;
@@ -104,9 +106,14 @@ fn add_term<R: Product>(
         Part::Both => evenly_spaced(&term.left)?,
         _ => term.left.clone(),
     };
-    if let Factor::Packed(packed, way) = &term.right {
-        let target = Target { numbers: target, columns, first: term.column };
-        return R::add_packed(target, &left, term.part, (packed, *way), fresh);
+    let into = |numbers| Target { numbers, columns, first: term.column };
+    let host = match &term.right {
+        Factor::Packed(packed, way) => Some((Host::Packed(packed), *way)),
+        Factor::Blocked(blocked, way) => Some((Host::Blocked(blocked), *way)),
+        Factor::Tensor(_) => None,
+    };
+    if let Some((right, way)) = host {
+        return host::add::<R>(into(target), &left, term.part, (right, way), fresh);
     }
     let right = term.widened()?;
     let (left_guard, left_layout) = left.storage_and_layout();
@@ -140,62 +147,6 @@ fn add_term<R: Product>(
 fn evenly_spaced(stack: &Tensor) -> Result<Tensor> {
     let even = stack.stride()[0] == stack.dims()[1] * stack.stride()[1];
     Ok(if even { stack.clone() } else { stack.contiguous()? })
-}
-
-/// Numbers that a sum is taken in.
-trait Product: Real {
-    /// Adds a product with a packed factor; a `fresh` one is written, as in [`add_term`].
-    fn add_packed(
-        target: Target<'_, Self>,
-        left: &Tensor,
-        part: Part,
-        right: (&Packed, Way),
-        fresh: bool,
-    ) -> Result<()>;
-}
-
-impl Product for f32 {
-    fn add_packed(
-        target: Target<'_, Self>,
-        left: &Tensor,
-        part: Part,
-        (packed, way): (&Packed, Way),
-        fresh: bool,
-    ) -> Result<()> {
-        // Kernels read the rows of a left factor from end to end.
-        let left = if *left.stride().last().unwrap_or(&1) == 1 { left.clone() } else { left.contiguous()? };
-        let (guard, layout) = left.storage_and_layout();
-        let numbers = numbers::<f32>(&guard)?;
-        let matrix = match part {
-            Part::Both => Matrix::halves(numbers, layout),
-            _ if layout.dims().len() == 2 => Matrix::new(numbers, layout, 0),
-            _ => return Err(Error::Invalid("a packed factor takes one matrix at a time".into())),
-        };
-        if !matrix.fits() || target.numbers.len() != matrix.rows * target.columns {
-            let (rows, columns) = (matrix.rows, target.columns);
-            return Err(Error::Invalid(format!(
-                "no product of {rows} rows for a result of {columns} columns"
-            )));
-        }
-        let rows = packed::Left {
-            numbers: matrix.numbers,
-            stride: matrix.row_stride,
-            rows: matrix.rows,
-            width: matrix.columns,
-        };
-        let into = packed::Target {
-            numbers: &mut target.numbers[target.first..],
-            stride: target.columns,
-            add: !fresh,
-        };
-        packed.multiply(way, rows, into)
-    }
-}
-
-impl Product for f64 {
-    fn add_packed(_: Target<'_, Self>, _: &Tensor, _: Part, _: (&Packed, Way), _: bool) -> Result<()> {
-        Err(Error::Invalid("packed matrices are multiplied in f32".into()))
-    }
 }
 
 /// Some of the columns of a row-major matrix.
@@ -234,6 +185,20 @@ impl<'a, R: Real> Matrix<'a, R> {
     fn halves(numbers: &'a [R], layout: &Layout) -> Self {
         let first = Self::new(numbers, layout, 0);
         Self { rows: 2 * first.rows, ..first }
+    }
+
+    /// The one matrix that a term's left factor must be beside a frozen one.
+    fn of_part(numbers: &'a [R], layout: &Layout, part: Part) -> Result<Self> {
+        match part {
+            Part::Both => Ok(Self::halves(numbers, layout)),
+            _ if layout.dims().len() == 2 => Ok(Self::new(numbers, layout, 0)),
+            _ => Err(Error::Invalid("a frozen factor takes one matrix at a time".into())),
+        }
+    }
+
+    /// Some of its columns.
+    fn some_columns(&self, first: usize, count: usize) -> Self {
+        Self { numbers: &self.numbers[first * self.column_stride..], columns: count, ..*self }
     }
 
     /// Matrix `index` of a batch laid out as `layout` in `numbers`.

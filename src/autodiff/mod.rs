@@ -38,7 +38,7 @@ pub use dual::Dual;
 pub use frozen::Frozen;
 pub use kernel::Kernel;
 pub use ops::{LowRankUp, Ops};
-pub use packed::{CpuKernel, KERNEL};
+pub use packed::{BlockRows, Blocked, CpuKernel, KERNEL};
 pub use pointwise::{Pointwise, pointwise};
 pub use resident::Resident;
 pub use rows::{Rows, RowsMut};

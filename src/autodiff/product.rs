@@ -6,7 +6,7 @@ use candle_core::{D, DType, Tensor};
 
 use super::dual::add_to_half;
 use super::frozen::Form;
-use super::packed::{Packed, Way};
+use super::packed::{Blocked, Packed, Way};
 use super::{Dual, Frozen};
 use crate::{Error, Result};
 
@@ -28,6 +28,8 @@ pub(super) enum Factor {
     Tensor(Tensor),
     /// A frozen matrix W of the host's as Wᵀ, or on the way back as W itself.
     Packed(Arc<Packed>, Way),
+    /// As `Packed`, in the blocks of a file.
+    Blocked(Arc<Blocked>, Way),
 }
 
 impl Factor {
@@ -37,27 +39,28 @@ impl Factor {
             (Form::Plain(matrix), Way::Forward) => Self::Tensor(matrix.t()?),
             (Form::Plain(matrix), Way::Back) => Self::Tensor(matrix.clone()),
             (Form::Packed(packed), _) => Self::Packed(packed.clone(), way),
+            (Form::Blocked(blocked), _) => Self::Blocked(blocked.clone(), way),
         })
     }
 
     /// Its shape `(batch…, rows, columns)`.
     pub fn dims(&self) -> Vec<usize> {
-        match self {
-            Self::Tensor(tensor) => tensor.dims().to_vec(),
-            Self::Packed(packed, way) => {
-                let (out, width) = packed.dims();
-                if *way == Way::Forward { vec![width, out] } else { vec![out, width] }
-            }
-        }
+        let ((out, width), way) = match self {
+            Self::Tensor(tensor) => return tensor.dims().to_vec(),
+            Self::Packed(packed, way) => (packed.dims(), way),
+            Self::Blocked(blocked, way) => (blocked.dims(), way),
+        };
+        if *way == Way::Forward { vec![width, out] } else { vec![out, width] }
     }
 
-    /// The factor as a tensor: a copy if it is packed.
+    /// The factor as a tensor: a copy if it is packed or in blocks.
     pub fn tensor(&self) -> Result<Tensor> {
-        match self {
-            Self::Tensor(tensor) => Ok(tensor.clone()),
-            Self::Packed(packed, Way::Forward) => Ok(packed.tensor()?.t()?),
-            Self::Packed(packed, Way::Back) => packed.tensor(),
-        }
+        let (matrix, way) = match self {
+            Self::Tensor(tensor) => return Ok(tensor.clone()),
+            Self::Packed(packed, way) => (packed.tensor()?, way),
+            Self::Blocked(blocked, way) => (blocked.tensor(0..blocked.dims().0)?, way),
+        };
+        Ok(if *way == Way::Forward { matrix.t()? } else { matrix })
     }
 }
 

@@ -57,6 +57,9 @@ impl Dataset {
                 None => return Err(neither(&id, hub)),
             },
             config::Place::Hub(id) => of_hub(id, hub)?,
+            config::Place::HubFile { id, file } => {
+                return Err(hub_error(&id, format!("`{file}` is a base, and a dataset was asked for")));
+            }
         };
         Ok(Self { name, files, place })
     }

@@ -3,6 +3,7 @@
 mod atomic;
 mod digest;
 mod folder;
+mod in_turn;
 mod lock;
 mod place;
 mod run_state;
@@ -12,6 +13,7 @@ pub use atomic::{write_at, write_file, write_json, write_new_at, write_tensors};
 pub use digest::Digest;
 pub(crate) use folder::{clear_old, names, remove_own};
 pub use folder::{recover, write_folder};
+pub use in_turn::{TensorEntry, write_tensors_in_turn};
 pub(crate) use lock::INSIDE as LOCK_INSIDE;
 pub use lock::Lock;
 pub use place::place;

@@ -1,17 +1,13 @@
 //! `perk adapters`.
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{collections::HashMap, path::Path, process::ExitCode};
 
 use perk::{
     Error, Result,
     checkpoint::Digest,
     error::{shown, shown_path},
-    model::DecoderConfig,
-    store::{Store, StoredAdapter, base_digest},
+    model::{BaseFiles, DecoderConfig},
+    store::{Store, StoredAdapter},
 };
 
 use super::{
@@ -102,15 +98,15 @@ fn verify(store: &Store, names: &[String], base: Option<&str>) -> Result<ExitCod
 fn check(
     stored: &StoredAdapter,
     base: Option<&str>,
-    bases: &mut HashMap<PathBuf, (DecoderConfig, Digest)>,
+    bases: &mut HashMap<BaseFiles, (DecoderConfig, Digest)>,
 ) -> Result<()> {
-    let folder = stored.locate_base(base, &hub_settings())?.folder;
-    if !bases.contains_key(&folder) {
-        let known = (DecoderConfig::from_folder(&folder)?, base_digest(&folder)?);
-        bases.insert(folder.clone(), known);
+    let files = stored.locate_base(base, &hub_settings())?.files;
+    if !bases.contains_key(&files) {
+        let known = (files.shape()?, files.digest()?);
+        bases.insert(files.clone(), known);
     }
-    let (shape, digest) = &bases[&folder];
-    stored.require_base(&folder, digest)?;
+    let (shape, digest) = &bases[&files];
+    stored.require_base(files.path(), digest)?;
     stored.check_tensors(shape)?;
     stored.verify()
 }

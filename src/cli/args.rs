@@ -66,7 +66,7 @@ pub struct MetaTrain {
     /// How products with frozen weights are taken, instead of model.matmul_precision: highest, high or medium
     #[arg(long, value_name = "NAME")]
     pub matmul_precision: Option<MatmulPrecision>,
-    /// Folder of the base, or hf:owner/name, instead of model.base; with --resume, if it is not where it was
+    /// The base, a folder, a GGUF file or hf:owner/name, instead of model.base; with --resume, if it is not where it was
     #[arg(long, value_name = "BASE")]
     pub base: Option<String>,
     /// Run folder, instead of run.dir (finetune: run.dir with `-ft-icr`); must be new, empty, or of a run that did not
@@ -120,7 +120,7 @@ pub struct HowToEncode {
     /// Folder of encoded contexts
     #[arg(long, value_name = "DIR", default_value = STORE)]
     pub store: PathBuf,
-    /// Folder of the base, or hf:owner/name, if it is not where it was
+    /// The base, a folder, a GGUF file or hf:owner/name, if it is not where it was
     #[arg(long, value_name = "BASE")]
     pub base: Option<String>,
     #[command(flatten)]
@@ -224,7 +224,7 @@ pub enum AdaptersAction {
         /// Folder of encoded contexts
         #[arg(long, value_name = "DIR", default_value = STORE)]
         store: PathBuf,
-        /// Folder of the base, or hf:owner/name, if it is not where it was
+        /// The base, a folder, a GGUF file or hf:owner/name, if it is not where it was
         #[arg(long, value_name = "BASE")]
         base: Option<String>,
     },
@@ -257,7 +257,7 @@ pub struct Export {
     /// Folder of encoded contexts
     #[arg(long, value_name = "DIR", default_value = STORE)]
     pub store: PathBuf,
-    /// Folder of the base, or hf:owner/name, if it is not where it was
+    /// The base, a folder, a GGUF file or hf:owner/name, if it is not where it was
     #[arg(long, value_name = "BASE")]
     pub base: Option<String>,
 }
@@ -372,7 +372,7 @@ pub struct Eval {
     /// Longest answer, in tokens; as in training if not given
     #[arg(long, value_name = "N", value_parser = count::<ANSWER_TOKENS>)]
     pub max_tokens: Option<usize>,
-    /// Folder of the base, or hf:owner/name, if it is not where it was
+    /// The base, a folder, a GGUF file or hf:owner/name, if it is not where it was
     #[arg(long, value_name = "BASE")]
     pub base: Option<String>,
     #[command(flatten)]

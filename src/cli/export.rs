@@ -22,7 +22,8 @@ pub fn run(args: &Export) -> Result<ExitCode> {
         ExportForm::GgufLora => Form::GgufLora,
     };
     let stored = Store::new(&args.store).find(&args.adapter)?;
-    export::export(&stored, form, &args.out, args.base.as_deref(), &hub_settings())?;
+    let note = export::export(&stored, form, &args.out, args.base.as_deref(), &hub_settings())?;
+    note.iter().for_each(|note| terminal::note(note));
     terminal::print(&args.out.display().to_string())?;
     Ok(ExitCode::SUCCESS)
 }

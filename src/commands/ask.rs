@@ -11,7 +11,7 @@ use crate::{
 
 use super::{
     Compute, Setup,
-    setup::{dtypes, recorded_tokenizer},
+    setup::{keeping, recorded_tokenizer},
 };
 
 /// A base with an encoded context, ready to be asked.
@@ -52,14 +52,14 @@ impl Memory {
         hub: &HubSettings,
     ) -> Result<Self> {
         let model = &stored.record.base.model;
-        let folder = stored.own_base(base, hub)?.folder;
-        let (storage, dtype) = dtypes(model.storage);
-        let tokenizer = recorded_tokenizer(model, &folder)?;
+        let files = stored.own_base(base, hub)?.files;
+        let (storage, dtype) = keeping(model.storage);
+        let tokenizer = recorded_tokenizer(model, &files)?;
         let device = compute.device.open()?.device;
-        let (decoder, note) = Decoder::load_and_note(&folder, storage, dtype, &device)?;
+        let (decoder, notes) = files.decoder(storage, dtype, &device)?;
         let decoder = decoder.packed(compute.matmul_precision.unwrap_or(model.matmul_precision))?;
         let memory = Self::new(stored, decoder, tokenizer)?;
-        Ok(Self { notes: note.into_iter().collect(), ..memory })
+        Ok(Self { notes, ..memory })
     }
 
     /// The adapter on a base that is loaded already.

@@ -2,15 +2,13 @@
 
 use std::thread::available_parallelism;
 
-use candle_core::DType;
-
 use crate::{
     config::{Activations, Config, Objective, Task},
     meta::{Workload, base_parameters},
     model::{DecoderConfig, lora::LoraLayout},
 };
 
-use super::setup::{dtypes, inner_config};
+use super::setup::{inner_config, keeping};
 
 /// Below this many frozen weights an episode's tensors are too small to keep all cores busy, and each thread computes
 /// an episode of its own instead.
@@ -29,8 +27,14 @@ pub(super) struct AtOnce {
 }
 
 impl AtOnce {
-    /// As `config` says, or as is best for a base of this shape and its device.
-    pub fn new(config: &Config, shape: &DecoderConfig, layout: &LoraLayout, on_cpu: bool) -> Self {
+    /// As `config` says, or as is best for a base of this shape, which is held in so many bytes, and its device.
+    pub fn new(
+        config: &Config,
+        shape: &DecoderConfig,
+        layout: &LoraLayout,
+        base_bytes: u64,
+        on_cpu: bool,
+    ) -> Self {
         let most = config.outer.episodes_per_step.max(config.eval.episodes);
         let cores = || available_parallelism().map_or(1, usize::from);
         let threads = match config.outer.parallel_episodes {
@@ -47,7 +51,7 @@ impl AtOnce {
             (Objective::Perk, 0) => {
                 let one = Self { threads, together: 1 };
                 let budget = (config.outer.memory_gb * 1e9) as u64;
-                workload(config, one, on_cpu).most_together(shape, layout, budget, each)
+                workload(config, one, base_bytes).most_together(shape, layout, budget, each)
             }
             (Objective::Perk, given) => given.min(each),
         };
@@ -55,17 +59,13 @@ impl AtOnce {
     }
 }
 
-/// What a run of `config` computes at once.
-pub(super) fn workload(config: &Config, at_once: AtOnce, on_cpu: bool) -> Workload {
-    let (storage, compute) = dtypes(config.model.storage);
+/// What a run of `config` computes at once, on a base that is held in so many bytes.
+pub(super) fn workload(config: &Config, at_once: AtOnce, base_bytes: u64) -> Workload {
+    let (_, compute) = keeping(config.model.storage);
     let inner = inner_config(config);
     let (micro_batch_segments, segment_tokens) = batch(config);
     Workload {
-        // On a CPU matrices of bf16 are packed for both ways.
-        storage_bytes: match storage {
-            DType::BF16 if on_cpu => 4,
-            _ => storage.size_in_bytes(),
-        },
+        base_bytes,
         compute_bytes: compute.size_in_bytes(),
         inner_steps: inner.steps,
         learned_lr: inner.learned_lr,
@@ -106,7 +106,7 @@ mod tests {
         set(&mut config);
         let shape = DecoderConfig::qwen2_5_0_5b();
         let layout = lora_layout(&config.lora, &shape).unwrap();
-        AtOnce::new(&config, &shape, &layout, on_cpu)
+        AtOnce::new(&config, &shape, &layout, 4 * base_parameters(&shape) as u64, on_cpu)
     }
 
     #[test]

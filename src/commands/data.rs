@@ -67,7 +67,7 @@ impl Data {
     /// # Errors
     /// A base without a tokenizer, data that cannot be read.
     pub fn open(config: &Config, split: Split, multiple: usize, hub: &HubSettings) -> Result<Self> {
-        let tokenizer = tokenizer(&config.model, &locate_base(config, hub)?.folder)?;
+        let tokenizer = tokenizer(&config.model, &locate_base(config, hub)?.files)?;
         let source = tasks::open(&config.data, &tokenizer, split, multiple, config.run.seed)?;
         let encoder = Encoder::new(&config.data, tokenizer, config.run.seed)?;
         Ok(Self { source, encoder, objective: config.outer.objective, split })

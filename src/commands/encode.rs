@@ -15,7 +15,7 @@ use crate::{
     report::peak_bytes,
     store::{
         Artifact, BaseIdentity, CheckpointIdentity, ContextIdentity, Cost, Losses, ReasoningRecipe, Recipe,
-        Record, Store, StoredAdapter, base_digest,
+        Record, Store, StoredAdapter,
     },
     tasks::Context,
     text::Sequence,
@@ -154,11 +154,11 @@ impl<'a> Job<'a> {
     fn new(start: &'a InnerStart, changes: &Changes, context: &Context, hub: &HubSettings) -> Result<Self> {
         start.require(Objective::Perk)?;
         let mut config = changed(start, changes)?;
-        let Located { folder, place } = locate_base(&config, hub)?;
+        let Located { files, place } = locate_base(&config, hub)?;
         config.model.base = place.to_string();
-        let base = base_digest(&folder)?;
+        let base = files.digest()?;
         let checkpoint = start.identity.path.as_deref().unwrap_or(Path::new("the start"));
-        require_base(checkpoint, start.base.as_ref(), &base, &folder)?;
+        require_base(checkpoint, start.base.as_ref(), &base, files.path())?;
         let target = &config.data.target;
         let recipe = Recipe {
             lora: config.lora.clone(),
@@ -175,10 +175,9 @@ impl<'a> Job<'a> {
         let context = Digest::of_texts(&context.documents);
         let begin_token = match config.model.begin_token.take() {
             Some(token) => token,
-            None => tokenizer(&config.model, &folder)?.begin_token().to_owned(),
+            None => tokenizer(&config.model, &files)?.begin_token().to_owned(),
         };
-        let precision = config.model.matmul_precision;
-        let key = Record::key(&base, &start.identity.digest, &context, &recipe, &begin_token, precision)?;
+        let key = Record::key(&base, &start.identity.digest, &context, &recipe, &begin_token, &config.model)?;
         config.model.begin_token = Some(begin_token);
         Ok(Self { start, config, recipe, base, context, key })
     }

@@ -6,12 +6,17 @@ use candle_core::{DType, Device};
 
 use crate::{
     checkpoint::{Lock, write_folder, write_new_at},
-    error::{Error, Result},
-    model::{DecoderConfig, HubSettings, Located},
+    error::{Error, Result, shown_path},
+    model::{BaseFiles, HubSettings, Located},
     store::StoredAdapter,
 };
 
 use super::merged;
+
+/// How PEFT gets to a base that is one file: its `adapter_config.json` can only name a folder.
+const PEFT_ON_GGUF: &str = "the base is a GGUF file, which PEFT does not open by itself: load it with \
+                            AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=FILE), and put the adapter on that \
+                            with PeftModel.from_pretrained";
 
 /// Form of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +30,7 @@ pub enum Form {
 }
 
 /// Writes the adapter in `stored` to `out`, whole or not at all; `base` says where its base is, if not where
-/// it was.
+/// it was. Returns what to tell a person, if anything.
 ///
 /// # Errors
 /// Something at `out` already, a base that cannot be found or is another one, a damaged adapter, a file
@@ -36,14 +41,14 @@ pub fn export(
     out: &Path,
     base: Option<&str>,
     hub: &HubSettings,
-) -> Result<()> {
+) -> Result<Option<String>> {
     // Reserved before the base is read; what appears here meanwhile is not replaced either.
     let _lock = Lock::take(out)?;
     if out.exists() {
         return Err(Error::file(out, "exists: name a new file or folder"));
     }
-    let Located { folder, place } = stored.own_base(base, hub)?;
-    let shape = DecoderConfig::from_folder(&folder)?;
+    let Located { files, place } = stored.own_base(base, hub)?;
+    let shape = files.shape()?;
     stored.verify()?;
     match form {
         Form::Peft => {
@@ -55,6 +60,10 @@ pub fn export(
             let name = stored.dir.file_name().unwrap_or_default().to_string_lossy();
             write_new_at(out, |new| adapter.save_gguf(new, &shape, &name))
         }
-        Form::Merged => merged::write(stored, &folder, &shape, out),
-    }
+        Form::Merged => merged::write(stored, &files, &shape, out),
+    }?;
+    Ok(match (form, &files) {
+        (Form::Peft, BaseFiles::Gguf(path)) => Some(format!("{}: {PEFT_ON_GGUF}", shown_path(path))),
+        _ => None,
+    })
 }

@@ -1,6 +1,6 @@
-//! A merged export: the base's own folder, in which only the adapted weights are others.
+//! A merged export: the base's own folder, or what a GGUF file would be as one, in which only the adapted weights are others.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::path::Path;
 
 use candle_core::{DType, Device};
 use serde_json::{Value, json};
@@ -9,45 +9,28 @@ use crate::{
     checkpoint::{write_folder, write_json},
     error::{Error, Result},
     files::{parse_json, read_text_if_there},
-    model::lora::merge,
-    model::{CONFIG_FILE, Decoder, DecoderConfig, GENERATION_CONFIG_FILE, weight_types},
+    model::{BaseFiles, DecoderConfig, GENERATION_CONFIG_FILE, Keeping},
     store::StoredAdapter,
 };
 
 use super::setup::recorded_tokenizer;
 
-/// Files of a base that a merged model has too, as they are.
-const FILES: [&str; 10] = [
-    CONFIG_FILE,
-    GENERATION_CONFIG_FILE,
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-];
-
-/// Writes the base in folder `base`, of shape `shape`, with the adapter added to its weights, to the new folder `out`.
+/// Writes the base `base`, of shape `shape`, with the adapter added to its weights, to the new folder `out`.
 ///
-/// Every weight has the type that it has in the base, whatever type it was held in to encode; the other files are
-/// the base's.
+/// Every weight has the type that it has in the base, whatever type it was held in to encode, and f32 where that is
+/// blocks of a GGUF file; the other files are the base's.
 ///
 /// # Errors
 /// A base or an adapter that cannot be read, a file that cannot be written.
-pub fn write(stored: &StoredAdapter, base: &Path, shape: &DecoderConfig, out: &Path) -> Result<()> {
-    let types = weight_types(base)?;
-    let (storage, compute) = widest(&types);
-    let decoder = Decoder::load(base, storage, compute, &Device::Cpu)?;
+pub fn write(stored: &StoredAdapter, base: &BaseFiles, shape: &DecoderConfig, out: &Path) -> Result<()> {
+    let types = base.weight_types()?;
+    let widest = widest(types.values().copied());
+    let compute = if widest == DType::F64 { DType::F64 } else { DType::F32 };
+    let decoder = base.decoder(Keeping::AsStored, compute, &Device::Cpu)?.0;
     let adapter = stored.load(shape, compute, &Device::Cpu)?;
-    let merged = merge(&decoder, &adapter.layout, &adapter.tensors)?;
     write_folder(out, |new| {
-        merged.save_weights(new, &types)?;
-        for name in FILES {
-            copy(&base.join(name), &new.join(name))?;
-        }
+        decoder.save_merged(adapter.parts(), new, &types)?;
+        base.write_companions(new, widest)?;
         let model = &stored.record.base.model;
         match model.end_token {
             Some(_) => end_with(recorded_tokenizer(model, base)?.end_id(), new),
@@ -56,24 +39,14 @@ pub fn write(stored: &StoredAdapter, base: &Path, shape: &DecoderConfig, out: &P
     })
 }
 
-/// A type that holds every weight exactly, and the one to add in.
-fn widest(types: &HashMap<String, DType>) -> (DType, DType) {
-    let has = |dtype| types.values().any(|found| *found == dtype);
-    let storage = match (has(DType::F64), has(DType::F32), has(DType::F16), has(DType::BF16)) {
-        (true, ..) => DType::F64,
-        (_, true, ..) | (_, _, true, true) => DType::F32,
-        (_, _, true, false) => DType::F16,
-        (_, _, false, true) => DType::BF16,
-        (_, _, false, false) => DType::F32,
+/// A type that holds the numbers of all these exactly; without any, f32.
+fn widest(types: impl IntoIterator<Item = DType>) -> DType {
+    let join = |a, b| match (a, b) {
+        (a, b) if a == b => a,
+        (DType::F64, _) | (_, DType::F64) => DType::F64,
+        _ => DType::F32,
     };
-    (storage, if storage == DType::F64 { DType::F64 } else { DType::F32 })
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    if from.is_file() {
-        fs::copy(from, to).map_err(|e| Error::io(from, e))?;
-    }
-    Ok(())
+    types.into_iter().reduce(join).unwrap_or(DType::F32)
 }
 
 /// Adds the end token that the configuration names to those at which a generation ends, if it is not among them.
@@ -99,6 +72,8 @@ fn end_with(token: u32, folder: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -118,17 +93,17 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_held_in_a_type_that_holds_all_of_them() {
+    fn a_type_holds_all_the_others() {
         use DType::{BF16, F16, F32, F64};
         for (types, expected) in [
-            (vec![BF16], (BF16, F32)),
-            (vec![F16], (F16, F32)),
-            (vec![F16, BF16], (F32, F32)),
-            (vec![BF16, F32], (F32, F32)),
-            (vec![F64, F32], (F64, F64)),
+            (vec![BF16], BF16),
+            (vec![F16, F16], F16),
+            (vec![F16, BF16], F32),
+            (vec![BF16, F32], F32),
+            (vec![F64, F32], F64),
+            (vec![], F32),
         ] {
-            let types = types.into_iter().enumerate().map(|(n, dtype)| (n.to_string(), dtype)).collect();
-            assert_eq!(widest(&types), expected);
+            assert_eq!(widest(types), expected);
         }
     }
 }

@@ -4,11 +4,11 @@ use crate::{
     config::Config,
     error::Result,
     meta::{Estimate, base_parameters, trainable_parameters},
-    model::{DecoderConfig, HubSettings},
+    model::HubSettings,
 };
 
 use super::at_once::{AtOnce, workload};
-use super::setup::{locate_base, lora_layout};
+use super::setup::{keeping, locate_base, lora_layout};
 
 /// A run before it starts.
 #[derive(Debug, Clone)]
@@ -28,10 +28,13 @@ pub struct Plan {
 /// # Errors
 /// A base whose shape cannot be found or read.
 pub fn plan(config: &Config, hub: &HubSettings) -> Result<Plan> {
-    let shape = DecoderConfig::from_folder(&locate_base(config, hub)?.folder)?;
+    let files = locate_base(config, hub)?.files;
+    let shape = files.shape()?;
     let layout = lora_layout(&config.lora, &shape)?;
     let on_cpu = config.run.device.open()?.device.is_cpu();
-    let work = workload(config, AtOnce::new(config, &shape, &layout, on_cpu), on_cpu);
+    let (storage, compute) = keeping(config.model.storage);
+    let base_bytes = files.held_bytes(storage, compute, on_cpu)?;
+    let work = workload(config, AtOnce::new(config, &shape, &layout, base_bytes, on_cpu), base_bytes);
     Ok(Plan {
         config: config.to_toml()?,
         base_parameters: base_parameters(&shape),

@@ -1,7 +1,5 @@
 //! What a configuration stands for: the loaded base, the tokenizer, the learner, the threads.
 
-use std::path::Path;
-
 use candle_core::DType;
 
 use crate::{
@@ -10,9 +8,10 @@ use crate::{
     },
     error::{Error, Result},
     eval::{Evaluator, Method, Model, Reasoning},
+    gguf::TensorType,
     meta::{InnerOptimizer, InnerOptions, Learner, MetaParams, OuterOptions, Reduction, Workers},
     model::lora::{Layers, LoraInit, LoraLayout, LoraSpec},
-    model::{Decoder, DecoderConfig, HubSettings, Located, Projection, resolve},
+    model::{BaseFiles, Decoder, DecoderConfig, HubSettings, Keeping, Located, Projection, Role, resolve},
     optim::{AdamW, Momentum, Sgd},
     tasks::Encoder,
     text::Tokenizer,
@@ -52,13 +51,13 @@ impl Setup {
     /// A base that cannot be found, fetched or read; a device that this build or machine does not have.
     pub fn open(config: &Config, hub: &HubSettings) -> Result<Self> {
         let base = locate_base(config, hub)?;
-        let tokenizer = tokenizer(&config.model, &base.folder)?;
-        let (storage, compute) = dtypes(config.model.storage);
+        let tokenizer = tokenizer(&config.model, &base.files)?;
+        let (storage, compute) = keeping(config.model.storage);
         let opened = config.run.device.open()?;
-        let (decoder, note) = Decoder::load_and_note(&base.folder, storage, compute, &opened.device)?;
+        let (decoder, notes) = base.files.decoder(storage, compute, &opened.device)?;
         let decoder = decoder.packed(config.model.matmul_precision)?;
         let setup = Self::on(config, base, decoder, tokenizer)?;
-        Ok(Self { notes: opened.note().into_iter().chain(note).collect(), ..setup })
+        Ok(Self { notes: opened.note().into_iter().chain(notes).collect(), ..setup })
     }
 
     /// Another configuration on the base that this setup has loaded.
@@ -80,7 +79,7 @@ impl Setup {
         let config = &config;
         let layout = lora_layout(&config.lora, &decoder.config)?;
         let AtOnce { threads, together } =
-            AtOnce::new(config, &decoder.config, &layout, decoder.device.is_cpu());
+            AtOnce::new(config, &decoder.config, &layout, base_bytes(&decoder), decoder.device.is_cpu());
         let encoder = Encoder::new(&config.data, tokenizer.clone(), config.run.seed)?;
         let inner = inner_config(config);
         Ok(Self {
@@ -133,29 +132,40 @@ fn reasoning(target: &TargetConfig) -> Result<Option<Reasoning>> {
     Ok(form.map(|form| Reasoning { form, separator: target.support_separator.clone() }))
 }
 
+/// How much memory the frozen weights of a decoder take, in bytes.
+fn base_bytes(decoder: &Decoder) -> u64 {
+    let others =
+        decoder.config.weights().into_iter().filter(|spec| matches!(spec.role, Role::Bias | Role::Gain));
+    let others: usize = others.map(|spec| spec.count()).sum();
+    (decoder.matrix_bytes() + others * decoder.dtype.size_in_bytes()) as u64
+}
+
 /// Where the base is.
 pub(super) fn locate_base(config: &Config, hub: &HubSettings) -> Result<Located> {
     resolve(&config.model.base, config.model.revision.as_deref(), config.model.offline, hub)
 }
 
-/// The tokenizer of the base in `folder`.
-pub(super) fn tokenizer(model: &ModelConfig, folder: &Path) -> Result<Tokenizer> {
-    Tokenizer::open(folder, model.end_token.as_deref(), model.begin_token.as_deref())
+/// The tokenizer of a base.
+pub(super) fn tokenizer(model: &ModelConfig, base: &BaseFiles) -> Result<Tokenizer> {
+    base.tokenizer(model.end_token.as_deref(), model.begin_token.as_deref())
 }
 
 /// The tokenizer as a record has it; one that says nothing of a begin token is of a version that put none.
-pub(super) fn recorded_tokenizer(model: &ModelConfig, folder: &Path) -> Result<Tokenizer> {
+pub(super) fn recorded_tokenizer(model: &ModelConfig, base: &BaseFiles) -> Result<Tokenizer> {
     let begin_token = model.begin_token.as_deref().unwrap_or_default();
-    Tokenizer::open(folder, model.end_token.as_deref(), Some(begin_token))
+    base.tokenizer(model.end_token.as_deref(), Some(begin_token))
 }
 
-/// Storage type of the frozen weights, type of everything computed.
-pub(super) fn dtypes(storage: Storage) -> (DType, DType) {
+/// How the frozen weights are held, type of everything computed.
+pub(super) fn keeping(storage: Storage) -> (Keeping, DType) {
     match storage {
-        Storage::F32 => (DType::F32, DType::F32),
-        Storage::Bf16 => (DType::BF16, DType::F32),
-        Storage::F16 => (DType::F16, DType::F32),
-        Storage::F64 => (DType::F64, DType::F64),
+        Storage::F32 => (DType::F32.into(), DType::F32),
+        Storage::Bf16 => (DType::BF16.into(), DType::F32),
+        Storage::F16 => (DType::F16.into(), DType::F32),
+        Storage::F64 => (DType::F64.into(), DType::F64),
+        Storage::AsStored => (Keeping::AsStored, DType::F32),
+        Storage::Q8_0 => (Keeping::Blocks(TensorType::Q8_0), DType::F32),
+        Storage::Q4K => (Keeping::Blocks(TensorType::Q4K), DType::F32),
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Checker;
 use crate::error::Fault;
 
-/// Number type that the frozen weights are kept in; adapters and gradients are f32 (f64 with `f64`).
+/// What the frozen matrices are kept in; adapters and gradients are f32 (f64 with `f64`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Storage {
@@ -19,6 +19,22 @@ pub enum Storage {
     F16,
     /// Double precision, for checks.
     F64,
+    /// Each matrix as the base's files have it: the blocks of a GGUF file stay as they are. On the CPU.
+    #[serde(rename = "as_stored")]
+    AsStored,
+    /// Blocks of 32 numbers of 8 bits, made while the base is loaded. On the CPU.
+    #[serde(rename = "q8_0")]
+    Q8_0,
+    /// Blocks of 256 numbers of 4 bits, made while the base is loaded. On the CPU.
+    #[serde(rename = "q4_k")]
+    Q4K,
+}
+
+impl Storage {
+    /// Whether the base's numbers are rounded to blocks while it is loaded.
+    pub fn quantises(self) -> bool {
+        matches!(self, Self::Q8_0 | Self::Q4K)
+    }
 }
 
 /// How products with frozen weights are taken, in PyTorch's words: what their factors keep of an f32 number. Sums
@@ -66,13 +82,13 @@ impl FromStr for MatmulPrecision {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// A folder, or a model of the hub, `hf:owner/name`; see [`Place`](super::Place).
+    /// A folder or a GGUF file, or a model or a GGUF file of the hub, `hf:owner/name:file.gguf`; see [`Place`](super::Place).
     pub base: String,
     /// Branch, tag or commit of a hub id; `main` if not given.
     pub revision: Option<String>,
     /// Use only what the hub's cache holds.
     pub offline: bool,
-    /// Number type of the frozen weights.
+    /// What the frozen matrices are kept in.
     pub storage: Storage,
     /// How products with frozen weights are taken.
     #[serde(default)]
@@ -103,10 +119,14 @@ impl ModelConfig {
     /// Adds what is wrong with the values to `faults`.
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("model", faults);
-        check.require(!self.base.is_empty(), "base", "is needed: a model folder, or a hub id hf:owner/name");
-        let reason = "is for f32 and bf16: leave it out, or set model.storage";
+        check.require(
+            !self.base.is_empty(),
+            "base",
+            "is needed: a model folder or GGUF file, or a hub id hf:owner/name",
+        );
+        let reason = "is for f32, bf16 and blocks: leave it out, or set model.storage";
         let rounds = self.matmul_precision != MatmulPrecision::Highest;
-        let packed = matches!(self.storage, Storage::F32 | Storage::Bf16);
+        let packed = !matches!(self.storage, Storage::F16 | Storage::F64);
         check.require(packed || !rounds, "matmul_precision", reason);
     }
 }
@@ -122,6 +142,7 @@ mod tests {
             (Storage::F32, MatmulPrecision::Medium, false),
             (Storage::Bf16, MatmulPrecision::High, false),
             (Storage::F16, MatmulPrecision::Highest, false),
+            (Storage::AsStored, MatmulPrecision::Medium, false),
             (Storage::F16, MatmulPrecision::High, true),
             (Storage::F64, MatmulPrecision::Medium, true),
         ] {

@@ -7,6 +7,8 @@ use crate::error::{Error, Result, shown};
 
 /// Begins the name of what is on the hub.
 const HUB: &str = "hf:";
+/// Ends the name of a file that is a base by itself.
+const GGUF: &str = ".gguf";
 
 /// A place as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +17,13 @@ pub enum Place {
     Local(PathBuf),
     /// `hf:owner/name`: the id `owner/name` of the hub.
     Hub(String),
+    /// `hf:owner/name:file.gguf`: one file of it, perhaps in a folder there.
+    HubFile {
+        /// The id `owner/name`.
+        id: String,
+        /// The file's path inside the repository.
+        file: String,
+    },
     /// `owner/name` alone, written by hand or by an older version: a path, or an id of the hub. What is there may
     /// be used; nothing is downloaded for it, since a path that was mistyped, or is asked for in another folder,
     /// would bring whatever a stranger has put on the hub under that name.
@@ -25,16 +34,16 @@ impl Place {
     /// Reads a place.
     ///
     /// # Errors
-    /// `hf:` before what is no id of the hub.
+    /// `hf:` before what is no id of the hub, or names no GGUF file of it.
     pub fn parse(text: &str) -> Result<Self> {
         match text.strip_prefix(HUB) {
-            Some(id) if is_hub_id(id) => Ok(Self::Hub(id.to_owned())),
-            Some(_) => {
+            Some(name) => of_hub(name).ok_or_else(|| {
                 let text = shown(text);
-                let reason = format!("`{text}` names nothing of the hub: write it as {HUB}owner/name");
-                Err(Error::Invalid(reason))
-            }
-            None if is_hub_id(text) => Ok(Self::Either(text.to_owned())),
+                let forms = format!("{HUB}owner/name, or a GGUF file of it as {HUB}owner/name:file{GGUF}");
+                Error::Invalid(format!("`{text}` names nothing of the hub: write it as {forms}"))
+            }),
+            // The name of a file, as no repository has it.
+            None if is_hub_id(text) && !text.ends_with(GGUF) => Ok(Self::Either(text.to_owned())),
             None => Ok(Self::Local(text.into())),
         }
     }
@@ -43,7 +52,7 @@ impl Place {
     pub fn for_transformers(&self) -> String {
         match self {
             Self::Local(path) => path.to_string_lossy().into_owned(),
-            Self::Hub(id) | Self::Either(id) => id.clone(),
+            Self::Hub(id) | Self::HubFile { id, .. } | Self::Either(id) => id.clone(),
         }
     }
 }
@@ -53,18 +62,32 @@ impl fmt::Display for Place {
         match self {
             Self::Local(path) => write!(out, "{}", path.display()),
             Self::Hub(id) => write!(out, "{HUB}{id}"),
+            Self::HubFile { id, file } => write!(out, "{HUB}{id}:{file}"),
             Self::Either(text) => out.write_str(text),
         }
     }
 }
 
+/// What stands behind `hf:`, if it has the form that it must have.
+fn of_hub(name: &str) -> Option<Place> {
+    match name.split_once(':') {
+        None => is_hub_id(name).then(|| Place::Hub(name.to_owned())),
+        Some((id, file)) => {
+            let fits = is_hub_id(id) && file.ends_with(GGUF) && file.split('/').all(is_plain);
+            fits.then(|| Place::HubFile { id: id.to_owned(), file: file.to_owned() })
+        }
+    }
+}
+
+/// Whether a part of a path on the hub leads nowhere else: letters, digits, `-`, `_` and `.`.
+fn is_plain(part: &str) -> bool {
+    let chars_fit = part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    chars_fit && part.starts_with(|c: char| c.is_ascii_alphanumeric()) && !part.contains("..")
+}
+
 /// Whether a text has the form of an id of the hub: `owner/name` of letters, digits, `-`, `_` and `.`.
 fn is_hub_id(text: &str) -> bool {
-    let plain = |part: &str| {
-        let chars_fit = part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        chars_fit && part.starts_with(|c: char| c.is_ascii_alphanumeric()) && !part.contains("..")
-    };
-    text.split_once('/').is_some_and(|(owner, name)| plain(owner) && plain(name))
+    text.split_once('/').is_some_and(|(owner, name)| is_plain(owner) && is_plain(name))
 }
 
 #[cfg(test)]
@@ -74,8 +97,12 @@ mod tests {
     #[test]
     fn a_place_is_local_or_of_the_hub_by_its_writing_and_reads_back_as_itself() {
         let (local, hub) = (|p: &str| Place::Local(p.into()), |id: &str| Place::Hub(id.to_owned()));
+        let file = |file: &str| Place::HubFile { id: "owner/name".to_owned(), file: file.to_owned() };
         for (text, expected, peft) in [
             ("hf:owner/name", hub("owner/name"), "owner/name"),
+            ("hf:owner/name:m-Q4_K_M.gguf", file("m-Q4_K_M.gguf"), "owner/name"),
+            ("hf:owner/name:q4/m.gguf", file("q4/m.gguf"), "owner/name"),
+            ("owner/name.gguf", local("owner/name.gguf"), "owner/name.gguf"),
             ("owner/name", Place::Either("owner/name".to_owned()), "owner/name"),
             ("base", local("base"), "base"),
             ("./owner/name", local("./owner/name"), "./owner/name"),
@@ -88,7 +115,8 @@ mod tests {
             assert_eq!(place.to_string(), text);
             assert_eq!(place.for_transformers(), peft);
         }
-        for bad in ["hf:", "hf:name", "hf:../escape", "hf:a/b/c"] {
+        let files = ["hf:a/b:c", "hf:a/b:.gguf", "hf:a/b:../c.gguf", "hf:a/b:/c.gguf", "hf:a/b:c:d.gguf"];
+        for bad in ["hf:", "hf:name", "hf:../escape", "hf:a/b/c"].into_iter().chain(files) {
             assert!(Place::parse(bad).unwrap_err().to_string().contains("hf:owner/name"), "{bad}");
         }
     }

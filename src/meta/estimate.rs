@@ -8,8 +8,8 @@ use super::batch_loss::rows_per_chunk;
 /// What the estimate depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Workload {
-    /// Bytes of one frozen number.
-    pub storage_bytes: usize,
+    /// Bytes of the frozen weights, as they are held.
+    pub base_bytes: u64,
     /// Bytes of one number of the adapter, of gradients and activations.
     pub compute_bytes: usize,
     /// Inner steps N.
@@ -81,7 +81,7 @@ impl Estimate {
         // Primal and tangent.
         let dual = 2 * work.compute_bytes * work.episodes;
         Self {
-            base_bytes: (base_parameters(config) * work.storage_bytes) as u64,
+            base_bytes: work.base_bytes,
             adapter_bytes: (copies * trainable * work.compute_bytes) as u64,
             activation_bytes: (values * dual) as u64,
             vocab_bytes: (logits * dual) as u64,
@@ -139,7 +139,7 @@ mod tests {
 
     fn work() -> Workload {
         Workload {
-            storage_bytes: 4,
+            base_bytes: 4 * base_parameters(&DecoderConfig::qwen2_5_0_5b()) as u64,
             compute_bytes: 4,
             inner_steps: 4,
             learned_lr: true,
@@ -167,8 +167,9 @@ mod tests {
     fn smaller_storage_recomputing_and_fewer_episodes_need_less() {
         let (config, layout) = qwen();
         let full = Estimate::new(&config, &layout, &work());
-        let half = Estimate::new(&config, &layout, &Workload { storage_bytes: 2, ..work() });
-        assert_eq!(2 * half.base_bytes, full.base_bytes);
+        let half = Workload { base_bytes: work().base_bytes / 2, ..work() };
+        let half = Estimate::new(&config, &layout, &half).total_bytes();
+        assert_eq!(full.total_bytes() - half, work().base_bytes / 2);
         let recomputed = Estimate::new(&config, &layout, &Workload { keep_activations: false, ..work() });
         assert!(recomputed.activation_bytes < full.activation_bytes / 4);
         let many = Estimate::new(&config, &layout, &Workload { episodes: 2, ..work() });

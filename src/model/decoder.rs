@@ -141,15 +141,22 @@ impl Decoder {
         self.layers.iter().flat_map(|layer| &layer.linears).for_each(|linear| linear.weight.pack_back());
     }
 
+    /// How much memory the matrices take, in bytes, packed for products both ways where they are packed.
+    pub fn matrix_bytes(&self) -> usize {
+        let linears = self.layers.iter().flat_map(|layer| &layer.linears);
+        let head = if self.config.tied { 0 } else { self.lm_head.bytes() };
+        self.embed_tokens.bytes() + head + linears.map(|linear| linear.weight.bytes()).sum::<usize>()
+    }
+
     /// The frozen weights of one projection of layer `index`: matrix, `(out, in)`, and bias.
     ///
     /// # Errors
-    /// Memory, where the matrix is packed.
+    /// Memory, where the matrix is packed or in blocks.
     pub fn projection(&self, index: usize, which: Projection) -> Result<(Tensor, Option<Tensor>)> {
         let Linear { weight, bias } = self.layers[index].linear(which.joint());
         let rows = self.config.rows_in_joint(which);
-        let part = |whole: &Tensor| whole.narrow(0, rows.start, rows.len());
-        Ok((part(&weight.tensor()?)?, bias.as_ref().map(part).transpose()?))
+        let bias = bias.as_ref().map(|bias| bias.narrow(0, rows.start, rows.len())).transpose()?;
+        Ok((weight.range(rows)?, bias))
     }
 }
 

@@ -82,9 +82,20 @@ impl HubRepo {
         }
     }
 
+    /// Asks whether the hub has a file.
+    ///
+    /// # Errors
+    /// A hub that cannot be reached or does not have it.
+    pub fn ask(&self, file: &str) -> Outcome<()> {
+        self.find(&self.address(file)).map(drop)
+    }
+
+    fn address(&self, file: &str) -> String {
+        format!("{}/{}/resolve/{}/{file}", self.endpoint, self.repo.url(), self.repo.url_revision())
+    }
+
     fn download(&self, file: &str) -> Outcome<PathBuf> {
-        let url =
-            format!("{}/{}/resolve/{}/{file}", self.endpoint, self.repo.url(), self.repo.url_revision());
+        let url = self.address(file);
         let found = self.find(&url)?;
         let blob = self.cache.blob_path(&found.etag);
         let place = self.cache.pointer_path(&found.commit).join(file);

@@ -13,7 +13,20 @@ const PART: usize = 1 << 20;
 /// # Errors
 /// What is wrong, and what to do about it.
 pub(super) fn check(dtype: Dtype, bytes: &[u8], target: DType) -> Result<(), String> {
-    let Some(largest) = largest(dtype, bytes) else { return Ok(()) };
+    largest(dtype, bytes).map_or(Ok(()), |largest| judge(largest, target))
+}
+
+/// As [`check`], of numbers that are taken apart already.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn check_f32(numbers: &[f32], target: DType) -> Result<(), String> {
+    let part = |part: &[f32]| part.iter().map(|number| number.to_bits() & (u32::MAX >> 1)).max();
+    let largest = numbers.par_chunks(PART / 4).filter_map(part).max().unwrap_or_default();
+    judge(f64::from(f32::from_bits(largest)), target)
+}
+
+fn judge(largest: f64, target: DType) -> Result<(), String> {
     if !largest.is_finite() {
         return Err(
             "holds a NaN or an infinity: the file is damaged, or the training that wrote it had failed"

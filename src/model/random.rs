@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::weight_list::{Role, WeightSpec};
 use super::{Decoder, DecoderConfig, Family, Projection};
+use crate::autodiff::Frozen;
 use crate::{Error, Result};
 
 /// Numbers drawn from one stream; fixed, so that the threads do not change the values.
@@ -83,7 +84,9 @@ impl Draw<'_> {
     fn decoder(mut self, config: &DecoderConfig) -> Result<Decoder> {
         config.check().map_err(|reason| Error::Invalid(format!("decoder shape: {reason}")))?;
         let (compute, device) = (self.compute, self.device);
-        Decoder::build(config.clone(), compute, device, |spec| self.weight(spec, config.num_layers))
+        Decoder::build(config.clone(), compute, device, |spec| {
+            self.weight(spec, config.num_layers).map(Frozen::from)
+        })
     }
 
     fn weight(&mut self, spec: &WeightSpec, num_layers: usize) -> Result<Tensor> {

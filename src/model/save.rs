@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 use serde_json::json;
 
+use super::lora::{self, AdapterRef};
 use super::weights::WEIGHTS_FILE;
-use super::{CONFIG_FILE, Decoder};
-use crate::checkpoint::{write_json, write_tensors};
+use super::{CONFIG_FILE, Decoder, WeightSpec};
+use crate::checkpoint::{TensorEntry, write_json, write_tensors, write_tensors_in_turn};
 use crate::{Error, Result};
 
 /// Name of the file that holds the defaults of generation, the end token among them.
@@ -34,21 +35,31 @@ impl Decoder {
 }
 
 impl Decoder {
-    /// Writes `model.safetensors` into `folder`, each weight in the type that `types` has for its name, if it has one.
+    /// Writes `model.safetensors` with an adapter added to the weights into `folder`, each weight in the type that `types`
+    /// has for its name, or else in f32. One tensor is merged and written after the other.
     ///
     /// # Errors
-    /// A file that cannot be written.
-    pub fn save_weights(&self, folder: &Path, types: &HashMap<String, DType>) -> Result<()> {
-        let typed = |(name, tensor): (String, Tensor)| {
-            let dtype = types.get(&name).copied().unwrap_or(tensor.dtype());
-            Ok((name, tensor.to_dtype(dtype)?))
+    /// An adapter of another shape than the decoder takes, or a file that cannot be written.
+    pub fn save_merged(
+        &self,
+        adapter: AdapterRef<'_>,
+        folder: &Path,
+        types: &HashMap<String, DType>,
+    ) -> Result<()> {
+        lora::check(&self.config, adapter.0, adapter.1)?;
+        let entry = |spec: WeightSpec| TensorEntry {
+            dtype: types.get(&spec.name).copied().unwrap_or(DType::F32),
+            name: spec.name,
+            shape: spec.shape,
         };
-        let tensors = self.named_tensors()?.into_iter().map(typed).collect::<Result<_>>()?;
-        write_tensors(&folder.join(WEIGHTS_FILE), tensors)
+        let entries: Vec<TensorEntry> = self.config.weights().into_iter().map(entry).collect();
+        write_tensors_in_turn(&folder.join(WEIGHTS_FILE), &entries, |write| {
+            self.each_weight(|index, which| lora::merged_projection(self, adapter, index, which), write)
+        })
     }
 }
 
-fn torch_name(dtype: DType) -> &'static str {
+pub(super) fn torch_name(dtype: DType) -> &'static str {
     match dtype {
         DType::F64 => "float64",
         DType::F16 => "float16",

@@ -1,4 +1,4 @@
-//! Where a base model comes from: a local folder, or a model hub with its cache.
+//! Where a base model comes from: a local folder or file, or a model hub with its cache.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvError, RecvTimeoutError};
@@ -10,7 +10,7 @@ use hf_hub::{Repo, RepoType};
 use super::hub::HubRepo;
 use super::hub_cache::CachedRepo;
 use super::weights::{INDEX_FILE, WEIGHTS_FILE, shard_names};
-use super::{CONFIG_FILE, GENERATION_CONFIG_FILE};
+use super::{BaseFiles, CONFIG_FILE, GENERATION_CONFIG_FILE};
 use crate::config::Place;
 use crate::error::shown;
 use crate::files::read_text;
@@ -52,18 +52,18 @@ impl std::fmt::Debug for HubSettings {
 /// A base that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
-    /// The folder of its files.
-    pub folder: PathBuf,
+    /// Its files.
+    pub files: BaseFiles,
     /// How it is written down so that it is found again from any folder: the whole path, or the hub's id.
     pub place: Place,
 }
 
-/// Finds `base`: a local folder, or at `revision` (`None` for `main`) the cached or downloaded files of an id
-/// `hf:owner/name` of the hub. An id without `hf:` is looked for in the cache, where there is no such folder, and
-/// never downloaded.
+/// Finds `base`: a local folder or GGUF file, or at `revision` (`None` for `main`) the cached or downloaded files of an
+/// id `hf:owner/name` of the hub, or the one file of `hf:owner/name:file.gguf`. An id without `hf:` is looked for in the
+/// cache, where there is no such folder, and never downloaded.
 ///
 /// # Errors
-/// Neither a folder nor a hub id; a hub that cannot be reached or does not have the model; an incomplete
+/// Neither a base nor a hub id; a hub that cannot be reached or does not have the model; an incomplete
 /// cache where nothing may be downloaded, as `offline` (here or in the settings) says.
 pub fn resolve(base: &str, revision: Option<&str>, offline: bool, hub: &HubSettings) -> Result<Located> {
     let revision = revision.unwrap_or(MAIN);
@@ -71,9 +71,14 @@ pub fn resolve(base: &str, revision: Option<&str>, offline: bool, hub: &HubSetti
         Place::Local(folder) => local(&folder),
         Place::Either(path) if Path::new(&path).exists() => local(Path::new(&path)),
         Place::Either(id) => {
-            Wanted::new(&id, revision, hub)?.cached()?.map_err(|lack| neither(&id, &lack, hub))
+            Wanted::new(&id, None, revision, hub)?.cached()?.map_err(|lack| neither(&id, &lack, hub))
         }
-        Place::Hub(id) => Wanted::new(&id, revision, hub)?.cached_or_fetched(offline || hub.offline, hub),
+        Place::Hub(id) => {
+            Wanted::new(&id, None, revision, hub)?.cached_or_fetched(offline || hub.offline, hub)
+        }
+        Place::HubFile { id, file } => {
+            Wanted::new(&id, Some(&file), revision, hub)?.cached_or_fetched(offline || hub.offline, hub)
+        }
     }
 }
 
@@ -83,7 +88,7 @@ pub fn base_written_in(folder: &Path, base: &str) -> String {
     let relative = Path::new(base);
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let mut above = folder.ancestors().map(|above| above.join(relative));
-    let found = above.find(|path| path.join(CONFIG_FILE).is_file()).filter(|_| !relative.exists());
+    let found = above.find(|path| BaseFiles::is_at(path)).filter(|_| !relative.exists());
     found.map_or_else(|| base.to_owned(), |path| path.to_string_lossy().into_owned())
 }
 
@@ -97,43 +102,50 @@ fn neither(id: &str, lack: &str, hub: &HubSettings) -> Error {
     Error::file(id, reason)
 }
 
-fn local(folder: &Path) -> Result<Located> {
-    if folder.is_dir() {
-        let whole = std::fs::canonicalize(folder).map_err(|fault| Error::io(folder, fault))?;
-        return Ok(Located { folder: folder.to_owned(), place: Place::Local(whole) });
-    }
-    if folder.exists() {
-        return Err(Error::file(folder, "is not a folder with config.json and safetensors weights"));
-    }
-    let reason = "does not exist: if the base was moved, say where it is with --base; a model of the hub is written \
-                  hf:owner/name";
-    Err(Error::file(folder, reason))
+fn local(path: &Path) -> Result<Located> {
+    let Some(files) = BaseFiles::at(path)? else {
+        let reason = "does not exist: if the base was moved, say where it is with --base; a model of the hub is \
+                      written hf:owner/name, and a GGUF file of it hf:owner/name:file.gguf";
+        return Err(Error::file(path, reason));
+    };
+    let whole = std::fs::canonicalize(path).map_err(|fault| Error::io(path, fault))?;
+    Ok(Located { files, place: Place::Local(whole) })
 }
 
 /// A model of the hub.
 struct Wanted<'a> {
     id: &'a str,
+    /// The one file that is wanted; else all that a base needs.
+    file: Option<&'a str>,
     repo: Repo,
     cache: CachedRepo,
 }
 
 impl<'a> Wanted<'a> {
-    fn new(id: &'a str, revision: &str, hub: &HubSettings) -> Result<Self> {
+    fn new(id: &'a str, file: Option<&'a str>, revision: &str, hub: &HubSettings) -> Result<Self> {
         if !is_revision(revision) {
             return Err(hub_error(id, format!("`{}` is not a branch, tag or commit", shown(revision))));
         }
         let repo = Repo::with_revision(id.to_owned(), RepoType::Model, revision.to_owned());
-        Ok(Self { id, cache: CachedRepo::new(&hub.cache_dir, &repo), repo })
+        Ok(Self { id, file, cache: CachedRepo::new(&hub.cache_dir, &repo), repo })
     }
 
+    /// The base in `folder`, a snapshot of the repository.
     fn at(&self, folder: PathBuf) -> Located {
-        Located { folder, place: Place::Hub(self.id.to_owned()) }
+        let id = self.id.to_owned();
+        match self.file {
+            None => Located { files: BaseFiles::Folder(folder), place: Place::Hub(id) },
+            Some(file) => {
+                let place = Place::HubFile { id, file: file.to_owned() };
+                Located { files: BaseFiles::Gguf(folder.join(file)), place }
+            }
+        }
     }
 
     fn cached_or_fetched(&self, offline: bool, hub: &HubSettings) -> Result<Located> {
         match (self.cached()?, offline) {
             (Ok(found), _) => Ok(found),
-            (Err(_), false) => Ok(self.at(download(self.id, self.repo.clone(), hub)?)),
+            (Err(_), false) => Ok(self.at(download(self.id, self.file, self.repo.clone(), hub)?)),
             (Err(lack), true) => {
                 let (revision, place) = (self.repo.revision(), hub.cache_dir.display());
                 let reason = format!(
@@ -148,7 +160,11 @@ impl<'a> Wanted<'a> {
     /// The snapshot in the cache if it has everything that a base needs, else what it lacks.
     fn cached(&self) -> Result<std::result::Result<Located, String>> {
         let Some(folder) = self.cache.snapshot() else { return Ok(Err(self.cache.describe())) };
-        Ok(match lacking(&folder)? {
+        let lack = match self.file {
+            Some(file) => lacks(&folder, file),
+            None => lacking(&folder)?,
+        };
+        Ok(match lack {
             None => Ok(self.at(folder)),
             Some(lack) => Err(lack),
         })
@@ -157,11 +173,7 @@ impl<'a> Wanted<'a> {
 
 /// The first file of a base that a folder does not have, if any, in words.
 fn lacking(folder: &Path) -> Result<Option<String>> {
-    let lack = |name: &str| {
-        let path = folder.join(name);
-        let what = if path.is_symlink() { "is a link to what is not there" } else { "is missing" };
-        (!path.exists()).then(|| format!("{name} {what}"))
-    };
+    let lack = |name: &str| lacks(folder, name);
     let base = [CONFIG_FILE, TOKENIZER].into_iter().find_map(lack);
     if base.is_some() || folder.join(WEIGHTS_FILE).exists() {
         return Ok(base);
@@ -171,6 +183,13 @@ fn lacking(folder: &Path) -> Result<Option<String>> {
         return Ok(lack(WEIGHTS_FILE));
     }
     Ok(read_shards(&index)?.iter().find_map(|name| lack(name)))
+}
+
+/// What is wrong with a file of a folder that is not there, in words.
+fn lacks(folder: &Path, name: &str) -> Option<String> {
+    let path = folder.join(name);
+    let what = if path.is_symlink() { "is a link to what is not there" } else { "is missing" };
+    (!path.exists()).then(|| format!("{name} {what}"))
 }
 
 /// A revision becomes part of a path and of an address.
@@ -185,18 +204,25 @@ fn read_shards(index: &Path) -> Result<Vec<String>> {
 }
 
 /// Downloads on a thread of its own: the client has no time limit, so the wait for the first answer can be given up
-/// here, and a panic there is an error here.
-fn download(base: &str, repo: Repo, hub: &HubSettings) -> Result<PathBuf> {
+/// here, and a panic there is an error here. Returns the folder of the snapshot; `file` is the one file that is wanted.
+fn download(base: &str, file: Option<&str>, repo: Repo, hub: &HubSettings) -> Result<PathBuf> {
     let api = HubRepo::new(hub, repo);
     let (sender, receiver) = mpsc::channel();
-    let name = base.to_owned();
+    let (name, file) = (base.to_owned(), file.map(str::to_owned));
     std::thread::spawn(move || {
         // A panic drops the sender, which the receiver sees.
         let _ = caught(|| {
-            let first = fetch(&name, &api, CONFIG_FILE);
+            let first = match &file {
+                None => fetch(&name, &api, CONFIG_FILE).map(drop),
+                Some(file) => api.ask(file).map_err(|fault| failed(&name, file, &fault)),
+            };
             // A receiver that is gone has given up the wait, and nobody wants the rest.
             if sender.send(None).is_ok() {
-                let _ = sender.send(Some(first.and_then(|config| fetch_rest(&name, &api, &config))));
+                let rest = || match &file {
+                    None => fetch_rest(&name, &api),
+                    Some(file) => fetch_one(&name, &api, file),
+                };
+                let _ = sender.send(Some(first.and_then(|()| rest())));
             }
         });
     });
@@ -215,8 +241,15 @@ fn fetch(base: &str, api: &HubRepo, file: &str) -> Result<PathBuf> {
     api.get(file).map_err(|e| failed(base, file, &e))
 }
 
-/// Everything but `config.json`, which is there already; returns the folder.
-fn fetch_rest(base: &str, api: &HubRepo, config: &Path) -> Result<PathBuf> {
+/// A file at its path in the snapshot, of which the folder is returned.
+fn fetch_one(base: &str, api: &HubRepo, file: &str) -> Result<PathBuf> {
+    let path = fetch(base, api, file)?;
+    let folder = path.ancestors().nth(file.split('/').count());
+    folder.map(Path::to_owned).ok_or_else(|| hub_error(base, "the cache has no folder".to_owned()))
+}
+
+/// Everything that a base needs; returns the folder.
+fn fetch_rest(base: &str, api: &HubRepo) -> Result<PathBuf> {
     fetch(base, api, TOKENIZER)?;
     for name in OPTIONAL {
         // A base without them is complete: their absence and a refusal look alike here.
@@ -231,7 +264,8 @@ fn fetch_rest(base: &str, api: &HubRepo, config: &Path) -> Result<PathBuf> {
         }
         Err(error) => return Err(failed(base, WEIGHTS_FILE, &error)),
     }
-    config.parent().map(Path::to_owned).ok_or_else(|| hub_error(base, "the cache has no folder".to_owned()))
+    // It is there already, and its folder with it.
+    fetch_one(base, api, CONFIG_FILE)
 }
 
 pub(crate) const WITHOUT_HUB: &str = "check the network and HF_ENDPOINT, or give a local folder";

@@ -3,8 +3,6 @@
 //! There is one list, [`DecoderConfig::weights`]. Loading, saving, random starts and pretraining follow it, and
 //! so do, in its order, the two functions that put a decoder together and take it apart.
 
-use std::iter::once;
-
 use candle_core::{DType, Device, Tensor};
 
 use super::{Decoder, DecoderConfig, Joint, Layer, Linear, Norms, Projection};
@@ -45,7 +43,7 @@ impl WeightSpec {
         self.shape.iter().product()
     }
 
-    /// The type that it is held in: of the two, `storage` for matrices and `compute` for all else.
+    /// The type that it is drawn in: of the two, `storage` for matrices and `compute` for all else.
     pub(super) fn dtype(&self, storage: DType, compute: DType) -> DType {
         match self.role {
             Role::Table | Role::Matrix(_) => storage,
@@ -95,16 +93,16 @@ impl Decoder {
         config: DecoderConfig,
         dtype: DType,
         device: &Device,
-        source: impl FnMut(&WeightSpec) -> Result<Tensor>,
+        source: impl FnMut(&WeightSpec) -> Result<Frozen>,
     ) -> Result<Self> {
         let weights = config.weights();
         let mut source = weights.iter().map(source);
         let mut next = || source.next().expect("as many weights as the list has");
-        let embed_tokens = Frozen::from(next()?);
+        let embed_tokens = next()?;
         let layers = (0..config.num_layers).map(|_| Layer::build(&config, &mut next));
         let layers = layers.collect::<Result<_>>()?;
-        let norm = next()?;
-        let lm_head = if config.tied { embed_tokens.clone() } else { next()?.into() };
+        let norm = next()?.tensor()?;
+        let lm_head = if config.tied { embed_tokens.clone() } else { next()? };
         Ok(Self { config, embed_tokens, layers, norm, lm_head, dtype, device: device.clone() })
     }
 
@@ -114,24 +112,42 @@ impl Decoder {
     /// # Errors
     /// Memory, where matrices are packed.
     pub fn named_tensors(&self) -> Result<Vec<(String, Tensor)>> {
-        let mut tensors = vec![self.embed_tokens.tensor()?];
-        for index in 0..self.layers.len() {
-            self.add_layer_tensors(index, &mut tensors)?;
-        }
-        tensors.push(self.norm.clone());
-        if !self.config.tied {
-            tensors.push(self.lm_head.tensor()?);
-        }
+        let mut tensors = Vec::new();
+        self.each_weight(
+            |index, which| Ok(self.projection(index, which)?.0),
+            |tensor| {
+                tensors.push(tensor.clone());
+                Ok(())
+            },
+        )?;
         Ok(self.config.weights().into_iter().map(|spec| spec.name).zip(tensors).collect())
     }
 
-    /// Adds the weights of a layer in the order of the list.
-    fn add_layer_tensors(&self, index: usize, tensors: &mut Vec<Tensor>) -> Result<()> {
-        let Norms { input, post_attention, heads } = &self.layers[index].norms;
-        tensors.extend([input, post_attention].into_iter().chain(heads.iter().flatten()).cloned());
-        for which in Projection::ALL {
-            let (weight, bias) = self.projection(index, which)?;
-            tensors.extend(once(weight).chain(bias));
+    /// Gives `take` each weight in the order of the list, and makes no more than one at a time; those of projections
+    /// are what `matrix` gives of a layer.
+    ///
+    /// # Errors
+    /// What `matrix` and `take` return; memory.
+    pub(super) fn each_weight(
+        &self,
+        mut matrix: impl FnMut(usize, Projection) -> Result<Tensor>,
+        mut take: impl FnMut(&Tensor) -> Result<()>,
+    ) -> Result<()> {
+        take(&self.embed_tokens.tensor()?)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let Norms { input, post_attention, heads } = &layer.norms;
+            [input, post_attention].into_iter().chain(heads.iter().flatten()).try_for_each(&mut take)?;
+            for which in Projection::ALL {
+                take(&matrix(index, which)?)?;
+                if let Some(bias) = &layer.linear(which.joint()).bias {
+                    let rows = self.config.rows_in_joint(which);
+                    take(&bias.narrow(0, rows.start, rows.len())?)?;
+                }
+            }
+        }
+        take(&self.norm)?;
+        if !self.config.tied {
+            take(&self.lm_head.tensor()?)?;
         }
         Ok(())
     }
@@ -152,9 +168,10 @@ impl Decoder {
 }
 
 impl Layer {
-    fn build(config: &DecoderConfig, next: &mut impl FnMut() -> Result<Tensor>) -> Result<Self> {
-        let (input, post_attention) = (next()?, next()?);
-        let heads = if config.has_head_norms() { Some([next()?, next()?]) } else { None };
+    fn build(config: &DecoderConfig, next: &mut impl FnMut() -> Result<Frozen>) -> Result<Self> {
+        let mut gain = || next()?.tensor();
+        let (input, post_attention) = (gain()?, gain()?);
+        let heads = if config.has_head_norms() { Some([gain()?, gain()?]) } else { None };
         let norms = Norms { input, post_attention, heads };
         let biased = config.family.form().biased;
         let linears = Joint::ALL.into_iter().map(|joint| {
@@ -169,8 +186,8 @@ impl Layer {
                 biases.is_empty() || biases.len() == weights.len(),
                 "a family biases all of {joint:?}"
             );
-            let bias = if biases.is_empty() { None } else { Some(join(biases)?) };
-            Ok(Linear { weight: join(weights)?.into(), bias })
+            let bias = if biases.is_empty() { None } else { Some(Frozen::join(biases)?.tensor()?) };
+            Ok(Linear { weight: Frozen::join(weights)?, bias })
         });
         Ok(Self { norms, linears: four(linears)? })
     }
@@ -195,12 +212,4 @@ impl Layer {
 fn four(linears: impl Iterator<Item = Result<Linear>>) -> Result<[Linear; 4]> {
     let linears: Vec<Linear> = linears.collect::<Result<_>>()?;
     Ok(linears.try_into().expect("one for each matrix of a layer"))
-}
-
-/// Matrices or biases of one width below each other; a single one is shared.
-pub(super) fn join(mut parts: Vec<Tensor>) -> Result<Tensor> {
-    if parts.len() == 1 {
-        return Ok(parts.remove(0));
-    }
-    Ok(Tensor::cat(&parts, 0)?)
 }

@@ -7,10 +7,13 @@ use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 
-use super::{CONFIG_FILE, Decoder, DecoderConfig, numbers};
+use super::keeping::{Held, Keeping, Rounding, require_host};
+use super::{CONFIG_FILE, Decoder, DecoderConfig, WeightSpec, numbers};
+use crate::autodiff::Frozen;
 use crate::checkpoint::map_tensors;
 use crate::error::{shown, shown_path};
 use crate::files::{parse_json, read_text};
+use crate::gguf::TensorType;
 use crate::{Error, Result};
 
 /// Name of the weights in a checkpoint that has one file.
@@ -22,6 +25,9 @@ const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
 /// Frequencies of the rotation, which follow from the config and are computed anew; older checkpoints hold them.
 const ROTARY_BUFFER: &str = ".rotary_emb.inv_freq";
+
+/// So many numbers are rounded to blocks at a time.
+const ROUNDED_AT_ONCE: usize = 1 << 22;
 
 /// After this many bytes a file is mapped anew, so that the pages already copied leave the process:
 /// loading then needs the weights and this much, not the weights twice.
@@ -37,7 +43,7 @@ impl Decoder {
     /// A config that [`DecoderConfig::from_folder`] refuses; a missing, truncated or damaged file; a
     /// tensor that is missing, of another shape or type than the config says, or no part of such a decoder, or that
     /// holds a NaN or an infinity.
-    pub fn load(folder: &Path, storage: DType, compute: DType, device: &Device) -> Result<Self> {
+    pub fn load(folder: &Path, storage: impl Into<Keeping>, compute: DType, device: &Device) -> Result<Self> {
         Self::load_and_note(folder, storage, compute, device).map(|(decoder, _)| decoder)
     }
 
@@ -47,18 +53,16 @@ impl Decoder {
     /// As [`load`](Self::load).
     pub fn load_and_note(
         folder: &Path,
-        storage: DType,
+        storage: impl Into<Keeping>,
         compute: DType,
         device: &Device,
-    ) -> Result<(Self, Option<String>)> {
-        let config = DecoderConfig::from_folder(folder)?;
+    ) -> Result<(Self, Vec<String>)> {
+        let (config, storage) = (DecoderConfig::from_folder(folder)?, storage.into());
         let mut source = Source::open(folder, device)?;
         source.require_no_others(&config)?;
-        let note = source.note_unused();
-        let decoder = Self::build(config, compute, device, |spec| {
-            source.get(&spec.name, &spec.shape, spec.dtype(storage, compute))
-        })?;
-        Ok((decoder, note))
+        let notes = source.note_unused().into_iter().chain(storage.note(&config.weights())).collect();
+        let decoder = Self::build(config, compute, device, |spec| source.get(spec, storage, compute))?;
+        Ok((decoder, notes))
     }
 }
 
@@ -169,22 +173,28 @@ impl<'a> Source<'a> {
         Some(format!("{path}: the tensor {first}{more}: not used, which changes nothing: copies and buffers"))
     }
 
-    /// Reads a tensor whose shape must be `shape`, and converts it to `dtype`.
-    fn get(&mut self, name: &str, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    /// Reads the tensor of a weight, and holds it as `storage` says.
+    fn get(&mut self, spec: &WeightSpec, storage: Keeping, compute: DType) -> Result<Frozen> {
+        let WeightSpec { name, shape, .. } = spec;
         let Some(entry) = self.entries.get(name) else {
             return Err(Error::tensor(&self.index_path, name, format!("is missing, expected {shape:?}")));
         };
         let shard = &mut self.shards[entry.shard];
-        if entry.shape != shape {
+        if entry.shape != *shape {
             let reason = format!("has shape {:?}, expected {shape:?}", entry.shape);
             return Err(Error::tensor(&shard.path, name, reason));
         }
-        use safetensors::Dtype::{BF16, F16, F32, F64};
-        if !matches!(entry.dtype, BF16 | F16 | F32 | F64) {
+        let Some(stored) = float(entry.dtype) else {
             let reason = format!("has type {:?}, expected F32, F16, BF16 or F64", entry.dtype);
             return Err(Error::tensor(&shard.path, name, reason));
+        };
+        match storage.of(spec, Held::Tensor(stored), compute) {
+            Held::Tensor(dtype) => Ok(shard.read(name, dtype, entry.bytes, self.device)?.into()),
+            Held::Blocks(tensor_type) => {
+                require_host(self.device)?;
+                rounded(&shard.read(name, stored, entry.bytes, self.device)?, tensor_type)
+            }
         }
-        shard.read(name, dtype, entry.bytes, self.device)
     }
 }
 
@@ -212,19 +222,32 @@ impl Shard {
 /// # Errors
 /// As [`Decoder::load`], of the files alone.
 pub fn weight_types(folder: &Path) -> Result<HashMap<String, DType>> {
-    use safetensors::Dtype as Stored;
     let source = Source::open(folder, &Device::Cpu)?;
-    let types = source.entries.into_iter().filter_map(|(name, entry)| {
-        let dtype = match entry.dtype {
-            Stored::F64 => DType::F64,
-            Stored::F32 => DType::F32,
-            Stored::F16 => DType::F16,
-            Stored::BF16 => DType::BF16,
-            _ => return None,
-        };
-        Some((name, dtype))
-    });
-    Ok(types.collect())
+    Ok(source.entries.into_iter().filter_map(|(name, entry)| Some((name, float(entry.dtype)?))).collect())
+}
+
+/// Candle's name of a type of real numbers.
+fn float(dtype: safetensors::Dtype) -> Option<DType> {
+    use safetensors::Dtype as Stored;
+    match dtype {
+        Stored::F64 => Some(DType::F64),
+        Stored::F32 => Some(DType::F32),
+        Stored::F16 => Some(DType::F16),
+        Stored::BF16 => Some(DType::BF16),
+        _ => None,
+    }
+}
+
+/// A matrix on the host in blocks, some rows at a time.
+fn rounded(matrix: &Tensor, tensor_type: TensorType) -> Result<Frozen> {
+    let (rows, width) = matrix.dims2()?;
+    let mut blocks = Rounding::new(tensor_type, width);
+    let at_once = (ROUNDED_AT_ONCE / width.max(1)).max(1);
+    for first in (0..rows).step_by(at_once) {
+        let some = matrix.narrow(0, first, at_once.min(rows - first))?.to_dtype(DType::F32)?;
+        blocks.push(&some.flatten_all()?.to_vec1()?)?;
+    }
+    blocks.finish()
 }
 
 #[derive(Deserialize)]

@@ -7,6 +7,6 @@ mod stored;
 pub use list::Store;
 pub use record::{
     Artifact, BaseIdentity, CheckpointIdentity, ContextIdentity, Cost, Losses, RECORD_FILE, ReasoningRecipe,
-    Recipe, Record, base_digest,
+    Recipe, Record,
 };
 pub use stored::StoredAdapter;

@@ -8,7 +8,6 @@ use crate::checkpoint::Digest;
 use crate::config::{Activations, InnerConfig, LoraConfig, MatmulPrecision, ModelConfig};
 use crate::error::{Error, Result};
 use crate::files::{parse_json, read_text};
-use crate::model::{CONFIG_FILE, weight_files};
 
 /// Name of the record in an adapter's folder.
 pub const RECORD_FILE: &str = "perk.json";
@@ -48,7 +47,7 @@ pub struct Record {
 pub struct BaseIdentity {
     /// Where it was found, and in which number type it was held.
     pub model: ModelConfig,
-    /// Digest of its shape, tokenizer and weights, as [`base_digest`] has it.
+    /// Digest of its shape, tokenizer and weights, as [`BaseFiles::digest`](crate::model::BaseFiles::digest) has it.
     pub digest: Digest,
 }
 
@@ -156,7 +155,7 @@ impl Record {
         context: &Digest,
         recipe: &Recipe,
         begin_token: &str,
-        precision: MatmulPrecision,
+        model: &ModelConfig,
     ) -> Result<Digest> {
         let mut recipe = recipe.clone();
         // How work is laid out changes the adapter's last bits alone; what only training uses does not change it.
@@ -176,8 +175,13 @@ impl Record {
         if !begin_token.is_empty() {
             parts.push(("begin_token", Digest::of_texts(&[begin_token])));
         }
+        let precision = model.matmul_precision;
         if precision != MatmulPrecision::default() {
             parts.push(("matmul_precision", Digest::of_texts(&[precision.to_string()])));
+        }
+        // Blocks that were made while loading are another base; the other types are roundings of one.
+        if model.storage.quantises() {
+            parts.push(("storage", Digest::of_texts(&[format!("{:?}", model.storage)])));
         }
         Ok(Digest::of_parts(parts))
     }
@@ -208,18 +212,6 @@ impl Record {
             None => Err(Error::file(&path, "has no `format`: is this a record of perk encode?")),
         }
     }
-}
-
-/// Digest of the base in `folder`: its shape, its tokenizer and its weights.
-///
-/// # Errors
-/// A file that is missing or cannot be read.
-pub fn base_digest(folder: &Path) -> Result<Digest> {
-    let mut files = vec![folder.join(CONFIG_FILE), folder.join("tokenizer.json")];
-    files.extend(weight_files(folder)?.1);
-    let digests = files.iter().map(|path| Digest::of_file(path)).collect::<Result<Vec<_>>>()?;
-    let names = files.iter().map(|path| path.file_name().and_then(|name| name.to_str()).unwrap_or_default());
-    Ok(Digest::of_parts(names.zip(digests)))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::lora::{ADAPTER_CONFIG_FILE, ADAPTER_FILE, Adapter};
 use crate::model::{DecoderConfig, HubSettings, Located, base_written_in, resolve};
 
-use super::record::{Artifact, RECORD_FILE, Record, base_digest};
+use super::record::{Artifact, RECORD_FILE, Record};
 
 /// Files of a stored adapter; the record last, which says whose folder it is.
 pub(super) const FILES: [&str; 3] = [ADAPTER_FILE, ADAPTER_CONFIG_FILE, RECORD_FILE];
@@ -106,15 +106,15 @@ impl StoredAdapter {
     /// A base that cannot be found or read, or is another one.
     pub fn own_base(&self, elsewhere: Option<&str>, hub: &HubSettings) -> Result<Located> {
         let base = self.locate_base(elsewhere, hub)?;
-        self.require_base(&base.folder, &base_digest(&base.folder)?)?;
+        self.require_base(base.files.path(), &base.files.digest()?)?;
         Ok(base)
     }
 
     /// Refuses a base other than the one that the adapter was made for.
     ///
     /// # Errors
-    /// `found` is the digest of another base; `folder` is for the message.
-    pub fn require_base(&self, folder: &Path, found: &Digest) -> Result<()> {
+    /// `found` is the digest of another base; `path` is for the message.
+    pub fn require_base(&self, path: &Path, found: &Digest) -> Result<()> {
         if *found == self.record.base.digest {
             return Ok(());
         }
@@ -122,7 +122,7 @@ impl StoredAdapter {
             "belongs to another base: it was encoded on `{}` ({}…), and {} is {}…",
             self.record.base.model.base,
             self.record.base.digest.short(),
-            folder.display(),
+            path.display(),
             found.short(),
         );
         Err(Error::file(&self.dir, reason))

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use tokenizers::{Encoding, Token, Tokenizer};
 
+use super::files::{Beside, TokenizerFiles};
 use super::tokenizer::entered;
 use crate::error::shown;
-use crate::files::{parse_json, read_text_if_there};
+use crate::files::parse_json;
 use crate::{Error, Result};
 
 /// What Qwen2.5, SmolLM2 and other base models were trained to stop on. Their `tokenizer_config.json` may
@@ -28,15 +29,14 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Reads both files of `folder`, of which each may be missing.
+    /// Reads both files, of which each may be missing.
     ///
     /// # Errors
     /// A file that is no JSON object, or one of whose fields that are read here is of another form.
-    pub(super) fn read(folder: &Path) -> Result<Self> {
-        let (config, generation) =
-            (folder.join("tokenizer_config.json"), folder.join("generation_config.json"));
+    pub(super) fn read(files: &TokenizerFiles) -> Result<Self> {
+        let (config, generation) = (files.config.path.clone(), files.generation.path.clone());
         let mut marks = Self::default();
-        if let Some(fields) = object(&config)? {
+        if let Some(fields) = object(&files.config)? {
             let fault = |reason| Error::file(&config, reason);
             marks.add_bos = flag(&fields, "add_bos_token").map_err(fault)?;
             // Not used: only an answer ends, whatever it says. But a file that is wrong here is not to be trusted.
@@ -44,7 +44,7 @@ impl Marks {
             marks.bos = token(&fields, "bos_token").map_err(fault)?;
             marks.eos = token(&fields, "eos_token").map_err(fault)?;
         }
-        if let Some(fields) = object(&generation)? {
+        if let Some(fields) = object(&files.generation)? {
             marks.ends = ids(&fields, "eos_token_id").map_err(|reason| Error::file(&generation, reason))?;
         }
         Ok(Self { config, generation, ..marks })
@@ -125,9 +125,9 @@ fn processed(inner: &Tokenizer, path: &Path) -> Result<Option<u32>> {
 }
 
 /// `None` where there is no such file.
-fn object(path: &Path) -> Result<Option<Map<String, Value>>> {
-    let Some(text) = read_text_if_there(path)? else { return Ok(None) };
-    match parse_json(path, &text)? {
+fn object(Beside { path, text }: &Beside) -> Result<Option<Map<String, Value>>> {
+    let Some(text) = text else { return Ok(None) };
+    match parse_json(path, text)? {
         Value::Object(fields) => Ok(Some(fields)),
         _ => Err(Error::file(path, "is not a JSON object")),
     }

@@ -3,6 +3,8 @@
 mod answer;
 mod closing;
 mod controls;
+mod files;
+mod from_gguf;
 mod marks;
 mod prompt;
 pub mod sentences;
@@ -13,6 +15,8 @@ pub mod word_level;
 
 pub use answer::{Answer, AnswerForm, split_facts};
 pub use closing::Closing;
+pub use files::{Beside, TokenizerFiles};
+pub use from_gguf::chat_template;
 pub use prompt::Prompt;
 pub use stream::TextStream;
 pub use template::Template;

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use super::marks::Marks;
 use super::prompt::{Part, Prompt};
-use super::{TextStream, controls::Controls};
+use super::{TextStream, TokenizerFiles, controls::Controls};
 use crate::error::shown;
-use crate::files::read_bytes;
 use crate::panics::caught;
 use crate::{Error, Result};
 
@@ -48,13 +47,20 @@ impl Tokenizer {
     /// # Errors
     /// If a file is missing or malformed, or no end token is found; the error names the file.
     pub fn open(folder: &Path, end_token: Option<&str>, begin_token: Option<&str>) -> Result<Self> {
-        let path = folder.join("tokenizer.json");
-        let bytes = read_bytes(&path)?;
-        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
-        let inner = entered(&path, "not a tokenizer of the `tokenizers` library", || read(bytes))?;
+        Self::read(&TokenizerFiles::in_folder(folder)?, end_token, begin_token)
+    }
+
+    /// As [`open`](Self::open), of files that are read already.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn read(files: &TokenizerFiles, end_token: Option<&str>, begin_token: Option<&str>) -> Result<Self> {
+        let path = files.path.clone();
+        let bytes = files.tokenizer.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&files.tokenizer);
+        let inner = entered(&path, "not a tokenizer of the `tokenizers` library", || parse(bytes))?;
         let highest = inner.get_vocab(true).into_values().max();
         let vocab_size = highest.map_or(0, |id| id as usize + 1);
-        let marks = Marks::read(folder)?;
+        let marks = Marks::read(files)?;
         let end_id = match end_token {
             Some(token) => named(&inner, &path, token, "end token")?,
             None => marks.end(&inner, &path)?,
@@ -253,7 +259,7 @@ pub(super) fn entered<T, E: std::fmt::Display>(
     }
 }
 
-fn read(bytes: &[u8]) -> tokenizers::Result<tokenizers::Tokenizer> {
+fn parse(bytes: &[u8]) -> tokenizers::Result<tokenizers::Tokenizer> {
     let mut inner = tokenizers::Tokenizer::from_bytes(bytes)?;
     // A file may carry the limits of the run that saved it; here every text is encoded whole.
     inner.with_padding(None);

@@ -5,6 +5,9 @@
 #[path = "../support/hub.rs"]
 mod hub;
 
+#[path = "../support/gguf.rs"]
+mod gguf_file;
+
 mod adapters;
 mod ask;
 mod begin_token;
@@ -13,6 +16,7 @@ mod device;
 mod encode;
 mod eval;
 mod folders;
+mod gguf;
 mod hostile;
 mod limits;
 mod places;

@@ -119,6 +119,7 @@ readers! {
     tokenizers_are_read_or_refused: "tokenizer",
     tokenizer_settings_are_read_or_refused: "tokenizer-config",
     generation_settings_are_read_or_refused: "generation-config",
+    bases_in_one_file_are_read_or_refused: "base-gguf",
     a_cached_revision_is_in_the_cache_or_refused: "hub-cache",
     configurations_are_read_or_refused: "config",
     recipes_of_bases_are_read_or_refused: "base-recipe",

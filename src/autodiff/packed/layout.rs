@@ -36,7 +36,7 @@ impl Panels {
     pub fn pack(depth: usize, columns: usize, number: impl Fn(usize, usize) -> bf16 + Sync) -> Self {
         let padded = depth.next_multiple_of(DEPTH);
         let panel = PANEL * padded;
-        let mut numbers = vec![bf16::ZERO; columns.div_ceil(COLUMNS) * COLUMNS * padded];
+        let mut numbers = vec![bf16::ZERO; Self::len(depth, columns)];
         if panel > 0 {
             numbers.par_chunks_mut(panel).enumerate().for_each(|(index, panel)| {
                 let first = index * PANEL;
@@ -54,9 +54,14 @@ impl Panels {
         Self { depth, columns, padded, numbers }
     }
 
-    /// Number of panels that have a column of the matrix.
-    pub fn count(&self) -> usize {
-        self.columns.div_ceil(PANEL)
+    /// How many numbers a matrix has with its padding.
+    fn len(depth: usize, columns: usize) -> usize {
+        columns.div_ceil(COLUMNS) * COLUMNS * depth.next_multiple_of(DEPTH)
+    }
+
+    /// How much memory a matrix takes in panels, in bytes.
+    pub fn bytes_of(depth: usize, columns: usize) -> usize {
+        Self::len(depth, columns) * size_of::<bf16>()
     }
 
     /// From a panel to the next.

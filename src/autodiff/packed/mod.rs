@@ -14,6 +14,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+mod blocked;
 mod kernel;
 mod layout;
 mod micro;
@@ -35,6 +36,7 @@ use layout::Panels;
 use multiply::{FEW_ROWS, Product};
 use planes::keep;
 
+pub use blocked::{BlockRows, Blocked};
 pub use kernel::{CpuKernel, KERNEL};
 
 /// A frozen matrix W, `(out, in)`.
@@ -97,6 +99,11 @@ impl Packed {
         self.dtype
     }
 
+    /// How much memory it takes where it is packed both ways, in bytes.
+    pub fn bytes(&self) -> usize {
+        Panels::bytes_of(self.width, self.out) + Panels::bytes_of(self.out, self.width)
+    }
+
     /// Packs it for gradients too, if that was not done.
     pub fn pack_back(&self) {
         self.way(Way::Back);
@@ -149,19 +156,9 @@ impl Packed {
             Way::Forward => (self.width, self.out),
             Way::Back => (self.out, self.width),
         };
+        require_fit(&left, &target, (depth, columns))?;
         let Left { numbers, stride, rows, width } = left;
-        let fits =
-            target.numbers.len() >= rows.saturating_sub(1) * target.stride + columns.min(rows * columns);
-        if width != depth || !fits || target.stride < columns {
-            return Err(Error::Invalid(format!(
-                "no product of matrices ({rows}, {width}) and ({depth}, {columns})"
-            )));
-        }
-        let planes = match self.precision {
-            MatmulPrecision::Medium => Some(1),
-            MatmulPrecision::High => Some(2),
-            MatmulPrecision::Highest => None,
-        };
+        let planes = planes(self.precision);
         let panels = self.way(way);
         // Three products of bf16 are worth it on tiles alone.
         let taken = planes.or((kernel == CpuKernel::Amx).then_some(3));
@@ -170,10 +167,32 @@ impl Packed {
             None => {
                 let kept = planes.map(|planes| keep(numbers, stride, rows, width, planes));
                 let (numbers, stride) = kept.as_ref().map_or((numbers, stride), |kept| (&kept[..], width));
-                Product::new(numbers, stride, rows, target).by_widened(panels, kernel);
+                Product::new(numbers, stride, rows, target).by_panels(panels, kernel);
             }
         }
         Ok(())
+    }
+}
+
+/// Refuses factors and a target that do not fit a matrix `(depth, columns)`.
+fn require_fit(left: &Left<'_>, target: &Target<'_>, (depth, columns): (usize, usize)) -> Result<()> {
+    let &Left { rows, width, .. } = left;
+    let fits = target.numbers.len() >= rows.saturating_sub(1) * target.stride + columns.min(rows * columns);
+    match width == depth && fits && target.stride >= columns {
+        true => Ok(()),
+        false => {
+            let shapes = format!("({rows}, {width}) and ({depth}, {columns})");
+            Err(Error::Invalid(format!("no product of matrices {shapes}")))
+        }
+    }
+}
+
+/// Planes of bf16 that a left factor is rounded to; `None` where it is kept.
+fn planes(precision: MatmulPrecision) -> Option<usize> {
+    match precision {
+        MatmulPrecision::Medium => Some(1),
+        MatmulPrecision::High => Some(2),
+        MatmulPrecision::Highest => None,
     }
 }
 

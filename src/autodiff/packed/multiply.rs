@@ -17,7 +17,9 @@ use super::micro::{self, Block, PANEL};
 use super::planes::{MOST, Planes};
 
 /// Deepest part of a panel that is multiplied at a time, so that it stays in the second cache: a multiple of 32.
-const MOST_DEPTH: usize = 1024;
+pub(super) const MOST_DEPTH: usize = 1024;
+/// What all but the last part of a panel are a multiple of.
+pub(super) const DEPTH_STEP: usize = 32;
 
 /// Rows of one plane, of that depth, which fit the second cache beside a panel.
 #[cfg(target_arch = "x86_64")]
@@ -32,6 +34,70 @@ const PARTS_PER_THREAD: usize = 4;
 /// Up to so many rows a factor is widened as it is read, for memory sets the pace there; with more, once for all of them,
 /// or not at all.
 pub(super) const FEW_ROWS: usize = 6;
+
+/// A right factor `(depth, columns)` whose numbers are made f32 a few panels at a time.
+pub(super) trait Widened: Sync {
+    /// Depth and columns.
+    fn dims(&self) -> (usize, usize);
+
+    /// What it is best widened in.
+    fn portion(&self) -> Portion;
+
+    /// Widens `depth` rows from `first` on of some panels, each into a place of its own, in rows of 16 numbers. What is
+    /// beyond the last column need not be written.
+    fn widen<'w>(
+        &self,
+        panels: Range<usize>,
+        first: usize,
+        depth: usize,
+        into: impl Iterator<Item = &'w mut [f32]>,
+    );
+}
+
+/// A portion of a factor.
+pub(super) struct Portion {
+    /// Panels that are widened at a time.
+    pub panels: usize,
+    /// Rows of them, at most: a multiple of `step`.
+    pub depth: usize,
+    /// What rows begin at a multiple of.
+    pub step: usize,
+}
+
+impl Widened for Panels {
+    fn dims(&self) -> (usize, usize) {
+        (self.depth, self.columns)
+    }
+
+    fn portion(&self) -> Portion {
+        Portion { panels: 1, depth: MOST_DEPTH, step: DEPTH_STEP }
+    }
+
+    fn widen<'w>(
+        &self,
+        panels: Range<usize>,
+        first: usize,
+        depth: usize,
+        into: impl Iterator<Item = &'w mut [f32]>,
+    ) {
+        let even = depth.next_multiple_of(2);
+        panels.zip(into).for_each(|(panel, into)| widen(self.rows(panel, first, even), into));
+    }
+}
+
+/// Cuts a depth into parts of at most `most`, of about one size and all but the last a multiple of `step`.
+fn blocks(depth: usize, most: usize, step: usize, mut work: impl FnMut(usize, usize)) {
+    let each = depth.div_ceil(depth.div_ceil(most).max(1)).next_multiple_of(step);
+    let mut first = 0;
+    loop {
+        let here = each.min(depth - first);
+        work(first, here);
+        first += here;
+        if first >= depth {
+            break;
+        }
+    }
+}
 
 /// `target (+)= left · factor`: row-major, the rows of both this far apart.
 pub(super) struct Product<'a> {
@@ -74,27 +140,39 @@ impl<'a> Product<'a> {
     }
 
     /// With sums and the left factor in f32: the factor is widened.
-    pub fn by_widened(mut self, panels: &Panels, kernel: CpuKernel) {
+    pub fn by_panels(mut self, panels: &Panels, kernel: CpuKernel) {
+        if self.rows > FEW_ROWS || !panels.depth.is_multiple_of(2) || kernel < CpuKernel::Avx2 {
+            return self.by_widened(panels, kernel);
+        }
         self.check(panels.depth, panels.columns);
+        self.in_parts((panels.depth, panels.columns), 2, |this, target, range| {
+            blocks(panels.depth, MOST_DEPTH, DEPTH_STEP, |first, depth| {
+                range.clone().for_each(|panel| this.by_few(target, panels, panel, first, depth));
+            });
+        });
+    }
+
+    /// With sums and the left factor in f32, and a factor that is widened some panels at a time.
+    pub fn by_widened<F: Widened>(mut self, factor: &F, kernel: CpuKernel) {
+        let (depth, columns) = factor.dims();
+        self.check(depth, columns);
         let run = f32_kernel(kernel);
-        let few = self.rows <= FEW_ROWS && panels.depth.is_multiple_of(2) && kernel >= CpuKernel::Avx2;
-        self.in_parts(panels, |this, target, range| {
-            let mut wide = vec![0f32; if few { 0 } else { run.panels * MOST_DEPTH * PANEL }];
-            this.blocks(panels.depth, |first, depth| {
-                for panel in range.clone().step_by(run.panels) {
-                    if few {
-                        for panel in panel..range.end.min(panel + run.panels) {
-                            this.by_few(target, panels, panel, first, depth);
-                        }
-                        continue;
+        let Portion { panels, depth: most_depth, step } = factor.portion();
+        let together = panels.next_multiple_of(run.panels);
+        self.in_parts((depth, columns), together.next_multiple_of(2), |this, target, range| {
+            let mut wide = vec![0f32; together * most_depth * PANEL];
+            blocks(depth, most_depth, step, |first, depth| {
+                // An odd last row has one of zeros beside it.
+                let stride = depth.next_multiple_of(2) * PANEL;
+                for group in range.clone().step_by(together) {
+                    let group = group..range.end.min(group + together);
+                    factor.widen(group.clone(), first, depth, wide.chunks_mut(stride));
+                    for (panel, wide) in
+                        group.clone().step_by(run.panels).zip(wide.chunks(stride * run.panels))
+                    {
+                        let at = At { first, depth, panel, panels: run.panels };
+                        this.by_panel(run, target, &at, wide.as_ptr(), stride, columns);
                     }
-                    // An odd last row has one of zeros beside it.
-                    let even = depth.next_multiple_of(2);
-                    for (nth, wide) in wide.chunks_mut(even * PANEL).take(run.panels).enumerate() {
-                        widen(panels.rows(panel + nth, first, even), wide);
-                    }
-                    let at = At { first, depth, panel, panels: run.panels };
-                    this.by_panel(run, target, &at, wide.as_ptr(), even * PANEL, panels.columns);
                 }
             });
         });
@@ -105,7 +183,7 @@ impl<'a> Product<'a> {
     pub fn by_planes(mut self, panels: &Panels, planes: usize, kernel: CpuKernel) {
         self.check(panels.depth, panels.columns);
         let planes = Planes::split(self.left, self.left_stride, self.rows, panels.depth, planes);
-        self.in_parts(panels, |this, target, range| {
+        self.in_parts((panels.depth, panels.columns), 2, |this, target, range| {
             // SAFETY: the kernel is available, or it would not have been chosen; planes are padded as it wants them, and there
             // is an even number of panels.
             unsafe {
@@ -120,38 +198,29 @@ impl<'a> Product<'a> {
     /// Other processors have no such instructions.
     #[cfg(not(target_arch = "x86_64"))]
     pub fn by_planes(self, panels: &Panels, _planes: usize, kernel: CpuKernel) {
-        self.by_widened(panels, kernel);
+        self.by_panels(panels, kernel);
     }
 
-    /// Cuts the panels into parts of an even number, and gives them to the threads.
-    fn in_parts(&mut self, panels: &Panels, work: impl Fn(&Self, Shared, Range<usize>) + Sync) {
-        let count = panels.count();
+    /// Cuts the panels of a factor `(depth, columns)` into parts of a multiple of `together`, and gives them to the threads.
+    fn in_parts(
+        &mut self,
+        (depth, columns): (usize, usize),
+        together: usize,
+        work: impl Fn(&Self, Shared, Range<usize>) + Sync,
+    ) {
+        let count = columns.div_ceil(PANEL);
         if self.rows == 0 || count == 0 {
             return;
         }
         let target = Shared(self.target.as_mut_ptr().cast());
-        let size = self.rows * panels.depth * panels.columns;
+        let size = self.rows * depth * columns;
         let most = PARTS_PER_THREAD * rayon::current_num_threads();
         let parts = (size / PIECE).clamp(1, most);
-        let each = count.div_ceil(parts).next_multiple_of(2);
+        let each = count.div_ceil(parts).next_multiple_of(together);
         let part = |nth: usize| nth * each..count.min((nth + 1) * each);
         match count.div_ceil(each) {
             1 => work(self, target, part(0)),
             parts => (0..parts).into_par_iter().for_each(|nth| work(self, target, part(nth))),
-        }
-    }
-
-    /// Cuts the depth into parts of at most [`MOST_DEPTH`], of about one size and all but the last a multiple of 32.
-    fn blocks(&self, depth: usize, mut work: impl FnMut(usize, usize)) {
-        let each = depth.div_ceil(depth.div_ceil(MOST_DEPTH).max(1)).next_multiple_of(32);
-        let mut first = 0;
-        loop {
-            let here = each.min(depth - first);
-            work(first, here);
-            first += here;
-            if first >= depth {
-                break;
-            }
         }
     }
 
@@ -220,7 +289,7 @@ impl<'a> Product<'a> {
     #[cfg(target_arch = "x86_64")]
     unsafe fn by_pairs(&self, target: Shared, panels: &Panels, range: Range<usize>, planes: &Planes) {
         const ROWS: usize = 12;
-        self.blocks(panels.padded, |first, depth| {
+        blocks(panels.padded, MOST_DEPTH, DEPTH_STEP, |first, depth| {
             for panel in range.clone().step_by(2) {
                 for row in (0..self.rows).step_by(ROWS) {
                     for plane in 0..planes.count {
@@ -255,7 +324,7 @@ impl<'a> Product<'a> {
         let tiles = unsafe { Tiles::configure() };
         // As many rows as the second cache holds beside a panel, of all planes.
         let together = MOST_ROWS / planes.count / SIDE * SIDE;
-        self.blocks(panels.padded, |first, depth| {
+        blocks(panels.padded, MOST_DEPTH, DEPTH_STEP, |first, depth| {
             for rows in (0..self.rows).step_by(together) {
                 for panel in range.clone().step_by(2) {
                     for (nth, row) in (rows..self.rows.min(rows + together)).step_by(SIDE).enumerate() {

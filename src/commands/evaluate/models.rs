@@ -9,7 +9,6 @@ use crate::{
     eval::{Method, Model},
     meta::MetaParams,
     model::HubSettings,
-    store::base_digest,
 };
 
 use super::super::{Compute, InnerStart, Setup, inner_start::require_base};
@@ -70,10 +69,10 @@ impl ModelSources {
                 return Err(Error::Invalid(reason.to_owned()));
             }
         };
-        let base = base_digest(&main.setup.base.folder)?;
+        let base = main.setup.base.files.digest()?;
         for trained in self.meta_trained.iter().chain(fine_tuned) {
             let path = trained.identity.path.clone().unwrap_or_default();
-            require_base(&path, trained.base.as_ref(), &base, &main.setup.base.folder)?;
+            require_base(&path, trained.base.as_ref(), &base, main.setup.base.files.path())?;
         }
         let fine_tuned = fine_tuned.map(|trained| self.beside(&main, trained)).transpose()?;
         Ok(Models { main, fine_tuned, retrieved_segments: self.retrieved_segments, base })

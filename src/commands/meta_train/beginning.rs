@@ -7,7 +7,6 @@ use crate::{
     meta::OuterState,
     model::{HubSettings, base_written_in},
     report::RunFolder,
-    store::base_digest,
 };
 
 use super::super::{Setup, inner_start::require_base};
@@ -33,7 +32,7 @@ impl Beginning {
             eval_secs: 0.0,
             last_eval_step: 0,
             config: setup.config.to_toml()?,
-            base: Some(base_digest(&setup.base.folder)?),
+            base: Some(setup.base.files.digest()?),
         };
         Ok(Self { setup, state, progress })
     }
@@ -46,8 +45,8 @@ impl Beginning {
         require_same_course(&mut config, folder, &progress)?;
         require_whole_steps(&config, folder, &progress)?;
         let setup = Setup::open(&config, hub)?;
-        let base = &setup.base.folder;
-        require_base(folder.dir(), progress.base.as_ref(), &base_digest(base)?, base)?;
+        let base = &setup.base.files;
+        require_base(folder.dir(), progress.base.as_ref(), &base.digest()?, base.path())?;
         let mut state = OuterState::new(&setup.learner, &setup.outer, config.run.seed)?;
         let tensors = load_tensors(&folder.last(), &setup.decoder().device)?;
         state.load_named(&folder.last(), tensors)?;

@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor};
 
 use super::{LoraLayout, LoraSpec, Site};
-use crate::model::weight_list::join;
-use crate::model::{Decoder, DecoderConfig, Projection};
+use crate::autodiff::Frozen;
+use crate::model::{Decoder, DecoderConfig, Joint, Projection};
 use crate::{Error, Result};
 
 /// A LoRA adapter.
@@ -33,7 +33,8 @@ impl Adapter {
     }
 }
 
-/// The decoder with the adapter added to its weights: W + s B A, in the storage type of each W.
+/// The decoder with the adapter added to its weights: W + s B A, in the storage type of each W, and in f32 where that is
+/// blocks.
 ///
 /// Weights without an adapter are shared with `model`.
 ///
@@ -42,21 +43,37 @@ impl Adapter {
 pub fn merge(model: &Decoder, layout: &LoraLayout, tensors: &[Tensor]) -> Result<Decoder> {
     check(&model.config, layout, tensors)?;
     let mut merged = model.clone();
-    let mut changes = layout.sites.iter().zip(tensors.chunks_exact(2)).peekable();
-    while let Some(&(&Site { layer, projection, .. }, _)) = changes.peek() {
-        let joint = projection.joint();
-        let mut parts = vec![];
-        for &which in joint.parts() {
-            let (weight, _) = model.projection(layer, which)?;
-            let here = changes.next_if(|(site, _)| (site.layer, site.projection) == (layer, which));
-            parts.push(match here {
-                Some((_, pair)) => changed(&weight, pair, layout.spec.scale(), model.dtype)?,
-                None => weight,
-            });
+    for layer in 0..model.layers.len() {
+        for joint in Joint::ALL {
+            let is_changed = |site: &Site| site.layer == layer && site.projection.joint() == joint;
+            if !layout.sites.iter().any(is_changed) {
+                continue;
+            }
+            let part =
+                |&which: &Projection| Ok(merged_projection(model, (layout, tensors), layer, which)?.into());
+            let parts = joint.parts().iter().map(part).collect::<Result<Vec<Frozen>>>()?;
+            merged.layers[layer].linears[joint as usize].weight = Frozen::join(parts)?;
         }
-        merged.layers[layer].linears[joint as usize].weight = join(parts)?.into();
     }
     Ok(merged)
+}
+
+/// The matrix of one projection, with an adapter that fits the decoder added to it, if it has one there.
+///
+/// # Errors
+/// A device out of memory.
+pub(in crate::model) fn merged_projection(
+    model: &Decoder,
+    (layout, tensors): AdapterRef<'_>,
+    layer: usize,
+    which: Projection,
+) -> Result<Tensor> {
+    let (weight, _) = model.projection(layer, which)?;
+    let here = |site: &Site| (site.layer, site.projection) == (layer, which);
+    match layout.sites.iter().position(here) {
+        Some(site) => changed(&weight, &tensors[2 * site..2 * site + 2], layout.spec.scale(), model.dtype),
+        None => Ok(weight),
+    }
 }
 
 /// W + s B A in the type of W, computed in `dtype`.

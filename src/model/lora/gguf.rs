@@ -14,7 +14,8 @@ use candle_core::{DType, Device, Tensor};
 use super::adapter::check;
 use super::{Adapter, LoraSpec, Site};
 use crate::checkpoint::write_at;
-use crate::model::{DecoderConfig, Family, Projection};
+use crate::model::gguf_form::{projection_name, row_order};
+use crate::model::{DecoderConfig, Family};
 use crate::{Error, Result};
 
 /// Version of ggml's block formats; llama.cpp's converters write it into every file.
@@ -35,7 +36,7 @@ impl Adapter {
         let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
         let mut tensors = Vec::with_capacity(self.tensors.len());
         for (site, pair) in self.layout.sites.iter().zip(self.tensors.chunks_exact(2)) {
-            let stem = format!("blk.{}.{}.weight", site.layer, gguf_name(site.projection));
+            let stem = format!("blk.{}.{}.weight", site.layer, projection_name(site.projection));
             tensors.push((format!("{stem}.lora_a"), stored(&pair[0])?));
             tensors.push((format!("{stem}.lora_b"), stored(&rows_as_in_gguf(&pair[1], site, base)?)?));
         }
@@ -70,36 +71,11 @@ fn metadata(spec: &LoraSpec, family: Family, name: &str) -> Result<Vec<(&'static
     ])
 }
 
-/// What llama.cpp calls a projection.
-fn gguf_name(projection: Projection) -> &'static str {
-    match projection {
-        Projection::QProj => "attn_q",
-        Projection::KProj => "attn_k",
-        Projection::VProj => "attn_v",
-        Projection::OProj => "attn_output",
-        Projection::GateProj => "ffn_gate",
-        Projection::UpProj => "ffn_up",
-        Projection::DownProj => "ffn_down",
-    }
-}
-
 /// B `(out, r)` with its rows in the order in which llama.cpp holds the rows of W.
-///
-/// Hugging Face's rotation turns the features j and j + d/2 of a head together. For the Llama family
-/// llama.cpp turns neighbours, 2j and 2j + 1, so its converter interleaves the two halves of each head of q
-/// and k; for the others it rotates as Hugging Face does.
 fn rows_as_in_gguf(b: &Tensor, site: &Site, base: &DecoderConfig) -> Result<Tensor> {
-    let heads = match site.projection {
-        Projection::QProj => base.num_heads,
-        Projection::KProj => base.num_kv_heads,
-        _ => return Ok(b.clone()),
-    };
-    if !base.family.form().turns_neighbours_in_gguf {
-        return Ok(b.clone());
-    }
-    let (rows, rank) = b.dims2()?;
-    let halves = b.reshape((heads, 2, base.head_dim / 2, rank))?;
-    Ok(halves.transpose(1, 2)?.reshape((rows, rank))?)
+    let Some(order) = row_order(site.projection, base) else { return Ok(b.clone()) };
+    let order: Vec<u32> = order.into_iter().map(|row| row as u32).collect();
+    Ok(b.index_select(&Tensor::new(order, b.device())?, 0)?)
 }
 
 /// A tensor as GGUF holds it: f32, on the CPU. GGUF lists dimensions from the fastest; Candle turns them.
@@ -107,33 +83,4 @@ fn stored(tensor: &Tensor) -> Result<QTensor> {
     let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
     // A copy, because `QTensor` takes the whole storage, also where the tensor is a view of a part.
     Ok(QTensor::quantize(&tensor.force_contiguous()?, GgmlDType::F32)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_halves_of_each_head_are_interleaved_for_llama_alone() {
-        let written = |family, projection| {
-            let base = DecoderConfig {
-                family,
-                num_heads: 2,
-                num_kv_heads: 1,
-                head_dim: 6,
-                ..DecoderConfig::qwen2_5_0_5b()
-            };
-            let (out_features, in_features) = base.projection_shape(projection);
-            let site = Site { layer: 0, projection, in_features, out_features, first_row: 0 };
-            let rows = Tensor::arange(0u32, out_features as u32, &Device::Cpu).unwrap();
-            let b = rows.reshape((out_features, 1)).unwrap();
-            rows_as_in_gguf(&b, &site, &base).unwrap().flatten_all().unwrap().to_vec1::<u32>().unwrap()
-        };
-        assert_eq!(written(Family::Llama, Projection::QProj), [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
-        assert_eq!(written(Family::Llama, Projection::KProj), [0, 3, 1, 4, 2, 5]);
-        assert_eq!(written(Family::Llama, Projection::VProj), [0, 1, 2, 3, 4, 5]);
-        for family in [Family::Qwen2, Family::Qwen3] {
-            assert_eq!(written(family, Projection::QProj), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
-        }
-    }
 }

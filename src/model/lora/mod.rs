@@ -7,8 +7,8 @@ mod init;
 mod layout;
 mod peft;
 
-pub(in crate::model) use adapter::check;
 pub use adapter::{Adapter, AdapterRef, merge};
+pub(in crate::model) use adapter::{check, merged_projection};
 pub use by_layer::{LayerAdapters, LayerGrads, LowRank, LowRankGrad};
 pub(in crate::model) use by_layer::{adapters_of, no_adapters};
 pub use init::LoraInit;

@@ -78,8 +78,7 @@ fn open(folder: &Path) -> perk::Result<()> {
     let _ = stored.verify();
     stored.record.base.digest.short();
     let Record { base, checkpoint, key, .. } = &stored.record;
-    let precision = base.model.matmul_precision;
-    Record::key(&base.digest, &checkpoint.digest, key, recipe, "<s>", precision)
+    Record::key(&base.digest, &checkpoint.digest, key, recipe, "<s>", &base.model)
         .map(drop)
         .map_err(|error| fault(error.to_string()))
 }

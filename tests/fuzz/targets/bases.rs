@@ -6,15 +6,18 @@ use std::path::Path;
 use candle_core::{DType, Device};
 use perk::Error;
 use perk::model::{
-    CONFIG_FILE, Decoder, GENERATION_CONFIG_FILE, HubSettings, INDEX_FILE, WEIGHTS_FILE, resolve,
-    weight_types,
+    BaseFiles, CONFIG_FILE, Decoder, DecoderConfig, Family, GENERATION_CONFIG_FILE, HubSettings, INDEX_FILE,
+    WEIGHTS_FILE, resolve,
 };
 use perk::text::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
 
 use super::room::{base, put, room_with, seed, texts};
 use super::{Form, Target};
 
-pub const TARGETS: [Target; 7] = [
+#[path = "../../support/gguf.rs"]
+mod gguf;
+
+pub const TARGETS: [Target; 8] = [
     Target {
         name: "base-tensors",
         file: WEIGHTS_FILE,
@@ -91,6 +94,27 @@ pub const TARGETS: [Target; 7] = [
         },
     },
     Target {
+        name: "base-gguf",
+        file: "base.gguf",
+        form: Form::Bytes,
+        seeds: || {
+            use candle_core::quantized::GgmlDType::{F16, Q4K, Q5_0, Q8_0};
+            let types =
+                [(Family::Llama, Q8_0), (Family::Qwen2, Q5_0), (Family::Qwen3, F16), (Family::Llama, Q4K)];
+            types.map(|(family, dtype)| gguf_base(family, dtype)).into()
+        },
+        read: |data| {
+            let path = room_with("base-gguf", |_| {}, "base.gguf", data).join("base.gguf");
+            let Some(base) = BaseFiles::at(&path)? else { panic!("a file that was written is there") };
+            base.shape()?;
+            base.weight_types()?;
+            base.chat_template()?;
+            base.decoder(DType::F32, DType::F32, &Device::Cpu)?;
+            use_tokenizer(&base.tokenizer(None, None)?);
+            Ok(())
+        },
+    },
+    Target {
         name: "hub-cache",
         file: "owner/name",
         form: Form::Bytes,
@@ -98,7 +122,8 @@ pub const TARGETS: [Target; 7] = [
         read: |data| {
             let cache = room_with("hub-cache", cached, "models--owner--name/refs/main", data);
             let hub = HubSettings { cache_dir: cache.clone(), offline: true, ..HubSettings::default() };
-            let folder = resolve("hf:owner/name", None, true, &hub)?.folder;
+            let found = resolve("hf:owner/name", None, true, &hub)?;
+            let folder = found.files.path();
             let inside =
                 folder.canonicalize().is_ok_and(|f| f.starts_with(cache.canonicalize().unwrap_or(cache)));
             match inside {
@@ -110,12 +135,17 @@ pub const TARGETS: [Target; 7] = [
 ];
 
 fn load(folder: &Path) -> perk::Result<()> {
-    weight_types(folder)?;
+    BaseFiles::Folder(folder.to_owned()).weight_types()?;
     Decoder::load(folder, DType::F32, DType::F32, &Device::Cpu).map(drop)
 }
 
 fn tokenize(folder: &Path) -> perk::Result<()> {
-    let tokenizer = Tokenizer::from_folder(folder, None)?;
+    use_tokenizer(&Tokenizer::from_folder(folder, None)?);
+    Ok(())
+}
+
+/// Whatever a tokenizer is asked for in the end.
+fn use_tokenizer(tokenizer: &Tokenizer) {
     for text in ["", "Mary went to the garden.", "abcab \u{e9}\u{1f980}\u{0} <eos>"] {
         // A tokenizer may have no token for a text.
         let Ok(tokens) = tokenizer.encode(text) else { continue };
@@ -125,7 +155,24 @@ fn tokenize(folder: &Path) -> perk::Result<()> {
             let _ = stream.finish();
         }
     }
-    Ok(())
+}
+
+/// A base in one file, with a vocabulary of bytes.
+fn gguf_base(family: Family, dtype: candle_core::quantized::GgmlDType) -> Vec<u8> {
+    let wide = if dtype.block_size() > 32 { 256 } else { 32 };
+    let shape = DecoderConfig {
+        family,
+        vocab_size: 263,
+        hidden_size: wide,
+        intermediate_size: wide,
+        ..super::room::shape()
+    };
+    let decoder =
+        Decoder::random(&shape, 1, DType::F32, DType::F32, &Device::Cpu).expect("a base can be made");
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join("base.gguf");
+    gguf::GgufBase::new(&decoder, |_| dtype).write(&path);
+    fs::read(path).expect("the file was written")
 }
 
 /// A base of one shard.

@@ -1,0 +1,14 @@
+//! GGUF, the one-file form of models of llama.cpp: its header, its metadata, and its types of tensors.
+//!
+//! Source: `docs/gguf.md` of ggml. A file is not trusted: every length is held against what is left of the file before
+//! memory is taken for it.
+
+mod blocks;
+mod header;
+mod reader;
+mod tensor_type;
+mod value;
+
+pub use header::{Gguf, TensorInfo, is_gguf};
+pub use tensor_type::TensorType;
+pub use value::{Texts, Value};

@@ -1,0 +1,234 @@
+//! The files of a base: a folder as Hugging Face's libraries have it, or one GGUF file.
+//!
+//! This is the one place that knows which of them a base is.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device};
+use serde_json::{Value, json};
+
+use super::keeping::Held;
+use super::{
+    CONFIG_FILE, Decoder, DecoderConfig, GENERATION_CONFIG_FILE, Keeping, WeightSpec, from_gguf,
+    save::torch_name, weight_files, weights,
+};
+use crate::checkpoint::{Digest, write_file, write_json};
+use crate::files::{parse_json, read_text_if_there, require_itself};
+use crate::gguf::{Gguf, is_gguf};
+use crate::text::{self, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer, TokenizerFiles};
+use crate::{Error, Result};
+
+/// A template of a chat in a folder, where it is not in `tokenizer_config.json`.
+const CHAT_TEMPLATE_FILE: &str = "chat_template.jinja";
+
+/// Files of a folder that a model made from it has too, as they are.
+const COMPANIONS: [&str; 10] = [
+    CONFIG_FILE,
+    GENERATION_CONFIG_FILE,
+    TOKENIZER_FILE,
+    TOKENIZER_CONFIG_FILE,
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    CHAT_TEMPLATE_FILE,
+];
+
+/// Where the files of a base are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum BaseFiles {
+    /// A folder with `config.json`, a tokenizer and safetensors weights.
+    Folder(PathBuf),
+    /// A file of llama.cpp, which holds all of these.
+    Gguf(PathBuf),
+}
+
+impl BaseFiles {
+    /// The base at `path`: a folder, or a GGUF file. `None` where nothing is there.
+    ///
+    /// # Errors
+    /// Something else.
+    pub fn at(path: &Path) -> Result<Option<Self>> {
+        if path.is_dir() {
+            return Ok(Some(Self::Folder(path.to_owned())));
+        }
+        if is_gguf(path) {
+            return Ok(Some(Self::Gguf(path.to_owned())));
+        }
+        if !path.exists() {
+            return Ok(None);
+        }
+        require_itself(path)?;
+        Err(Error::file(path, "is not a folder with config.json and safetensors weights, nor a GGUF file"))
+    }
+
+    /// Whether a base is at `path`, as far as its name and its first bytes tell.
+    pub(super) fn is_at(path: &Path) -> bool {
+        path.join(CONFIG_FILE).is_file() || is_gguf(path)
+    }
+
+    /// The folder, or the file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Folder(path) | Self::Gguf(path) => path,
+        }
+    }
+
+    /// The shape of the decoder.
+    ///
+    /// # Errors
+    /// Files that are missing or damaged, or a decoder that is not supported.
+    pub fn shape(&self) -> Result<DecoderConfig> {
+        match self {
+            Self::Folder(folder) => DecoderConfig::from_folder(folder),
+            Self::Gguf(file) => from_gguf::shape(&Gguf::open(file)?),
+        }
+    }
+
+    /// The decoder, as [`Decoder::load`] has it, with what to tell a person of the files.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`].
+    pub fn decoder(
+        &self,
+        storage: impl Into<Keeping>,
+        compute: DType,
+        device: &Device,
+    ) -> Result<(Decoder, Vec<String>)> {
+        match self {
+            Self::Folder(folder) => Decoder::load_and_note(folder, storage, compute, device),
+            Self::Gguf(file) => from_gguf::load(&Gguf::open(file)?, storage.into(), compute, device),
+        }
+    }
+
+    /// How much memory the weights will take as `storage` says, in bytes: on a CPU matrices of bf16 are packed for products
+    /// both ways.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`], of the heads of the files alone.
+    pub fn held_bytes(&self, storage: Keeping, compute: DType, on_cpu: bool) -> Result<u64> {
+        let stored = match (self, storage) {
+            // What they are stored in does not matter.
+            (_, Keeping::In(_)) => HashMap::new(),
+            (Self::Folder(folder), _) => {
+                let types = weights::weight_types(folder)?.into_iter();
+                types.map(|(name, dtype)| (name, Held::Tensor(dtype))).collect()
+            }
+            (Self::Gguf(file), _) => from_gguf::held(&Gguf::open(file)?)?,
+        };
+        let bytes = |spec: &WeightSpec| {
+            // A weight that is missing is one of f32 until it is looked for.
+            let stored = stored.get(&spec.name).copied().unwrap_or(Held::Tensor(DType::F32));
+            let held = storage.of(spec, stored, compute);
+            let packed = on_cpu && held == Held::Tensor(DType::BF16);
+            held.bytes(spec.count()) as u64 * if packed { 2 } else { 1 }
+        };
+        Ok(self.shape()?.weights().iter().map(bytes).sum())
+    }
+
+    /// For each weight, by Hugging Face's name, a type that holds it exactly.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`], of the heads of the files alone.
+    pub fn weight_types(&self) -> Result<HashMap<String, DType>> {
+        match self {
+            Self::Folder(folder) => weights::weight_types(folder),
+            Self::Gguf(file) => {
+                let held = from_gguf::held(&Gguf::open(file)?)?.into_iter();
+                Ok(held.map(|(name, held)| (name, held.exactly())).collect())
+            }
+        }
+    }
+
+    /// The tokenizer, as [`Tokenizer::open`] picks its tokens.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::open`].
+    pub fn tokenizer(&self, end_token: Option<&str>, begin_token: Option<&str>) -> Result<Tokenizer> {
+        let files = match self {
+            Self::Folder(folder) => TokenizerFiles::in_folder(folder),
+            Self::Gguf(file) => TokenizerFiles::in_gguf(&Gguf::open(file)?),
+        };
+        Tokenizer::read(&files?, end_token, begin_token)
+    }
+
+    /// The template of a chat with the model, in Jinja, if the base has one. Of several that have names, the one that
+    /// is called `default`.
+    ///
+    /// # Errors
+    /// Files that are damaged.
+    pub fn chat_template(&self) -> Result<Option<String>> {
+        let folder = match self {
+            Self::Folder(folder) => folder,
+            Self::Gguf(file) => return text::chat_template(&Gguf::open(file)?),
+        };
+        if let Some(template) = read_text_if_there(&folder.join(CHAT_TEMPLATE_FILE))? {
+            return Ok(Some(template));
+        }
+        let path = folder.join(TOKENIZER_CONFIG_FILE);
+        let Some(config) = read_text_if_there(&path)? else { return Ok(None) };
+        let config: Value = parse_json(&path, &config)?;
+        let of_name = |template: &&Value| template["name"] == "default";
+        match &config["chat_template"] {
+            Value::Null => Ok(None),
+            Value::String(template) => Ok(Some(template.clone())),
+            Value::Array(several) => {
+                let default = several.iter().find(of_name).and_then(|found| found["template"].as_str());
+                Ok(default.map(str::to_owned))
+            }
+            _ => {
+                Err(Error::file(path, "`chat_template` is neither a text nor a list of templates with names"))
+            }
+        }
+    }
+
+    /// Digest of the base: of its shape, its tokenizer and its weights, or of the one file.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be read.
+    pub fn digest(&self) -> Result<Digest> {
+        let folder = match self {
+            Self::Folder(folder) => folder,
+            Self::Gguf(file) => return Digest::of_file(file),
+        };
+        let mut files = vec![folder.join(CONFIG_FILE), folder.join(TOKENIZER_FILE)];
+        files.extend(weight_files(folder)?.1);
+        let digests = files.iter().map(|path| Digest::of_file(path)).collect::<Result<Vec<_>>>()?;
+        let name = |path: &'_ PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let names: Vec<String> = files.iter().map(name).collect();
+        Ok(Digest::of_parts(names.iter().map(String::as_str).zip(digests)))
+    }
+
+    /// Writes everything that a model's folder has beside its weights into `folder`: the base's own files, or what stands
+    /// for them in a GGUF file, for weights of type `dtype`.
+    ///
+    /// # Errors
+    /// A file that cannot be read or written.
+    pub fn write_companions(&self, folder: &Path, dtype: DType) -> Result<()> {
+        let gguf = match self {
+            Self::Gguf(file) => Gguf::open(file)?,
+            Self::Folder(own) => {
+                let there = COMPANIONS.iter().map(|name| (own.join(name), folder.join(name)));
+                return there.filter(|(from, _)| from.is_file()).try_for_each(|(from, to)| {
+                    fs::copy(&from, &to).map(drop).map_err(|fault| Error::io(from, fault))
+                });
+            }
+        };
+        let files = TokenizerFiles::in_gguf(&gguf)?;
+        let parsed = |text: Option<String>| -> Result<Value> {
+            text.map_or(Ok(json!({})), |text| parse_json(self.path(), &text))
+        };
+        let (tokens, generation) = (parsed(files.config.text)?, parsed(files.generation.text)?);
+        let mut config = from_gguf::shape(&gguf)?.to_json(0);
+        config["eos_token_id"] = generation["eos_token_id"].clone();
+        config["torch_dtype"] = torch_name(dtype).into();
+        write_json(&folder.join(CONFIG_FILE), &config)?;
+        write_json(&folder.join(TOKENIZER_CONFIG_FILE), &tokens)?;
+        write_json(&folder.join(GENERATION_CONFIG_FILE), &generation)?;
+        let path = folder.join(TOKENIZER_FILE);
+        write_file(&path, |out| out.write_all(&files.tokenizer).map_err(|fault| Error::io(&path, fault)))
+    }
+}

@@ -1,0 +1,8 @@
+//! A decoder out of a GGUF file: its shape from the metadata, its weights from the tensors.
+
+mod output;
+mod shape;
+mod tensors;
+
+pub(super) use shape::shape;
+pub(super) use tensors::{held, load};

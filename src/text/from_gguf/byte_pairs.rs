@@ -1,0 +1,102 @@
+//! Tokens that are pairs of bytes, merged within words, as GPT-2 and most since have them.
+//!
+//! Source of the kinds of words: llama.cpp's `llama-vocab.cpp`, and the `tokenizer.json` of the models that they are named
+//! after.
+
+use serde_json::{Value, json};
+
+use super::{Form, MERGES, Merges};
+use crate::Result;
+use crate::error::shown;
+use crate::gguf::Gguf;
+
+const PRE: &str = "tokenizer.ggml.pre";
+
+/// How a text is cut into words, before pairs are merged within them.
+struct Pre {
+    /// The names that llama.cpp knows it by.
+    names: &'static [&'static str],
+    /// What a word is; without it the rule of GPT-2, which the library has.
+    word: Option<&'static str>,
+    /// Whether each digit is a word of its own.
+    digits_apart: bool,
+    /// Whether texts are put in Unicode's normal form C.
+    normal_form: bool,
+    /// Whether a word that is a token is one, whatever the merges say.
+    ignore_merges: bool,
+    /// Whether texts begin with the begin token where the file does not say.
+    adds_bos: bool,
+}
+
+const GPT2: Pre = Pre {
+    names: &["gpt-2", "gpt2"],
+    word: None,
+    digits_apart: false,
+    normal_form: false,
+    ignore_merges: false,
+    adds_bos: false,
+};
+
+const PRES: [Pre; 4] = [
+    GPT2,
+    Pre { names: &["smollm", "starcoder", "refact", "command-r", "codeshell"], digits_apart: true, ..GPT2 },
+    Pre {
+        names: &["qwen2", "deepseek-r1-qwen"],
+        word: Some(
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ),
+        normal_form: true,
+        ..GPT2
+    },
+    Pre {
+        names: &["llama-bpe", "llama3", "llama-v3", "falcon3"],
+        word: Some(
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ),
+        ignore_merges: true,
+        adds_bos: true,
+        ..GPT2
+    },
+];
+
+impl Pre {
+    fn of(gguf: &Gguf) -> Result<&'static Self> {
+        let name = gguf.needed(PRE, gguf.text(PRE))?;
+        PRES.iter().find(|pre| pre.names.contains(&name)).ok_or_else(|| {
+            let known: Vec<&str> = PRES.iter().flat_map(|pre| pre.names).copied().collect();
+            let (name, known) = (shown(name), known.join(", "));
+            gguf.fault(format!(
+                "`{PRE}` is `{name}`, a way to cut texts that is not supported; supported are {known}"
+            ))
+        })
+    }
+
+    fn pre_tokenizer(&self) -> Value {
+        let bytes = json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": self.word.is_none(),
+        });
+        let word = self.word.map(|word| {
+            json!({"type": "Split", "pattern": {"Regex": word}, "behavior": "Isolated", "invert": false})
+        });
+        let digits = self.digits_apart.then(|| json!({"type": "Digits", "individual_digits": true}));
+        let steps: Vec<Value> = digits.into_iter().chain(word).chain([bytes]).collect();
+        json!({"type": "Sequence", "pretokenizers": steps})
+    }
+}
+
+/// How texts become tokens.
+///
+/// # Errors
+/// A file that does not say how texts are cut, or by a rule that is not supported, or has no merges.
+pub(super) fn form(gguf: &Gguf) -> Result<Form<'_>> {
+    let pre = Pre::of(gguf)?;
+    Ok(Form {
+        normalizer: pre.normal_form.then(|| json!({"type": "NFC"})),
+        pre_tokenizer: Some(pre.pre_tokenizer()),
+        decoder: json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}),
+        merges: Merges::Written(gguf.needed(MERGES, gguf.texts(MERGES))?),
+        ignore_merges: pre.ignore_merges,
+        unknown: None,
+        adds_bos: pre.adds_bos,
+    })
+}
