@@ -39,6 +39,8 @@ pub enum Command {
     Eval(Eval),
     /// Train a small base from nothing, by next-token prediction
     Pretrain(Pretrain),
+    /// Say what this build and this machine have for perk, and what to do about what is missing
+    Doctor(Doctor),
 }
 
 /// `perk meta-train` and `perk finetune`.
@@ -370,4 +372,12 @@ pub struct Pretrain {
     /// Folder of the new base, instead of the one in the configuration
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// `perk doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub json: bool,
 }

@@ -4,6 +4,7 @@ mod adapters;
 mod args;
 mod ask;
 mod context;
+mod doctor;
 mod encode;
 mod eval;
 mod eval_progress;
@@ -52,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     match outcome {
         Ok(code) => code,

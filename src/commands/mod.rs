@@ -4,6 +4,7 @@ pub mod ask;
 mod at_once;
 mod base;
 mod compute;
+pub mod doctor;
 pub mod encode;
 pub mod evaluate;
 pub mod export;

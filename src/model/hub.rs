@@ -17,6 +17,7 @@ use ureq::{Agent, Body};
 
 use super::HubSettings;
 use super::weights::is_plain_name;
+use crate::panics::caught;
 
 const HUGGING_FACE: &str = "https://huggingface.co";
 /// So often a hub may send to another address of its own.
@@ -50,11 +51,10 @@ impl HubRepo {
     /// A client; nothing is asked yet.
     pub fn new(hub: &HubSettings, repo: Repo) -> Self {
         let builder = || Agent::config_builder().accept_encoding("identity");
-        let endpoint = hub.endpoint.as_deref().unwrap_or(HUGGING_FACE).trim_end_matches('/').to_owned();
         Self {
             cache: Cache::new(hub.cache_dir.clone()).repo(repo.clone()),
             repo,
-            endpoint,
+            endpoint: endpoint(hub),
             token: hub.token.clone(),
             agent: builder().redirect_auth_headers(RedirectAuthHeaders::SameHost).build().into(),
             still: builder().max_redirects(0).build().into(),
@@ -176,6 +176,25 @@ impl HubRepo {
             return Err(io::Error::new(ErrorKind::InvalidData, reason).into());
         }
         Ok(file.sync_all()?)
+    }
+}
+
+/// The address of a hub.
+pub(crate) fn endpoint(hub: &HubSettings) -> String {
+    hub.endpoint.as_deref().unwrap_or(HUGGING_FACE).trim_end_matches('/').to_owned()
+}
+
+/// Whether the hub gives any answer in time; a refusal is one. It is not told the token.
+///
+/// # Errors
+/// Why it does not, in words.
+pub(crate) fn reach(hub: &HubSettings, patience: Duration) -> Result<(), String> {
+    let builder = Agent::config_builder().timeout_global(Some(patience)).http_status_as_error(false);
+    let agent: Agent = builder.build().into();
+    let url = format!("{}/", endpoint(hub));
+    match caught(|| agent.head(&url).call()) {
+        Ok(answer) => answer.map(drop).map_err(|fault| fault.to_string()),
+        Err(panic) => Err(panic),
     }
 }
 

@@ -9,6 +9,7 @@ mod adapters;
 mod ask;
 mod begin_token;
 mod device;
+mod doctor;
 mod encode;
 mod eval;
 mod folders;
