@@ -39,6 +39,8 @@ pub enum Command {
     Eval(Eval),
     /// Train a small base from nothing, by next-token prediction
     Pretrain(Pretrain),
+    /// Download a base from the hub, check it, and say where it lies
+    Fetch(Fetch),
     /// Say what this build and this machine have for perk, and what to do about what is missing
     Doctor(Doctor),
 }
@@ -372,6 +374,17 @@ pub struct Pretrain {
     /// Folder of the new base, instead of the one in the configuration
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// `perk fetch`.
+#[derive(Debug, Args)]
+pub struct Fetch {
+    /// The base, hf:owner/name
+    #[arg(value_name = "BASE")]
+    pub base: String,
+    /// Branch, tag or commit
+    #[arg(long, value_name = "NAME")]
+    pub revision: Option<String>,
 }
 
 /// `perk doctor`.

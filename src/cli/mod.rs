@@ -9,6 +9,7 @@ mod encode;
 mod eval;
 mod eval_progress;
 mod export;
+mod fetch;
 mod hub_env;
 mod meta_train;
 mod pretrain;
@@ -53,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
+        Command::Fetch(args) => fetch::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };
     match outcome {

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod encode;
 pub mod evaluate;
 pub mod export;
+pub mod fetch;
 mod inner_start;
 mod merged;
 pub mod meta_train;

@@ -10,7 +10,7 @@ use hf_hub::{Repo, RepoType};
 use super::hub::HubRepo;
 use super::hub_cache::CachedRepo;
 use super::weights::{INDEX_FILE, WEIGHTS_FILE, shard_names};
-use super::{CONFIG_FILE, GENERATION_CONFIG_FILE};
+use super::{CONFIG_FILE, FetchWatch, GENERATION_CONFIG_FILE};
 use crate::config::Place;
 use crate::error::shown;
 use crate::files::read_text;
@@ -35,6 +35,8 @@ pub struct HubSettings {
     pub endpoint: Option<String>,
     /// Use the cache only.
     pub offline: bool,
+    /// Who is told how downloads go on.
+    pub watch: FetchWatch,
 }
 
 impl std::fmt::Debug for HubSettings {
@@ -45,6 +47,7 @@ impl std::fmt::Debug for HubSettings {
             .field("token", &self.token.as_ref().map(|_| "..."))
             .field("endpoint", &self.endpoint)
             .field("offline", &self.offline)
+            .field("watch", &self.watch)
             .finish()
     }
 }

@@ -12,6 +12,7 @@ mod device;
 mod doctor;
 mod encode;
 mod eval;
+mod fetch;
 mod folders;
 mod hostile;
 mod limits;
