@@ -10,7 +10,7 @@ use crate::{
     model::lora::Adapter,
     model::{self, Decoder, Decoding, Ended, Generation, HubSettings},
     store::{RECORD_FILE, StoredAdapter},
-    text::{AnswerForm, Closing, Prompt, Template, Tokenizer},
+    text::{AnswerForm, ChatForm, Closing, Prompt, Template, Tokenizer},
 };
 
 use super::{
@@ -108,6 +108,8 @@ impl Memory {
             Error::file(stored.dir.join(RECORD_FILE), format!("`{key}` {reason}"))
         };
         let template = Template::parse(&recipe.prompt).map_err(|reason| fault("prompt", reason))?;
+        let chat = recipe.chat_template.as_deref().map(ChatForm::parse).transpose();
+        let template = template.in_chat(chat.map_err(|reason| fault("chat_template", reason))?);
         let reasoning = recipe.reasoning.as_ref().map(|reasoning| {
             let form = AnswerForm::parse_template(&reasoning.form)?;
             Ok(Reasoning { form, separator: reasoning.separator.clone() })

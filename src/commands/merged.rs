@@ -12,6 +12,7 @@ use crate::{
     model::lora::merge,
     model::{CONFIG_FILE, Decoder, DecoderConfig, GENERATION_CONFIG_FILE, weight_types},
     store::StoredAdapter,
+    text::CHAT_TEMPLATE_FILE,
 };
 
 use super::setup::recorded_tokenizer;
@@ -27,7 +28,7 @@ const FILES: [&str; 10] = [
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
-    "chat_template.jinja",
+    CHAT_TEMPLATE_FILE,
 ];
 
 /// Writes the base in folder `base`, of shape `shape`, with the adapter added to its weights, to the new folder `out`.

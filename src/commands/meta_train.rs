@@ -15,7 +15,12 @@ use crate::{
     tasks::{self, EncodedEpisode, EpisodeSource, Split},
 };
 
-use super::{Event, Observer, Setup, inner_start::require_base, scores};
+use super::{
+    Event, Observer, Setup,
+    inner_start::require_base,
+    scores,
+    setup::{locate_base, settle},
+};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -79,6 +84,10 @@ pub fn resume(
     let mut saved = Config::from_checkpoint(&folder.last(), &progress.config)?;
     saved.model.base = base_written_in(folder.dir(), &saved.model.base);
     config.model.begin_token = config.model.begin_token.or_else(|| saved.model.begin_token.clone());
+    if config.data.chat_template.is_of_base() {
+        let folder = locate_base(&config, hub)?.folder;
+        settle(&mut config, &folder)?;
+    }
     let mut changed = config.differences(&saved);
     if progress.base.is_some() {
         // The base may have moved: its digest says whether it is the same.

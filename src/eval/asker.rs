@@ -177,8 +177,9 @@ impl Asker<'_> {
             return Ok((whole.to_vec(), 0));
         }
         let kept = whole.len() - query.prompt.len() - dropped;
-        // The begin token stays, whatever else goes.
-        let head = (kept / 2).max(self.tokenizer.begin().len());
+        // What comes before the context stays, whatever else goes: the begin token, or a chat template's opening.
+        let opening = whole.iter().zip(&query.prompt).take_while(|(a, b)| a == b).count();
+        let head = (kept / 2).max(opening);
         Ok(([&whole[..head], &whole[head + dropped..]].concat(), dropped))
     }
 }

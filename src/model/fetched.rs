@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::file_digest::{is_sha256, sha256};
 use super::weights::weight_files;
 use super::{CONFIG_FILE, GENERATION_CONFIG_FILE};
-use crate::text::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
+use crate::text::{CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
 use crate::{Error, Result};
 
 /// A file of a base.
@@ -25,7 +25,8 @@ pub struct CheckedFile {
 /// # Errors
 /// A file that is missing, or is not what the hub announced.
 pub fn checked_files(folder: &Path) -> Result<Vec<CheckedFile>> {
-    let small = [CONFIG_FILE, GENERATION_CONFIG_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE];
+    let small =
+        [CONFIG_FILE, GENERATION_CONFIG_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, CHAT_TEMPLATE_FILE];
     let mut paths: Vec<PathBuf> = small.map(|name| folder.join(name)).to_vec();
     paths.retain(|path| path.exists());
     let (list, weights) = weight_files(folder)?;

@@ -15,12 +15,13 @@ use crate::config::Place;
 use crate::error::shown;
 use crate::files::read_text;
 use crate::panics::caught;
+use crate::text::CHAT_TEMPLATE_FILE;
 use crate::{Error, Result};
 
 /// How long the hub may take for its first answer.
 pub(crate) const FIRST_ANSWER: Duration = Duration::from_secs(20);
 /// Files a base may do without.
-const OPTIONAL: [&str; 2] = ["tokenizer_config.json", GENERATION_CONFIG_FILE];
+const OPTIONAL: [&str; 3] = ["tokenizer_config.json", GENERATION_CONFIG_FILE, CHAT_TEMPLATE_FILE];
 const TOKENIZER: &str = "tokenizer.json";
 pub(crate) const MAIN: &str = "main";
 

@@ -25,10 +25,12 @@ pub(super) struct Marks {
     eos: Option<String>,
     /// `eos_token_id` for generations.
     ends: Vec<u32>,
+    /// `eos_token_id` of the model, where the other file names none.
+    model_ends: Vec<u32>,
 }
 
 impl Marks {
-    /// Reads both files of `folder`, of which each may be missing.
+    /// Reads both files of `folder`, and `config.json` for want of the second; each may be missing.
     ///
     /// # Errors
     /// A file that is no JSON object, or one of whose fields that are read here is of another form.
@@ -46,6 +48,13 @@ impl Marks {
         }
         if let Some(fields) = object(&generation)? {
             marks.ends = ids(&fields, "eos_token_id").map_err(|reason| Error::file(&generation, reason))?;
+        }
+        if marks.ends.is_empty() {
+            let model = folder.join("config.json");
+            if let Some(fields) = object(&model)? {
+                marks.model_ends =
+                    ids(&fields, "eos_token_id").map_err(|reason| Error::file(&model, reason))?;
+            }
         }
         Ok(Self { config, generation, ..marks })
     }
@@ -84,7 +93,7 @@ impl Marks {
     /// Where generations stop: at `end`, and at every other token that the base names.
     pub(super) fn stops(&self, end: u32) -> Vec<u32> {
         let mut stops = vec![end];
-        for &id in &self.ends {
+        for &id in self.ends.iter().chain(&self.model_ends) {
             if !stops.contains(&id) {
                 stops.push(id);
             }

@@ -8,6 +8,7 @@ mod hub;
 mod adapters;
 mod ask;
 mod begin_token;
+mod chat;
 mod device;
 mod doctor;
 mod encode;

@@ -9,12 +9,12 @@ use perk::model::{
     CONFIG_FILE, Decoder, GENERATION_CONFIG_FILE, HubSettings, INDEX_FILE, WEIGHTS_FILE, resolve,
     weight_types,
 };
-use perk::text::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
+use perk::text::{CHAT_TEMPLATE_FILE, Chat, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
 
 use super::room::{base, put, room_with, seed, texts};
 use super::{Form, Target};
 
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target {
         name: "base-tensors",
         file: WEIGHTS_FILE,
@@ -73,12 +73,25 @@ pub const TARGETS: [Target; 7] = [
         form: Form::Json,
         seeds: || {
             let object = r#"{"eos_token": {"content": "<eos>", "lstrip": false}}"#;
-            vec![seed(base, TOKENIZER_CONFIG_FILE), object.into()]
+            let chat = r#"{"eos_token": "<eos>", "chat_template": [{"name": "default",
+                "template": "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"}]}"#;
+            vec![seed(base, TOKENIZER_CONFIG_FILE), object.into(), chat.into()]
         },
-        read: |data| {
-            let folder = room_with("tokenizer-config", without_ends, TOKENIZER_CONFIG_FILE, data);
-            Tokenizer::from_folder(&folder, None).map(drop)
+        read: |data| converse(&room_with("tokenizer-config", without_ends, TOKENIZER_CONFIG_FILE, data)),
+    },
+    Target {
+        name: "chat-template",
+        file: CHAT_TEMPLATE_FILE,
+        form: Form::Bytes,
+        seeds: || {
+            texts(&[
+                "{%- for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] | trim \
+                 }}<eos>{% endfor %}{% if add_generation_prompt %}assistant\n{% endif %}",
+                "{% set ns = namespace(last=messages|length - 1) %}{% macro turn(m) %}{{ m.content.strip() }}<eos>\
+                 {% endmacro %}{% for m in messages[::-1] %}{{ turn(m) }}{% endfor %}",
+            ])
         },
+        read: |data| converse(&room_with("chat-template", base, CHAT_TEMPLATE_FILE, data)),
     },
     Target {
         name: "generation-config",
@@ -126,6 +139,12 @@ fn tokenize(folder: &Path) -> perk::Result<()> {
         }
     }
     Ok(())
+}
+
+/// As whoever trains a chat model reads its tokenizer.
+fn converse(folder: &Path) -> perk::Result<()> {
+    let tokenizer = Tokenizer::from_folder(folder, None)?;
+    Chat::of_base(folder, None, &tokenizer).map(drop)
 }
 
 /// A base of one shard.
