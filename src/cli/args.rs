@@ -255,6 +255,9 @@ pub struct Export {
     /// What to write: a folder, or for gguf-lora a file; must not exist
     #[arg(long, value_name = "PATH")]
     pub out: PathBuf,
+    /// Read what was written, and compare its logits with those of the base with the adapter
+    #[arg(long)]
+    pub verify: bool,
     /// Folder of encoded contexts
     #[arg(long, value_name = "DIR", default_value = STORE)]
     pub store: PathBuf,

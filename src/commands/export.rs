@@ -1,6 +1,6 @@
 //! Exports: an encoded context in the form that another tool loads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 
@@ -11,7 +11,10 @@ use crate::{
     store::StoredAdapter,
 };
 
-use super::merged;
+use super::{
+    merged,
+    model_card::{card, write_card},
+};
 
 /// Form of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +27,8 @@ pub enum Form {
     GgufLora,
 }
 
-/// Writes the adapter in `stored` to `out`, whole or not at all; `base` says where its base is, if not where
-/// it was.
+/// Writes the adapter in `stored` to `out`, whole or not at all, with a model card in its folder; `base` says where its
+/// base is, if not where it was. Returns whether the card was written: a README.md that is in its place stays.
 ///
 /// # Errors
 /// Something at `out` already, a base that cannot be found or is another one, a damaged adapter, a file
@@ -36,7 +39,7 @@ pub fn export(
     out: &Path,
     base: Option<&str>,
     hub: &HubSettings,
-) -> Result<()> {
+) -> Result<bool> {
     // Reserved before the base is read; what appears here meanwhile is not replaced either.
     let _lock = Lock::take(out)?;
     if out.exists() {
@@ -45,16 +48,34 @@ pub fn export(
     let Located { folder, place } = stored.own_base(base, hub)?;
     let shape = DecoderConfig::from_folder(&folder)?;
     stored.verify()?;
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    let card = card(stored, form, &name, &folder, &place);
     match form {
         Form::Peft => {
             let adapter = stored.load(&shape, DType::F32, &Device::Cpu)?;
-            write_folder(out, |new| adapter.save(new, &place.for_transformers()))
+            write_folder(out, |new| {
+                adapter.save(new, &place.for_transformers())?;
+                write_card(new, &name, &card).map(drop)
+            })?;
+            Ok(true)
         }
         Form::GgufLora => {
             let adapter = stored.load(&shape, DType::F32, &Device::Cpu)?;
-            let name = stored.dir.file_name().unwrap_or_default().to_string_lossy();
-            write_new_at(out, |new| adapter.save_gguf(new, &shape, &name))
+            let title = stored.dir.file_name().unwrap_or_default().to_string_lossy();
+            write_new_at(out, |new| adapter.save_gguf(new, &shape, &title))?;
+            write_card(&beside(out), &name, &card)
         }
-        Form::Merged => merged::write(stored, &folder, &shape, out),
+        Form::Merged => {
+            merged::write(stored, &folder, &shape, out, |new| write_card(new, &name, &card).map(drop))?;
+            Ok(true)
+        }
+    }
+}
+
+/// The folder of a file.
+fn beside(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
     }
 }

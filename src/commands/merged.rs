@@ -34,11 +34,17 @@ const FILES: [&str; 10] = [
 /// Writes the base in folder `base`, of shape `shape`, with the adapter added to its weights, to the new folder `out`.
 ///
 /// Every weight has the type that it has in the base, whatever type it was held in to encode; the other files are
-/// the base's.
+/// the base's, but for what `finish` puts beside them.
 ///
 /// # Errors
 /// A base or an adapter that cannot be read, a file that cannot be written.
-pub fn write(stored: &StoredAdapter, base: &Path, shape: &DecoderConfig, out: &Path) -> Result<()> {
+pub fn write(
+    stored: &StoredAdapter,
+    base: &Path,
+    shape: &DecoderConfig,
+    out: &Path,
+    finish: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let types = weight_types(base)?;
     let (storage, compute) = widest(&types);
     let decoder = Decoder::load(base, storage, compute, &Device::Cpu)?;
@@ -50,15 +56,15 @@ pub fn write(stored: &StoredAdapter, base: &Path, shape: &DecoderConfig, out: &P
             copy(&base.join(name), &new.join(name))?;
         }
         let model = &stored.record.base.model;
-        match model.end_token {
-            Some(_) => end_with(recorded_tokenizer(model, base)?.end_id(), new),
-            None => Ok(()),
+        if model.end_token.is_some() {
+            end_with(recorded_tokenizer(model, base)?.end_id(), new)?;
         }
+        finish(new)
     })
 }
 
 /// A type that holds every weight exactly, and the one to add in.
-fn widest(types: &HashMap<String, DType>) -> (DType, DType) {
+pub(super) fn widest(types: &HashMap<String, DType>) -> (DType, DType) {
     let has = |dtype| types.values().any(|found| *found == dtype);
     let storage = match (has(DType::F64), has(DType::F32), has(DType::F16), has(DType::BF16)) {
         (true, ..) => DType::F64,

@@ -12,12 +12,14 @@ pub mod fetch;
 mod inner_start;
 mod merged;
 pub mod meta_train;
+mod model_card;
 mod observer;
 mod plan;
 mod pretrain;
 pub mod questions;
 mod scores;
 mod setup;
+pub mod verify_export;
 
 pub use base::make_base;
 pub use compute::Compute;

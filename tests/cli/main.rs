@@ -13,6 +13,7 @@ mod device;
 mod doctor;
 mod encode;
 mod eval;
+mod export;
 mod fetch;
 mod folders;
 mod hostile;

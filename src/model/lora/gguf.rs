@@ -71,7 +71,7 @@ fn metadata(spec: &LoraSpec, family: Family, name: &str) -> Result<Vec<(&'static
 }
 
 /// What llama.cpp calls a projection.
-fn gguf_name(projection: Projection) -> &'static str {
+pub(super) fn gguf_name(projection: Projection) -> &'static str {
     match projection {
         Projection::QProj => "attn_q",
         Projection::KProj => "attn_k",
@@ -89,17 +89,20 @@ fn gguf_name(projection: Projection) -> &'static str {
 /// llama.cpp turns neighbours, 2j and 2j + 1, so its converter interleaves the two halves of each head of q
 /// and k; for the others it rotates as Hugging Face does.
 fn rows_as_in_gguf(b: &Tensor, site: &Site, base: &DecoderConfig) -> Result<Tensor> {
-    let heads = match site.projection {
-        Projection::QProj => base.num_heads,
-        Projection::KProj => base.num_kv_heads,
-        _ => return Ok(b.clone()),
-    };
-    if !base.family.form().turns_neighbours_in_gguf {
-        return Ok(b.clone());
-    }
+    let Some(heads) = turned_heads(site, base) else { return Ok(b.clone()) };
     let (rows, rank) = b.dims2()?;
     let halves = b.reshape((heads, 2, base.head_dim / 2, rank))?;
     Ok(halves.transpose(1, 2)?.reshape((rows, rank))?)
+}
+
+/// The heads of a projection whose rows have another order in llama.cpp.
+pub(super) fn turned_heads(site: &Site, base: &DecoderConfig) -> Option<usize> {
+    let heads = match site.projection {
+        Projection::QProj => base.num_heads,
+        Projection::KProj => base.num_kv_heads,
+        _ => return None,
+    };
+    base.family.form().turns_neighbours_in_gguf.then_some(heads)
 }
 
 /// A tensor as GGUF holds it: f32, on the CPU. GGUF lists dimensions from the fastest; Candle turns them.
