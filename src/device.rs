@@ -140,6 +140,22 @@ fn tried(index: usize) -> candle_core::Result<Device> {
     Ok(device)
 }
 
+/// Name of a GPU, what of its memory is free, and all of it, in bytes; `None` for another device, and where the driver
+/// does not say.
+#[cfg(feature = "cuda")]
+pub(crate) fn card(device: &Device) -> Option<(String, u64, u64)> {
+    let stream = device.as_cuda_device().ok()?.cuda_stream();
+    let context = stream.context();
+    let (free, total) = context.mem_get_info().ok()?;
+    Some((context.name().ok()?, free as u64, total as u64))
+}
+
+/// A build without CUDA knows no GPU.
+#[cfg(not(feature = "cuda"))]
+pub(crate) fn card(_device: &Device) -> Option<(String, u64, u64)> {
+    None
+}
+
 /// The first library of CUDA that is not here. It is looked for before the bindings do, for they panic without it.
 #[cfg(feature = "cuda")]
 fn missing_library() -> Option<&'static str> {

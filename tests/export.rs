@@ -245,6 +245,29 @@ fn a_gguf_file_gives_the_change_of_weights_that_the_adapter_makes() {
 }
 
 #[test]
+fn a_gguf_file_is_read_back_to_the_bit_and_refused_where_it_holds_something_else() {
+    for family in [Family::Qwen2, Family::Llama, Family::Qwen3] {
+        let config = shape(family, true);
+        let adapter = adapter(&config, Layers::Top(2), DType::F32);
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("a.gguf");
+        adapter.save_gguf(&path, &config, "a").unwrap();
+        let read = Adapter::load_gguf(&path, &adapter.layout, &config, DType::F32).unwrap();
+        assert!((read.layout.spec.scale() / adapter.layout.spec.scale() - 1.0).abs() < 1e-6);
+        for (index, (a, b)) in read.tensors.iter().zip(&adapter.tensors).enumerate() {
+            base::assert_same(a, b, &format!("{family:?} {}", adapter.layout.name(index)));
+        }
+        let other = |layers| LoraLayout::new(spec(6, 7.0, true, layers), &config);
+        let fewer =
+            Adapter::load_gguf(&path, &other(Layers::Top(1)), &config, DType::F32).unwrap_err().to_string();
+        assert!(fewer.contains("is none of this adapter's"), "{fewer}");
+        let more =
+            Adapter::load_gguf(&path, &other(Layers::All), &config, DType::F32).unwrap_err().to_string();
+        assert!(more.contains("blk.0.attn_q.weight.lora_a"), "{more}");
+    }
+}
+
+#[test]
 fn a_tensor_that_is_a_view_is_written_as_what_it_shows() {
     let config = shape(Family::Qwen2, true);
     for dtype in [DType::F32, DType::F64] {

@@ -297,32 +297,26 @@ fn what_a_file_of_another_model_says_of_itself_is_refused_by_name() {
 }
 
 #[test]
-fn a_chat_s_template_comes_from_either_form_of_base() {
+fn a_conversation_has_the_form_of_the_template_in_the_file() {
     let room = tempfile::tempdir().unwrap();
     let path = room.path().join("base.gguf");
     let (_, mut file) = made(Family::Qwen2, true, GgmlDType::Q8_0);
+    let chat = |name| -> perk::Result<Option<String>> {
+        let base = BaseFiles::at(&path)?.unwrap();
+        let chat = base.chat(name, &base.tokenizer(None, None)?)?;
+        Ok(chat.map(|chat| chat.form.to_string()))
+    };
     file.write(&path);
-    let template = || BaseFiles::at(&path).unwrap().unwrap().chat_template();
-    assert_eq!(template().unwrap(), None);
-    file.set("tokenizer.chat_template", text("{{ messages }}")).write(&path);
-    assert_eq!(template().unwrap().as_deref(), Some("{{ messages }}"));
-    let folder = BaseFiles::at(room.path()).unwrap().unwrap();
-    let config = |text: &str| std::fs::write(room.path().join("tokenizer_config.json"), text).unwrap();
-    assert_eq!(folder.chat_template().unwrap(), None, "no file");
-    for (text, expected) in [
-        ("{}", None),
-        (r#"{"chat_template": null}"#, None),
-        (r#"{"chat_template": "a"}"#, Some("a")),
-        (
-            r#"{"chat_template": [{"name": "tool", "template": "t"}, {"name": "default", "template": "d"}]}"#,
-            Some("d"),
-        ),
-    ] {
-        config(text);
-        assert_eq!(folder.chat_template().unwrap().as_deref(), expected, "{text}");
-    }
-    config(r#"{"chat_template": 7}"#);
-    assert!(folder.chat_template().unwrap_err().to_string().contains("`chat_template`"));
-    std::fs::write(room.path().join("chat_template.jinja"), "j").unwrap();
-    assert_eq!(folder.chat_template().unwrap().as_deref(), Some("j"));
+    assert_eq!(chat(None).unwrap(), None);
+    assert!(chat(Some("default")).unwrap_err().to_string().contains("the base has none"));
+    let template = "{% for m in messages %}({{ m.role }}: {{ m.content }}){% endfor %}\
+                    {% if add_generation_prompt %}(assistant: {% endif %}";
+    file.set("tokenizer.chat_template", text(template)).write(&path);
+    let form = chat(None).unwrap().unwrap();
+    assert!(form.contains("(user: ") && form.contains("(assistant: "), "{form}");
+    assert_eq!(chat(Some("default")).unwrap(), Some(form));
+    assert!(chat(Some("tool")).unwrap_err().to_string().contains("`default`"));
+    file.set("tokenizer.chat_template", text("{{ messages }")).write(&path);
+    let message = chat(None).unwrap_err().to_string();
+    assert!(message.contains("base.gguf") && message.contains("template"), "{message}");
 }

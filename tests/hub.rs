@@ -21,7 +21,7 @@ use base::{assert_same_weights, load, random, shard};
 use perk::benchmarks::{Babilong, BabilongSource, Benchmark, Cell, Length};
 use perk::config::BackgroundSource;
 use perk::config::Place;
-use perk::model::{HubSettings, resolve};
+use perk::model::{FetchWatch, HubSettings, resolve};
 use perk::tasks::Position;
 use perk::text::{Tokenizer, word_level};
 
@@ -226,7 +226,15 @@ fn a_download_that_broke_off_goes_on_where_it_was() {
         "bytes=5-" => part(5, 5, b"56789"),
         other => panic!("nobody asks for {other}"),
     });
-    assert_eq!(config_of(&hub_at(port, cache.path())), "0123456789");
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&told);
+    let watch = FetchWatch::new(move |progress| {
+        log.lock().unwrap().push((progress.file.to_owned(), progress.done_bytes, progress.bytes));
+    });
+    assert_eq!(config_of(&HubSettings { watch, ..hub_at(port, cache.path()) }), "0123456789");
+    let told: Vec<u64> =
+        told.lock().unwrap().iter().filter(|(file, _, _)| file == "config.json").map(|told| told.1).collect();
+    assert_eq!(told, [0, 5, 5, 10], "the second part begins where the first one ended");
 }
 
 #[test]

@@ -42,6 +42,10 @@ pub enum Command {
     Data(Data),
     /// Train a small base from nothing, by next-token prediction
     Pretrain(Pretrain),
+    /// Download a base from the hub, check it, and say where it lies
+    Fetch(Fetch),
+    /// Say what this build and this machine have for perk, and what to do about what is missing
+    Doctor(Doctor),
 }
 
 /// `perk meta-train` and `perk finetune`.
@@ -254,6 +258,9 @@ pub struct Export {
     /// What to write: a folder, or for gguf-lora a file; must not exist
     #[arg(long, value_name = "PATH")]
     pub out: PathBuf,
+    /// Read what was written, and compare its logits with those of the base with the adapter
+    #[arg(long)]
+    pub verify: bool,
     /// Folder of encoded contexts
     #[arg(long, value_name = "DIR", default_value = STORE)]
     pub store: PathBuf,
@@ -460,4 +467,23 @@ pub struct Pretrain {
     /// Folder of the new base, instead of the one in the configuration
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// `perk fetch`.
+#[derive(Debug, Args)]
+pub struct Fetch {
+    /// The base, hf:owner/name
+    #[arg(value_name = "BASE")]
+    pub base: String,
+    /// Branch, tag or commit
+    #[arg(long, value_name = "NAME")]
+    pub revision: Option<String>,
+}
+
+/// `perk doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub json: bool,
 }

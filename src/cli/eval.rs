@@ -235,7 +235,11 @@ fn settings(args: &Eval, run: &Run, models: &Models) -> Result<Value> {
         "data_config": config.data,
         "version": env!("CARGO_PKG_VERSION"),
     });
-    // Without one, evaluations that were begun before there were any go on.
+    // Without them, evaluations that were begun before there were any go on.
+    let data = settings["data_config"].as_object_mut();
+    if let Some(data) = data.filter(|_| config.data.chat_template.is_none()) {
+        data.remove("chat_template");
+    }
     if let Some(token) = config.model.begin_token.as_ref().filter(|token| !token.is_empty()) {
         settings["begin_token"] = token.clone().into();
     }

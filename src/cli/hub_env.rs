@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use perk::model::HubSettings;
 
-/// Reads `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE`.
+use super::fetch;
+
+/// Reads `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE`. Downloads are shown on stderr.
 pub fn hub_settings() -> HubSettings {
-    from_lookup(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    let settings = from_lookup(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    HubSettings { watch: fetch::watch(), ..settings }
 }
 
 /// Settings from any source of variables. The token is `HF_TOKEN`, else the file `token` in `HF_HOME`.
@@ -26,6 +29,7 @@ fn from_lookup(variable: impl Fn(&str) -> Option<String>) -> HubSettings {
         token: variable("HF_TOKEN").or_else(stored_token),
         endpoint: variable("HF_ENDPOINT"),
         offline: variable("HF_HUB_OFFLINE").is_some_and(on),
+        ..HubSettings::default()
     }
 }
 

@@ -5,10 +5,12 @@ mod args;
 mod ask;
 mod context;
 mod data;
+mod doctor;
 mod encode;
 mod eval;
 mod eval_progress;
 mod export;
+mod fetch;
 mod hub_env;
 mod meta_train;
 mod pretrain;
@@ -54,6 +56,8 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
+        Command::Fetch(args) => fetch::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     match outcome {
         Ok(code) => code,

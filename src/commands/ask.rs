@@ -6,7 +6,7 @@ use crate::{
     model::lora::Adapter,
     model::{self, Decoder, Decoding, HubSettings},
     store::{RECORD_FILE, StoredAdapter},
-    text::{AnswerForm, Prompt, Template, Tokenizer},
+    text::{AnswerForm, ChatForm, Prompt, Template, Tokenizer},
 };
 
 use super::{
@@ -79,6 +79,8 @@ impl Memory {
             Error::file(stored.dir.join(RECORD_FILE), format!("`{key}` {reason}"))
         };
         let template = Template::parse(&recipe.prompt).map_err(|reason| fault("prompt", reason))?;
+        let chat = recipe.chat_template.as_deref().map(ChatForm::parse).transpose();
+        let template = template.in_chat(chat.map_err(|reason| fault("chat_template", reason))?);
         let reasoning = recipe.reasoning.as_ref().map(|reasoning| {
             let form = AnswerForm::parse_template(&reasoning.form)?;
             Ok(Reasoning { form, separator: reasoning.separator.clone() })

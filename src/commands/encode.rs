@@ -24,7 +24,7 @@ use crate::{
 use super::{
     Compute, InnerStart, Setup,
     inner_start::require_base,
-    setup::{locate_base, tokenizer},
+    setup::{locate_base, settle},
 };
 
 /// Letters of a context's name in the name of its adapter; file systems have a limit.
@@ -159,6 +159,11 @@ impl<'a> Job<'a> {
         let base = files.digest()?;
         let checkpoint = start.identity.path.as_deref().unwrap_or(Path::new("the start"));
         require_base(checkpoint, start.base.as_ref(), &base, files.path())?;
+        // A configuration that leaves nothing to the base needs no look at its tokenizer yet.
+        if config.model.begin_token.is_none() || config.data.chat_template.is_of_base() {
+            settle(&mut config, &files)?;
+        }
+        let begin_token = config.model.begin_token.clone().unwrap_or_default();
         let target = &config.data.target;
         let recipe = Recipe {
             lora: config.lora.clone(),
@@ -166,6 +171,7 @@ impl<'a> Job<'a> {
             segment_tokens: config.data.segment_tokens,
             pack_documents: config.data.pack_documents,
             prompt: config.data.prompt.clone(),
+            chat_template: config.data.chat_template.form()?.map(|form| form.to_string()),
             reasoning: target.is_reasoning().then(|| ReasoningRecipe {
                 form: target.reasoning_form.clone(),
                 separator: target.support_separator.clone(),
@@ -173,12 +179,7 @@ impl<'a> Job<'a> {
             max_new_tokens: config.eval.max_new_tokens,
         };
         let context = Digest::of_texts(&context.documents);
-        let begin_token = match config.model.begin_token.take() {
-            Some(token) => token,
-            None => tokenizer(&config.model, &files)?.begin_token().to_owned(),
-        };
         let key = Record::key(&base, &start.identity.digest, &context, &recipe, &begin_token, &config.model)?;
-        config.model.begin_token = Some(begin_token);
         Ok(Self { start, config, recipe, base, context, key })
     }
 

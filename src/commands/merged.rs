@@ -18,11 +18,17 @@ use super::setup::recorded_tokenizer;
 /// Writes the base `base`, of shape `shape`, with the adapter added to its weights, to the new folder `out`.
 ///
 /// Every weight has the type that it has in the base, whatever type it was held in to encode, and f32 where that is
-/// blocks of a GGUF file; the other files are the base's.
+/// blocks of a GGUF file; the other files are the base's, but for what `finish` puts beside them.
 ///
 /// # Errors
 /// A base or an adapter that cannot be read, a file that cannot be written.
-pub fn write(stored: &StoredAdapter, base: &BaseFiles, shape: &DecoderConfig, out: &Path) -> Result<()> {
+pub fn write(
+    stored: &StoredAdapter,
+    base: &BaseFiles,
+    shape: &DecoderConfig,
+    out: &Path,
+    finish: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let types = base.weight_types()?;
     let widest = widest(types.values().copied());
     let compute = if widest == DType::F64 { DType::F64 } else { DType::F32 };
@@ -32,15 +38,15 @@ pub fn write(stored: &StoredAdapter, base: &BaseFiles, shape: &DecoderConfig, ou
         decoder.save_merged(adapter.parts(), new, &types)?;
         base.write_companions(new, widest)?;
         let model = &stored.record.base.model;
-        match model.end_token {
-            Some(_) => end_with(recorded_tokenizer(model, base)?.end_id(), new),
-            None => Ok(()),
+        if model.end_token.is_some() {
+            end_with(recorded_tokenizer(model, base)?.end_id(), new)?;
         }
+        finish(new)
     })
 }
 
 /// A type that holds the numbers of all these exactly; without any, f32.
-fn widest(types: impl IntoIterator<Item = DType>) -> DType {
+pub(super) fn widest(types: impl IntoIterator<Item = DType>) -> DType {
     let join = |a, b| match (a, b) {
         (a, b) if a == b => a,
         (DType::F64, _) | (_, DType::F64) => DType::F64,

@@ -4,7 +4,8 @@ use candle_core::DType;
 
 use crate::{
     config::{
-        self, Config, InnerConfig, LoraConfig, ModelConfig, Objective, OuterConfig, Storage, TargetConfig,
+        self, ChatTemplate, Config, InnerConfig, LoraConfig, ModelConfig, Objective, OuterConfig, Storage,
+        TargetConfig,
     },
     error::{Error, Result},
     eval::{Evaluator, Method, Model, Reasoning},
@@ -14,7 +15,7 @@ use crate::{
     model::{BaseFiles, Decoder, DecoderConfig, HubSettings, Keeping, Located, Projection, Role, resolve},
     optim::{AdamW, Momentum, Sgd},
     tasks::Encoder,
-    text::Tokenizer,
+    text::{Chat, Tokenizer},
 };
 
 use super::at_once::AtOnce;
@@ -50,13 +51,13 @@ impl Setup {
     /// # Errors
     /// A base that cannot be found, fetched or read; a device that this build or machine does not have.
     pub fn open(config: &Config, hub: &HubSettings) -> Result<Self> {
-        let base = locate_base(config, hub)?;
-        let tokenizer = tokenizer(&config.model, &base.files)?;
+        let (mut config, base) = (config.clone(), locate_base(config, hub)?);
+        let tokenizer = settle(&mut config, &base.files)?;
         let (storage, compute) = keeping(config.model.storage);
         let opened = config.run.device.open()?;
         let (decoder, notes) = base.files.decoder(storage, compute, &opened.device)?;
         let decoder = decoder.packed(config.model.matmul_precision)?;
-        let setup = Self::on(config, base, decoder, tokenizer)?;
+        let setup = Self::on(&config, base, decoder, tokenizer)?;
         Ok(Self { notes: opened.note().into_iter().chain(notes).collect(), ..setup })
     }
 
@@ -65,11 +66,9 @@ impl Setup {
     /// # Errors
     /// A configuration that does not fit the base.
     pub fn beside(&self, config: &Config) -> Result<Self> {
-        let tokenizer = match &config.model.begin_token {
-            Some(token) => self.tokenizer.beginning_with(token)?,
-            None => self.tokenizer.clone(),
-        };
-        Self::on(config, self.base.clone(), self.decoder().clone(), tokenizer)
+        let mut config = config.clone();
+        let tokenizer = settle(&mut config, &self.base.files)?;
+        Self::on(&config, self.base.clone(), self.decoder().clone(), tokenizer)
     }
 
     fn on(config: &Config, base: Located, decoder: Decoder, tokenizer: Tokenizer) -> Result<Self> {
@@ -143,6 +142,32 @@ fn base_bytes(decoder: &Decoder) -> u64 {
 /// Where the base is.
 pub(super) fn locate_base(config: &Config, hub: &HubSettings) -> Result<Located> {
     resolve(&config.model.base, config.model.revision.as_deref(), config.model.offline, hub)
+}
+
+/// The tokenizer of a base; what the configuration leaves to the base is written into it: the token that begins texts, and
+/// for a chat model the form of a conversation and the token that ends an answer.
+///
+/// # Errors
+/// A tokenizer or a template that cannot be used.
+pub(super) fn settle(config: &mut Config, base: &BaseFiles) -> Result<Tokenizer> {
+    let mut own = tokenizer(&config.model, base)?;
+    config.model.begin_token = Some(own.begin_token().to_owned());
+    let name = match &config.data.chat_template {
+        ChatTemplate::None | ChatTemplate::Written(_) => return Ok(own),
+        ChatTemplate::Auto => None,
+        ChatTemplate::Named(name) => Some(name.as_str()),
+    };
+    let Some(Chat { form, end_token }) = base.chat(name, &own)? else {
+        config.data.chat_template = ChatTemplate::None;
+        return Ok(own);
+    };
+    config.data.chat_template = ChatTemplate::Written(form.to_string());
+    if config.model.end_token.is_none() {
+        let reason = "the base's chat template has no token behind an answer: name the one that ends it (model.end_token)";
+        config.model.end_token = Some(end_token.ok_or_else(|| Error::file(base.path(), reason))?);
+        own = tokenizer(&config.model, base)?;
+    }
+    Ok(own)
 }
 
 /// The tokenizer of a base.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Checker, TargetConfig, WorldConfig};
+use super::{ChatTemplate, Checker, TargetConfig, WorldConfig};
 use crate::error::Fault;
 use crate::text::Template;
 
@@ -154,6 +154,8 @@ pub struct DataConfig {
     /// The query: `{question}`, then `{answer}` at the end, and where wanted `{documents}`, the number of
     /// segments.
     pub prompt: String,
+    /// What stands around the prompt where the base is a chat model.
+    pub chat_template: ChatTemplate,
     /// What follows the prompt in training.
     #[serde(flatten)]
     pub target: TargetConfig,
@@ -180,6 +182,7 @@ impl Default for DataConfig {
             number_offset_max: 0,
             shuffle_segments: false,
             prompt: "You have memorized {documents} documents.\n{question}\nAnswer: {answer}".into(),
+            chat_template: ChatTemplate::None,
             target: TargetConfig::default(),
         }
     }
@@ -197,6 +200,9 @@ impl DataConfig {
         check.range("number_offset_max", self.number_offset_max, 0, Checker::MOST);
         if let Err(reason) = Template::parse(&self.prompt) {
             check.require(false, "prompt", reason);
+        }
+        if let Err(reason) = self.chat_template.check() {
+            check.require(false, "chat_template", reason);
         }
         self.target.validate(&mut check);
         match self.task {

@@ -1,6 +1,7 @@
 //! One TOML file: blocks, defaults, overrides and every fault at once.
 
 mod base_recipe;
+mod chat;
 mod check;
 mod corpus;
 mod data;
@@ -18,6 +19,7 @@ mod whole;
 mod world;
 
 pub use base_recipe::{BaseRecipe, BaseRun};
+pub use chat::ChatTemplate;
 pub use check::Checker;
 pub use corpus::CorpusConfig;
 pub use data::{BackgroundSource, DataConfig, QuestionsAbout, Task};

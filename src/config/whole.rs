@@ -203,6 +203,13 @@ mod tests {
         for key in ["inner.lr", "run.seed", "outer.steps", "outer.warmup_steps"] {
             assert!(found.contains(key), "{found}");
         }
+        let chat = resolve(MINIMAL, &["data.chat_template=a {message}"]).unwrap();
+        for (now, saved, expected) in [
+            (&chat, &saved, "data.chat_template: now \"a {message}\", saved null"),
+            (&saved, &chat, "data.chat_template: now null, saved \"a {message}\""),
+        ] {
+            assert_eq!(now.differences(saved), [expected]);
+        }
     }
 
     #[test]

@@ -287,8 +287,9 @@ impl Model<'_> {
             return Ok(Cut { tokens: whole, dropped });
         }
         let kept = whole.len() - bare.len() - dropped;
-        // The begin token stays, whatever else goes.
-        let head = (kept / 2).max(self.encoder.tokenizer().begin().len());
+        // What comes before the context stays, whatever else goes: the begin token, or a chat template's opening.
+        let opening = whole.iter().zip(&bare).take_while(|(a, b)| a == b).count();
+        let head = (kept / 2).max(opening);
         Ok(Cut { tokens: [&whole[..head], &whole[head + dropped..]].concat(), dropped })
     }
 }

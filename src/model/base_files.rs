@@ -15,13 +15,12 @@ use super::{
     save::torch_name, weight_files, weights,
 };
 use crate::checkpoint::{Digest, write_file, write_json};
-use crate::files::{parse_json, read_text_if_there, require_itself};
+use crate::files::{parse_json, require_itself};
 use crate::gguf::{Gguf, is_gguf};
-use crate::text::{self, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer, TokenizerFiles};
+use crate::text::{
+    CHAT_TEMPLATE_FILE, Chat, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer, TokenizerFiles,
+};
 use crate::{Error, Result};
-
-/// A template of a chat in a folder, where it is not in `tokenizer_config.json`.
-const CHAT_TEMPLATE_FILE: &str = "chat_template.jinja";
 
 /// Files of a folder that a model made from it has too, as they are.
 const COMPANIONS: [&str; 10] = [
@@ -155,33 +154,15 @@ impl BaseFiles {
         Tokenizer::read(&files?, end_token, begin_token)
     }
 
-    /// The template of a chat with the model, in Jinja, if the base has one. Of several that have names, the one that
-    /// is called `default`.
+    /// The form of a conversation with the model, of the template called `name`, else of the usual one; `None` if the base
+    /// has no such template and none was named.
     ///
     /// # Errors
-    /// Files that are damaged.
-    pub fn chat_template(&self) -> Result<Option<String>> {
-        let folder = match self {
-            Self::Folder(folder) => folder,
-            Self::Gguf(file) => return text::chat_template(&Gguf::open(file)?),
-        };
-        if let Some(template) = read_text_if_there(&folder.join(CHAT_TEMPLATE_FILE))? {
-            return Ok(Some(template));
-        }
-        let path = folder.join(TOKENIZER_CONFIG_FILE);
-        let Some(config) = read_text_if_there(&path)? else { return Ok(None) };
-        let config: Value = parse_json(&path, &config)?;
-        let of_name = |template: &&Value| template["name"] == "default";
-        match &config["chat_template"] {
-            Value::Null => Ok(None),
-            Value::String(template) => Ok(Some(template.clone())),
-            Value::Array(several) => {
-                let default = several.iter().find(of_name).and_then(|found| found["template"].as_str());
-                Ok(default.map(str::to_owned))
-            }
-            _ => {
-                Err(Error::file(path, "`chat_template` is neither a text nor a list of templates with names"))
-            }
+    /// As [`Chat::of_base`].
+    pub fn chat(&self, name: Option<&str>, tokenizer: &Tokenizer) -> Result<Option<Chat>> {
+        match self {
+            Self::Folder(folder) => Chat::of_base(folder, name, tokenizer),
+            Self::Gguf(file) => Chat::of_gguf(&Gguf::open(file)?, name, tokenizer),
         }
     }
 

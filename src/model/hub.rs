@@ -15,8 +15,11 @@ use ureq::config::RedirectAuthHeaders;
 use ureq::http::{HeaderMap, Response, Uri};
 use ureq::{Agent, Body};
 
-use super::HubSettings;
+use super::fetch_watch::FetchProgress;
+use super::file_digest::{is_sha256, sha256};
 use super::weights::is_plain_name;
+use super::{FetchWatch, HubSettings};
+use crate::panics::caught;
 
 const HUGGING_FACE: &str = "https://huggingface.co";
 /// So often a hub may send to another address of its own.
@@ -37,6 +40,7 @@ pub(crate) struct HubRepo {
     agent: Agent,
     /// Stays where it is, for what a hub says of a file comes before it sends elsewhere.
     still: Agent,
+    watch: FetchWatch,
 }
 
 /// What a hub says of a file.
@@ -50,14 +54,14 @@ impl HubRepo {
     /// A client; nothing is asked yet.
     pub fn new(hub: &HubSettings, repo: Repo) -> Self {
         let builder = || Agent::config_builder().accept_encoding("identity");
-        let endpoint = hub.endpoint.as_deref().unwrap_or(HUGGING_FACE).trim_end_matches('/').to_owned();
         Self {
             cache: Cache::new(hub.cache_dir.clone()).repo(repo.clone()),
             repo,
-            endpoint,
+            endpoint: endpoint(hub),
             token: hub.token.clone(),
             agent: builder().redirect_auth_headers(RedirectAuthHeaders::SameHost).build().into(),
             still: builder().max_redirects(0).build().into(),
+            watch: hub.watch.clone(),
         }
     }
 
@@ -107,7 +111,7 @@ impl HubRepo {
         lock.lock()?;
         if fs::metadata(&blob).map_or(true, |data| data.len() != found.bytes) {
             let part = with_ending(&blob, ".sync.part");
-            self.fill(&url, &part, found.bytes)?;
+            self.fill(&url, &part, file, &found)?;
             fs::rename(&part, &blob)?;
         }
         if !place.exists() {
@@ -145,11 +149,12 @@ impl HubRepo {
         Ok(Found { etag, commit, bytes: bytes.parse()? })
     }
 
-    /// Downloads what `part` does not have yet of a file of so many bytes.
-    fn fill(&self, url: &str, part: &Path, bytes: u64) -> Outcome<()> {
+    /// Downloads what `part` does not have yet of a file, and compares the whole with its digest, where the hub named one.
+    fn fill(&self, url: &str, part: &Path, file: &str, found: &Found) -> Outcome<()> {
         let mut tries = 0;
         loop {
-            match self.append(url, part, bytes) {
+            let outcome = self.append(url, part, file, found.bytes);
+            match outcome.and_then(|()| require_digest(part, &found.etag)) {
                 Err(_) if tries < RETRIES => {
                     tries += 1;
                     sleep(PAUSE);
@@ -159,7 +164,7 @@ impl HubRepo {
         }
     }
 
-    fn append(&self, url: &str, part: &Path, bytes: u64) -> Outcome<()> {
+    fn append(&self, url: &str, part: &Path, name: &str, bytes: u64) -> Outcome<()> {
         let mut file = OpenOptions::new().create(true).append(true).open(part)?;
         let mut start = file.metadata()?.len();
         if start > bytes {
@@ -178,7 +183,9 @@ impl HubRepo {
         let expected = bytes - start;
         // One byte more would show that there are more than was said; an endless answer must not fill a disk.
         let mut body = response.into_body().into_reader().take(expected + 1);
-        let read = io::copy(&mut body, &mut file)?;
+        let progress = FetchProgress { file: name, done_bytes: start, bytes };
+        self.watch.tell(&progress);
+        let read = io::copy(&mut body, &mut self.watch.through(progress, &mut file))?;
         if read > expected {
             file.set_len(0)?;
         }
@@ -187,6 +194,39 @@ impl HubRepo {
             return Err(io::Error::new(ErrorKind::InvalidData, reason).into());
         }
         Ok(file.sync_all()?)
+    }
+}
+
+/// Takes away a file that is not the one whose digest the hub named.
+fn require_digest(part: &Path, etag: &str) -> Outcome<()> {
+    if !is_sha256(etag) {
+        return Ok(());
+    }
+    let found = sha256(part)?;
+    if found == etag {
+        return Ok(());
+    }
+    fs::remove_file(part)?;
+    let reason = format!("its SHA-256 is {found}, and {etag} was announced: it was damaged on its way");
+    Err(io::Error::new(ErrorKind::InvalidData, reason).into())
+}
+
+/// The address of a hub.
+pub(crate) fn endpoint(hub: &HubSettings) -> String {
+    hub.endpoint.as_deref().unwrap_or(HUGGING_FACE).trim_end_matches('/').to_owned()
+}
+
+/// Whether the hub gives any answer in time; a refusal is one. It is not told the token.
+///
+/// # Errors
+/// Why it does not, in words.
+pub(crate) fn reach(hub: &HubSettings, patience: Duration) -> Result<(), String> {
+    let builder = Agent::config_builder().timeout_global(Some(patience)).http_status_as_error(false);
+    let agent: Agent = builder.build().into();
+    let url = format!("{}/", endpoint(hub));
+    match caught(|| agent.head(&url).call()) {
+        Ok(answer) => answer.map(drop).map_err(|fault| fault.to_string()),
+        Err(panic) => Err(panic),
     }
 }
 

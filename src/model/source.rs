@@ -10,17 +10,18 @@ use hf_hub::{Repo, RepoType};
 use super::hub::HubRepo;
 use super::hub_cache::CachedRepo;
 use super::weights::{INDEX_FILE, WEIGHTS_FILE, shard_names};
-use super::{BaseFiles, CONFIG_FILE, GENERATION_CONFIG_FILE};
+use super::{BaseFiles, CONFIG_FILE, FetchWatch, GENERATION_CONFIG_FILE};
 use crate::config::Place;
 use crate::error::shown;
 use crate::files::read_text;
 use crate::panics::caught;
+use crate::text::CHAT_TEMPLATE_FILE;
 use crate::{Error, Result};
 
 /// How long the hub may take for its first answer.
 pub(crate) const FIRST_ANSWER: Duration = Duration::from_secs(20);
 /// Files a base may do without.
-const OPTIONAL: [&str; 2] = ["tokenizer_config.json", GENERATION_CONFIG_FILE];
+const OPTIONAL: [&str; 3] = ["tokenizer_config.json", GENERATION_CONFIG_FILE, CHAT_TEMPLATE_FILE];
 const TOKENIZER: &str = "tokenizer.json";
 pub(crate) const MAIN: &str = "main";
 
@@ -35,6 +36,8 @@ pub struct HubSettings {
     pub endpoint: Option<String>,
     /// Use the cache only.
     pub offline: bool,
+    /// Who is told how downloads go on.
+    pub watch: FetchWatch,
 }
 
 impl std::fmt::Debug for HubSettings {
@@ -45,6 +48,7 @@ impl std::fmt::Debug for HubSettings {
             .field("token", &self.token.as_ref().map(|_| "..."))
             .field("endpoint", &self.endpoint)
             .field("offline", &self.offline)
+            .field("watch", &self.watch)
             .finish()
     }
 }

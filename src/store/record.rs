@@ -95,6 +95,9 @@ pub struct Recipe {
     pub pack_documents: bool,
     /// Template of a question's prompt.
     pub prompt: String,
+    /// What stands around that prompt for a chat model, with `{message}` in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<String>,
     /// How answers are written where the facts behind them were a part of the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<ReasoningRecipe>,
@@ -240,6 +243,7 @@ mod tests {
                 segment_tokens: 1,
                 pack_documents: false,
                 prompt: String::new(),
+                chat_template: None,
                 reasoning: Some(ReasoningRecipe { form: String::new(), separator: String::new() }),
                 max_new_tokens: 1,
             },

@@ -50,7 +50,7 @@ impl Encoder {
             segmenter,
             number_offset_max: config.number_offset_max,
             shuffle_segments: config.shuffle_segments,
-            template: Template::parse(&config.prompt).map_err(fault)?,
+            template: Template::parse(&config.prompt).map_err(fault)?.in_chat(config.chat_template.form()?),
             target: TargetWriter::new(&config.target)?,
             support_weight: config.target.support_weight,
             tokenizer,

@@ -7,6 +7,7 @@ use crate::Result;
 use crate::files::{read_bytes, read_text_if_there};
 
 const GENERATION_CONFIG_FILE: &str = "generation_config.json";
+const MODEL_CONFIG_FILE: &str = "config.json";
 
 /// A file beside `tokenizer.json`.
 #[derive(Debug, Clone)]
@@ -17,7 +18,7 @@ pub struct Beside {
     pub text: Option<String>,
 }
 
-/// The three files of a tokenizer.
+/// The files of a tokenizer.
 #[derive(Debug, Clone)]
 pub struct TokenizerFiles {
     /// Path of `tokenizer.json`, for messages.
@@ -28,10 +29,12 @@ pub struct TokenizerFiles {
     pub config: Beside,
     /// `generation_config.json`.
     pub generation: Beside,
+    /// `config.json`, the model's.
+    pub model: Beside,
 }
 
 impl TokenizerFiles {
-    /// Reads those of a folder, of which the last two may be missing.
+    /// Reads those of a folder, of which all but the first may be missing.
     ///
     /// # Errors
     /// A file that is not there or cannot be read.
@@ -43,6 +46,6 @@ impl TokenizerFiles {
             Ok(Beside { text: read_text_if_there(&path)?, path })
         };
         let (config, generation) = (beside(TOKENIZER_CONFIG_FILE)?, beside(GENERATION_CONFIG_FILE)?);
-        Ok(Self { path, tokenizer, config, generation })
+        Ok(Self { path, tokenizer, config, generation, model: beside(MODEL_CONFIG_FILE)? })
     }
 }

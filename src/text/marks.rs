@@ -26,10 +26,12 @@ pub(super) struct Marks {
     eos: Option<String>,
     /// `eos_token_id` for generations.
     ends: Vec<u32>,
+    /// `eos_token_id` of the model, where the other file names none.
+    model_ends: Vec<u32>,
 }
 
 impl Marks {
-    /// Reads both files, of which each may be missing.
+    /// Reads both files, and `config.json` for want of the second; each may be missing.
     ///
     /// # Errors
     /// A file that is no JSON object, or one of whose fields that are read here is of another form.
@@ -46,6 +48,12 @@ impl Marks {
         }
         if let Some(fields) = object(&files.generation)? {
             marks.ends = ids(&fields, "eos_token_id").map_err(|reason| Error::file(&generation, reason))?;
+        }
+        if marks.ends.is_empty() {
+            if let Some(fields) = object(&files.model)? {
+                let fault = |reason| Error::file(&files.model.path, reason);
+                marks.model_ends = ids(&fields, "eos_token_id").map_err(fault)?;
+            }
         }
         Ok(Self { config, generation, ..marks })
     }
@@ -84,7 +92,7 @@ impl Marks {
     /// Where generations stop: at `end`, and at every other token that the base names.
     pub(super) fn stops(&self, end: u32) -> Vec<u32> {
         let mut stops = vec![end];
-        for &id in &self.ends {
+        for &id in self.ends.iter().chain(&self.model_ends) {
             if !stops.contains(&id) {
                 stops.push(id);
             }

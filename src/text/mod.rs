@@ -1,6 +1,7 @@
 //! Text and tokens: tokenizers, sentences, and token sequences of which a part is predicted.
 
 mod answer;
+mod chat;
 mod closing;
 mod controls;
 mod files;
@@ -14,9 +15,9 @@ pub mod tokenizer;
 pub mod word_level;
 
 pub use answer::{Answer, AnswerForm, split_facts};
+pub use chat::{CHAT_TEMPLATE_FILE, Chat, ChatForm};
 pub use closing::Closing;
 pub use files::{Beside, TokenizerFiles};
-pub use from_gguf::chat_template;
 pub use prompt::Prompt;
 pub use stream::TextStream;
 pub use template::Template;

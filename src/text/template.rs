@@ -1,5 +1,6 @@
 //! The text of a query: prompt and answer from a template.
 
+use super::ChatForm;
 use super::prompt::{Part, Prompt};
 
 /// A query's text with places for the number of documents, the question and the answer. Control tokens of the base,
@@ -8,6 +9,8 @@ use super::prompt::{Part, Prompt};
 pub struct Template {
     prompt: String,
     gap: String,
+    /// What stands around the prompt, if it is a message to a chat model.
+    chat: Option<ChatForm>,
 }
 
 impl Template {
@@ -31,7 +34,12 @@ impl Template {
             return Err("may hold no braces but {documents}, {question} and one {answer} at the end".into());
         }
         let prompt = before.trim_end();
-        Ok(Self { prompt: prompt.to_owned(), gap: before[prompt.len()..].to_owned() })
+        Ok(Self { prompt: prompt.to_owned(), gap: before[prompt.len()..].to_owned(), chat: None })
+    }
+
+    /// The same template as what a user says to a chat model, which answers in a turn of its own.
+    pub fn in_chat(self, chat: Option<ChatForm>) -> Self {
+        Self { chat, ..self }
     }
 
     /// The prompt up to the answer, without white space at its end.
@@ -45,12 +53,13 @@ impl Template {
             }
             parts.push(Part::Own(part.to_owned()));
         }
-        Prompt { parts }
+        Prompt { parts, chat: self.chat.clone() }
     }
 
-    /// The answer with the white space that stands before it.
+    /// The answer with the white space that stands before it; none in a turn of its own.
     pub fn answer(&self, answer: &str) -> String {
-        format!("{}{answer}", self.gap)
+        let gap = if self.chat.is_some() { "" } else { self.gap.as_str() };
+        format!("{gap}{answer}")
     }
 }
 
@@ -66,6 +75,8 @@ mod tests {
             "12 documents.\nWhere is {documents}?\nAnswer:"
         );
         assert_eq!(template.answer("kitchen"), " kitchen");
+        let chat = ChatForm::parse("{message}").unwrap();
+        assert_eq!(template.in_chat(Some(chat)).answer("kitchen"), "kitchen");
     }
 
     #[test]

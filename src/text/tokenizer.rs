@@ -114,8 +114,8 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Tokens of a prompt: the begin token, and what follows it. Control tokens count as such where the template has
-    /// them.
+    /// Tokens of a prompt: the begin token, unless a chat template writes its own, and what follows it. Control tokens
+    /// count as such where the template has them.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
@@ -128,8 +128,10 @@ impl Tokenizer {
     /// The begin token, and the tokens of a prompt up to the last control token of its template; and the text after
     /// that.
     fn up_to_the_last_control(&self, prompt: &Prompt) -> Result<(Vec<u32>, String)> {
-        let (mut tokens, mut text) = (self.begin().to_vec(), String::new());
-        for part in &prompt.parts {
+        let begin = if prompt.has_own_begin() { &[] } else { self.begin() };
+        let (mut tokens, mut text) = (begin.to_vec(), String::new());
+        let whole = prompt.whole();
+        for part in &whole {
             let mut rest = match part {
                 Part::Own(own) => own.as_str(),
                 Part::Given(given) => {
@@ -205,9 +207,16 @@ impl Tokenizer {
     }
 
     /// Tokens that end a generation: the end token first, then every other `eos_token_id` of
-    /// `generation_config.json`, which for chat models names the end of a turn too.
+    /// `generation_config.json`, or where that names none of `config.json`. Those of chat models name the end of a turn
+    /// too.
     pub fn stop_ids(&self) -> &[u32] {
         &self.stop_ids
+    }
+
+    /// The control token that a text begins with, as it is spelled.
+    pub(super) fn control_at_the_start_of<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let (before, _, after) = self.controls.first_in(text)?;
+        before.is_empty().then(|| &text[..text.len() - after.len()])
     }
 
     /// Text of tokens that come one by one, without special tokens.
@@ -316,6 +325,11 @@ pub(super) mod tests {
         config(r#"{"eos_token_id": [1, "b"]}"#);
         let error = stops(Some("a")).unwrap_err().to_string();
         assert!(error.contains("generation_config.json") && error.contains("\"b\""), "{error}");
+        std::fs::write(folder.path().join("config.json"), r#"{"eos_token_id": [2, 0]}"#).unwrap();
+        config(r#"{"eos_token_id": 1}"#);
+        assert_eq!(stops(None).unwrap(), [1], "the file for generations counts alone");
+        config("{}");
+        assert_eq!(stops(None).unwrap(), [1, 2, 0], "the end token stays what it was");
     }
 
     #[test]

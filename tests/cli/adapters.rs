@@ -105,11 +105,12 @@ fn an_adapter_is_exported_for_other_tools() {
         room.prints(&["export", "--adapter", "one", "--format", format, "--out", out])
     };
     assert_eq!(export("peft", "peft"), "peft\n");
-    assert_eq!(names(&room.path("peft")), ["adapter_config.json", "adapter_model.safetensors"]);
+    assert_eq!(names(&room.path("peft")), ["README.md", "adapter_config.json", "adapter_model.safetensors"]);
     let tensors = |dir: &str| fs::read(room.path(dir).join("adapter_model.safetensors")).unwrap();
     assert!(tensors("peft") == tensors("adapters/one"));
     export("merged", "merged");
     let files = [
+        "README.md",
         "config.json",
         "generation_config.json",
         "model.safetensors",

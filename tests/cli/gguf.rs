@@ -75,13 +75,13 @@ fn every_export_works_from_a_file_and_a_merged_model_is_a_folder_like_any_other(
     };
     let peft = export("peft", "peft");
     assert!(stderr(&peft).contains("gguf_file=FILE"), "{}", stderr(&peft));
-    assert_eq!(names(&room.path("peft")), ["adapter_config.json", "adapter_model.safetensors"]);
+    assert_eq!(names(&room.path("peft")), ["README.md", "adapter_config.json", "adapter_model.safetensors"]);
     let named = room.json("peft/adapter_config.json")["base_model_name_or_path"].clone();
     assert!(named.as_str().unwrap().ends_with("base.gguf"), "{named}");
     for (format, out) in [("merged", "merged"), ("gguf-lora", "one.gguf")] {
         assert_eq!(stderr(&export(format, out)), "");
     }
-    let files = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json"];
+    let files = ["README.md", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json"];
     assert_eq!(names(&room.path("merged")), [&files[..], &["tokenizer_config.json"]].concat());
     assert_eq!(room.json("merged/config.json")["eos_token_id"], serde_json::json!([262]));
     // The merged model reads the story as the base does, and so has the losses that its adapter would have.

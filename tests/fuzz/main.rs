@@ -118,6 +118,7 @@ readers! {
     base_configurations_are_read_or_refused: "base-config",
     tokenizers_are_read_or_refused: "tokenizer",
     tokenizer_settings_are_read_or_refused: "tokenizer-config",
+    chat_templates_are_read_or_refused: "chat-template",
     generation_settings_are_read_or_refused: "generation-config",
     bases_in_one_file_are_read_or_refused: "base-gguf",
     a_cached_revision_is_in_the_cache_or_refused: "hub-cache",

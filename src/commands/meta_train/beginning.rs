@@ -9,7 +9,11 @@ use crate::{
     report::RunFolder,
 };
 
-use super::super::{Setup, inner_start::require_base};
+use super::super::{
+    Setup,
+    inner_start::require_base,
+    setup::{locate_base, settle},
+};
 
 /// What a run begins with.
 pub(super) struct Beginning {
@@ -42,6 +46,10 @@ impl Beginning {
         let mut config = in_folder(config, folder);
         config.model.base = base_written_in(folder.dir(), &config.model.base);
         let mut progress = load_progress(&folder.last())?;
+        if config.data.chat_template.is_of_base() {
+            let files = locate_base(&config, hub)?.files;
+            settle(&mut config, &files)?;
+        }
         require_same_course(&mut config, folder, &progress)?;
         require_whole_steps(&config, folder, &progress)?;
         let setup = Setup::open(&config, hub)?;

@@ -3,6 +3,7 @@
 mod adapter;
 mod by_layer;
 mod gguf;
+mod gguf_read;
 mod init;
 mod layout;
 mod peft;

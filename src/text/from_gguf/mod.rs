@@ -55,6 +55,7 @@ impl TokenizerFiles {
             tokenizer: tokenizer(gguf, form, &vocabulary, bos)?,
             config: beside(config(gguf, &vocabulary, bos.is_some())?),
             generation: beside(json!({ "eos_token_id": vocabulary.ends })),
+            model: Beside { path: gguf.path().to_owned(), text: None },
         })
     }
 }
@@ -63,7 +64,7 @@ impl TokenizerFiles {
 ///
 /// # Errors
 /// A value of another kind.
-pub fn chat_template(gguf: &Gguf) -> Result<Option<String>> {
+pub(super) fn chat_template(gguf: &Gguf) -> Result<Option<String>> {
     Ok(gguf.text(CHAT_TEMPLATE)?.map(str::to_owned))
 }
 

@@ -12,7 +12,7 @@ use perk::store::{
     Artifact, BaseIdentity, CheckpointIdentity, ContextIdentity, Cost, Losses, RECORD_FILE, ReasoningRecipe,
     Recipe, Record, StoredAdapter,
 };
-use perk::text::{AnswerForm, Template};
+use perk::text::{AnswerForm, ChatForm, Template};
 
 use super::room::{room_with, seed, shape};
 use super::{Form, Target};
@@ -69,6 +69,8 @@ fn open(folder: &Path) -> perk::Result<()> {
     let recipe = &stored.record.recipe;
     let fault = |reason| Error::file(folder.join(RECORD_FILE), reason);
     let template = Template::parse(&recipe.prompt).map_err(fault)?;
+    let chat = recipe.chat_template.as_deref().map(ChatForm::parse).transpose().map_err(fault)?;
+    let template = template.in_chat(chat);
     template.prompt(stored.record.context.segments, "Where is Mary?");
     if let Some(ReasoningRecipe { form, separator }) = &recipe.reasoning {
         let form = AnswerForm::parse_template(form).map_err(fault)?;
@@ -112,6 +114,7 @@ fn stored(folder: &Path) {
             inner: InnerConfig::default(),
             segment_tokens: 24,
             pack_documents: false,
+            chat_template: Some("<u>{message}<a>".to_owned()),
             prompt: "{documents} Question: {question} Answer: {answer}".to_owned(),
             reasoning: Some(ReasoningRecipe {
                 form: "{support} So: {answer}".to_owned(),

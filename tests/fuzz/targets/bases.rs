@@ -9,7 +9,7 @@ use perk::model::{
     BaseFiles, CONFIG_FILE, Decoder, DecoderConfig, Family, GENERATION_CONFIG_FILE, HubSettings, INDEX_FILE,
     WEIGHTS_FILE, resolve,
 };
-use perk::text::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
+use perk::text::{CHAT_TEMPLATE_FILE, Chat, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer};
 
 use super::room::{base, put, room_with, seed, texts};
 use super::{Form, Target};
@@ -17,7 +17,7 @@ use super::{Form, Target};
 #[path = "../../support/gguf.rs"]
 mod gguf;
 
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target {
         name: "base-tensors",
         file: WEIGHTS_FILE,
@@ -76,12 +76,25 @@ pub const TARGETS: [Target; 8] = [
         form: Form::Json,
         seeds: || {
             let object = r#"{"eos_token": {"content": "<eos>", "lstrip": false}}"#;
-            vec![seed(base, TOKENIZER_CONFIG_FILE), object.into()]
+            let chat = r#"{"eos_token": "<eos>", "chat_template": [{"name": "default",
+                "template": "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"}]}"#;
+            vec![seed(base, TOKENIZER_CONFIG_FILE), object.into(), chat.into()]
         },
-        read: |data| {
-            let folder = room_with("tokenizer-config", without_ends, TOKENIZER_CONFIG_FILE, data);
-            Tokenizer::from_folder(&folder, None).map(drop)
+        read: |data| converse(&room_with("tokenizer-config", without_ends, TOKENIZER_CONFIG_FILE, data)),
+    },
+    Target {
+        name: "chat-template",
+        file: CHAT_TEMPLATE_FILE,
+        form: Form::Bytes,
+        seeds: || {
+            texts(&[
+                "{%- for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] | trim \
+                 }}<eos>{% endfor %}{% if add_generation_prompt %}assistant\n{% endif %}",
+                "{% set ns = namespace(last=messages|length - 1) %}{% macro turn(m) %}{{ m.content.strip() }}<eos>\
+                 {% endmacro %}{% for m in messages[::-1] %}{{ turn(m) }}{% endfor %}",
+            ])
         },
+        read: |data| converse(&room_with("chat-template", base, CHAT_TEMPLATE_FILE, data)),
     },
     Target {
         name: "generation-config",
@@ -108,9 +121,10 @@ pub const TARGETS: [Target; 8] = [
             let Some(base) = BaseFiles::at(&path)? else { panic!("a file that was written is there") };
             base.shape()?;
             base.weight_types()?;
-            base.chat_template()?;
             base.decoder(DType::F32, DType::F32, &Device::Cpu)?;
-            use_tokenizer(&base.tokenizer(None, None)?);
+            let tokenizer = base.tokenizer(None, None)?;
+            use_tokenizer(&tokenizer);
+            base.chat(None, &tokenizer)?;
             Ok(())
         },
     },
@@ -173,6 +187,12 @@ fn gguf_base(family: Family, dtype: candle_core::quantized::GgmlDType) -> Vec<u8
     let path = folder.path().join("base.gguf");
     gguf::GgufBase::new(&decoder, |_| dtype).write(&path);
     fs::read(path).expect("the file was written")
+}
+
+/// As whoever trains a chat model reads its tokenizer.
+fn converse(folder: &Path) -> perk::Result<()> {
+    let tokenizer = Tokenizer::from_folder(folder, None)?;
+    Chat::of_base(folder, None, &tokenizer).map(drop)
 }
 
 /// A base of one shard.
