@@ -8,8 +8,9 @@ itself. Tokens of the texts below and of every --text must be the same, one by o
 --tokens of them may differ by 1e-3 of the largest. Where the file holds a tied matrix twice, transformers takes
 them for two; they are tied here as perk ties them, by the one with more bits.
 
-For tokens that transformers does not make as the model's own tokenizer does (it ignores how a file says that texts
-are cut into words), --tokenizer FOLDER names that tokenizer. The exit code is 1 if anything differs.
+transformers ignores how a file says that texts are cut into words (tokenizer.ggml.pre); where each digit is a word, that
+is added here. --tokenizer FOLDER compares with the model's own tokenizer instead. The exit code is 1 if anything
+differs.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 import torch
 from gguf import GGUFReader
 from safetensors.torch import load_file
+from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 TEXTS = {
@@ -32,6 +34,8 @@ TEXTS = {
     "spaces": "   leading,  double,\ttab,\u00a0nbsp, trailing   ",
 }
 TOLERANCE = 1e-3
+# What llama.cpp (llama-vocab.cpp) cuts at every digit, and then as GPT-2 does.
+DIGITS_APART = {"smollm", "starcoder", "refact", "command-r", "codeshell"}
 EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
 # Two roundings of one matrix are a small part of its norm apart, two matrices about √2.
 NEARLY_THE_SAME = 0.25
@@ -74,8 +78,12 @@ def check(arguments, room: Path) -> bool:
     theirs = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     own = {"pretrained_model_name_or_path": arguments.tokenizer} if arguments.tokenizer else theirs
     tokenizer = AutoTokenizer.from_pretrained(**own)
+    reader = GGUFReader(gguf)
+    if not arguments.tokenizer and reader.get_field("tokenizer.ggml.pre").contents() in DIGITS_APART:
+        backend = tokenizer.backend_tokenizer
+        backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), backend.pre_tokenizer])
     model = AutoModelForCausalLM.from_pretrained(**theirs, torch_dtype=torch.float32).eval()
-    tie(model, GGUFReader(gguf))
+    tie(model, reader)
     found = perk(arguments.program, gguf, list(texts.values()), arguments.tokens, room)
     failed = False
     for (name, text), (ids, logits) in zip(texts.items(), found):

@@ -22,6 +22,7 @@ mod multiply;
 mod planes;
 #[cfg(test)]
 mod tests;
+mod widened;
 
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;

@@ -28,8 +28,10 @@ impl Output {
     pub fn find(gguf: &Gguf) -> Result<Self> {
         let get = |name| gguf.tensors().get(name);
         let (Some(embedding), Some(output)) = (get(EMBEDDING), get(OUTPUT)) else { return Ok(Self::Once) };
-        // A distance that is no number is none: what is not a number is refused when it is read.
-        if embedding.shape != output.shape || !(distance(gguf, embedding, output)? <= NEARLY_THE_SAME) {
+        // What is not a number is far from everything; it is refused when it is read.
+        let are_one =
+            embedding.shape == output.shape && distance(gguf, embedding, output)? <= NEARLY_THE_SAME;
+        if !are_one {
             return Ok(Self::Own);
         }
         let better = output.tensor_type.bits() > embedding.tensor_type.bits();

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::super::micro::PANEL;
-use super::super::multiply::{MOST_DEPTH, Portion, Widened};
+use super::super::widened::{MOST_DEPTH, Portion, Widened};
 use super::Blocked;
 
 /// Numbers of a row that are taken apart at a time: 16 rows of them stay in the first cache.
