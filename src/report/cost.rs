@@ -31,11 +31,20 @@ fn cost(method: &str, length: &str, cells: &[&CellScore]) -> Vec<String> {
         method.to_owned(),
         length.to_owned(),
         format!("{:.0}", mean(|row| row.context_tokens as f64)),
-        format!("{:.2} s", mean(|row| row.encode_secs)),
-        format!("{:.2} s", mean(|row| row.ask_secs)),
+        seconds(mean(|row| row.encode_secs)),
+        seconds(mean(|row| row.ask_secs)),
         peak.map_or_else(|| "–".to_owned(), gigabytes),
         format!("{truncated} of {samples}"),
     ]
+}
+
+/// `–` where nothing was done.
+fn seconds(secs: f64) -> String {
+    match secs {
+        0.0 => "–".to_owned(),
+        secs if secs < 0.1 => format!("{:.1} ms", 1e3 * secs),
+        secs => format!("{secs:.2} s"),
+    }
 }
 
 fn gigabytes(bytes: u64) -> String {

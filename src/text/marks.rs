@@ -49,11 +49,11 @@ impl Marks {
         if let Some(fields) = object(&files.generation)? {
             marks.ends = ids(&fields, "eos_token_id").map_err(|reason| Error::file(&generation, reason))?;
         }
-        if marks.ends.is_empty() {
-            if let Some(fields) = object(&files.model)? {
-                let fault = |reason| Error::file(&files.model.path, reason);
-                marks.model_ends = ids(&fields, "eos_token_id").map_err(fault)?;
-            }
+        if marks.ends.is_empty()
+            && let Some(fields) = object(&files.model)?
+        {
+            let fault = |reason| Error::file(&files.model.path, reason);
+            marks.model_ends = ids(&fields, "eos_token_id").map_err(fault)?;
         }
         Ok(Self { config, generation, ..marks })
     }
