@@ -44,20 +44,24 @@ impl Given<'_> {
     /// The data, of which there must be some.
     pub(super) fn some_data(&self) -> Result<&[PathBuf]> {
         match self.data {
-            [] => Err(Error::Invalid(format!("{} needs --data with its files", self.name))),
+            [] => Err(self.no_data()),
             data => Ok(data),
         }
     }
 
     /// The data, which is one file.
     pub(super) fn one_file(&self) -> Result<&Path> {
-        match self.some_data()? {
+        match self.data {
+            [] => Err(self.no_data()),
             [path] => Ok(path),
             [_, second, ..] => {
                 Err(Error::file(second, format!("{} has one file of data; this is a second", self.name)))
             }
-            [] => Err(Error::Invalid("no data".to_owned())),
         }
+    }
+
+    fn no_data(&self) -> Error {
+        Error::Invalid(format!("{} needs --data with its files", self.name))
     }
 
     /// Refuses data where none is wanted: `reason` says why.

@@ -88,13 +88,12 @@ pub enum Metric {
     StringMatchAll,
 }
 
-/// Refuses a subtask that is not among those there are.
-fn known(cell: &Cell, benchmark: &str, subtasks: &[String]) -> Result<()> {
-    if subtasks.contains(&cell.subtask) {
-        return Ok(());
-    }
-    let there = subtasks.join(", ");
-    Err(Error::Invalid(format!("{benchmark} has no subtask `{}`: it has {there}", cell.subtask)))
+/// Which of the subtasks a cell's is; refuses one that is not among them.
+fn known(cell: &Cell, benchmark: &str, subtasks: &[String]) -> Result<usize> {
+    subtasks.iter().position(|subtask| *subtask == cell.subtask).ok_or_else(|| {
+        let there = subtasks.join(", ");
+        Error::Invalid(format!("{benchmark} has no subtask `{}`: it has {there}", cell.subtask))
+    })
 }
 
 /// Refuses a position where contexts are as they were written.

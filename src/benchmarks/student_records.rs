@@ -53,9 +53,7 @@ impl Benchmark for StudentRecords {
     }
 
     fn open(&self, cell: &Cell) -> Result<Box<dyn EpisodeSource + '_>> {
-        known(cell, NAME, &self.subtasks())?;
-        let about = QuestionsAbout::ALL.into_iter().find(|about| about.name() == cell.subtask);
-        let about = about.unwrap_or(QuestionsAbout::Recall);
+        let about = QuestionsAbout::ALL[known(cell, NAME, &self.subtasks())?];
         let whole_group = matches!(about, QuestionsAbout::Aggregate | QuestionsAbout::Count);
         if whole_group && cell.position != Position::Random {
             let (subtask, position) = (&cell.subtask, cell.position.name());

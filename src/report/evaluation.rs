@@ -210,21 +210,9 @@ impl<'a> Line<'a> {
 mod tests {
     use super::*;
     use crate::{
-        report::fixture::{kilo, row, with_support},
+        report::fixture::{evaluation, kilo, row, with_support},
         tasks::Position,
     };
-
-    fn evaluation(rows: Vec<CellScore>) -> Evaluation {
-        Evaluation {
-            benchmark: "babilong".to_owned(),
-            metric: Metric::Babilong,
-            seed: 7,
-            chance: Some(1.0 / 6.0),
-            rows,
-            break_even: false,
-            version: "0.1.0".to_owned(),
-        }
-    }
 
     fn two_methods() -> Evaluation {
         let pre = CellScore {

@@ -118,19 +118,11 @@ impl Means {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture::{kilo, row};
+    use crate::report::fixture::{evaluation, kilo, row};
 
     fn run(seed: u64, right: [usize; 2]) -> (String, Evaluation) {
         let rows = [4, 16].iter().zip(right).map(|(tokens, right)| row("perk", "qa1", kilo(*tokens), right));
-        let evaluation = Evaluation {
-            benchmark: "babilong".to_owned(),
-            metric: Metric::Babilong,
-            seed,
-            chance: None,
-            rows: rows.collect(),
-            break_even: false,
-            version: "0.1.0".to_owned(),
-        };
+        let evaluation = Evaluation { seed, ..evaluation(rows.collect()) };
         (format!("seed-{seed}"), evaluation)
     }
 

@@ -152,6 +152,21 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_may_be_a_list_of_all_that_count_as_right() {
+        let line =
+            |answer: &str| format!("{{\"context\": \"A.\", \"question\": \"Q\", \"answer\": {answer}}}");
+        let qa = read_text_of(line("[\" New York \", \"NYC\"]")).unwrap().remove(0).qa.remove(0);
+        assert_eq!(
+            (qa.answer(), qa.answers.as_slice()),
+            ("New York", &["New York".into(), "NYC".into()][..])
+        );
+        for (answer, reason) in [("[]", "empty list"), ("[\"\"]", "`answer` is empty"), ("[1]", "`answer`")] {
+            let message = read_text_of(line(answer)).unwrap_err().to_string();
+            assert!(message.contains(reason), "{message}");
+        }
+    }
+
+    #[test]
     fn every_bad_line_is_refused_with_its_number_and_reason() {
         let good = "{\"context\": \"A.\", \"question\": \"Q\", \"answer\": \"a\"}";
         for (line, reason) in [

@@ -216,11 +216,8 @@ impl Benchmark for ApiRetrieval {
     }
 
     fn open(&self, cell: &Cell) -> Result<Box<dyn EpisodeSource + '_>> {
-        known(cell, NAME, &self.subtasks())?;
+        let subtask = &self.subtasks[known(cell, NAME, &self.subtasks())?];
         let tokens = tokens(cell, NAME)?;
-        let Some(subtask) = self.subtasks.iter().find(|subtask| subtask.name == cell.subtask) else {
-            return Ok(indexed(Some(0), |_| Err(Error::Invalid(format!("{NAME}: nothing to ask")))));
-        };
         let most = subtask.documents.iter().map(|document| document.tokens).sum();
         if tokens > most {
             return Err(subtask.too_few(tokens, most));

@@ -2,8 +2,8 @@ use resvg::tiny_skia::Pixmap;
 
 use super::*;
 use crate::{
-    benchmarks::{Length, Metric},
-    report::fixture::{kilo, row, with_support},
+    benchmarks::Length,
+    report::fixture::{evaluation, kilo, row, with_support},
     tasks::Position,
 };
 
@@ -179,15 +179,7 @@ fn an_evaluation_writes_the_pictures_that_its_rows_allow() {
     let room = tempfile::tempdir().unwrap();
     let mut rows = three_lengths();
     rows.extend(["perk", "base"].map(|method| at(Position::Pre, row(method, "qa1", kilo(4), 40))));
-    let mut evaluation = Evaluation {
-        benchmark: "babilong".to_owned(),
-        metric: Metric::Babilong,
-        seed: 1,
-        chance: None,
-        rows,
-        break_even: false,
-        version: String::new(),
-    };
+    let mut evaluation = evaluation(rows);
     let paths = evaluation.write_pictures(room.path()).unwrap();
     let stem = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
     let svgs: Vec<String> = paths.iter().map(stem).filter(|name| name.ends_with(".svg")).collect();
@@ -223,15 +215,7 @@ fn the_cost_of_a_document_is_drawn_over_the_questions_where_methods_compare() {
     assert!(svg.contains(">icr<") && svg.contains(">perk<") && !svg.contains(">base<"), "{svg}");
     assert!(over_questions(&rows[..1], kilo(4), "cost").is_err());
     assert!(over_questions(&rows, kilo(8), "cost").is_err());
-    let mut evaluation = Evaluation {
-        benchmark: "babilong".to_owned(),
-        metric: Metric::Babilong,
-        seed: 1,
-        chance: None,
-        rows,
-        break_even: false,
-        version: String::new(),
-    };
+    let mut evaluation = evaluation(rows);
     let has_cost = |evaluation: &Evaluation| {
         let paths = evaluation.write_pictures(room.path()).unwrap();
         paths.iter().any(|path| path.ends_with("over_questions_4k.svg"))
