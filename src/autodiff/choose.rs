@@ -21,8 +21,8 @@ use candle_core::{Shape, Tensor};
 
 use super::kernel::Kernel;
 use super::product::Sum;
-use super::{Dual, Ops, gemm, gemv, rows};
-use crate::Result;
+use super::{Dual, Ops, fused, gemm, gemv, rows};
+use crate::{Error, Result};
 
 /// With this environment variable set to 1 only the composed and portable forms run, on the CPU too: so the tests
 /// check on any machine what a device without forms of its own computes.
@@ -39,7 +39,7 @@ pub(super) fn composed_only() -> bool {
 /// A form of a product: the sum, or `None` if this form does not handle it.
 type Product = fn(&Sum) -> Result<Option<Dual>>;
 
-/// Products for a device or an instruction set, the most specific first.
+/// Products for an instruction set, the most specific first; they leave the scale of a sum to the caller.
 const PRODUCTS: [Product; 2] = [gemv::sum, gemm::sum];
 
 /// Runs a kernel over `rows` rows; output `o` has shape `shapes[o]`.
@@ -63,6 +63,18 @@ pub(super) fn kernel<const I: usize, const O: usize, K: Kernel<I, O>>(
 
 /// A sum of products.
 pub(super) fn product(sum: &Sum) -> Result<Dual> {
+    if !*COMPOSED_ONLY && let Some(result) = fused::sum(sum)? {
+        return Ok(result);
+    }
+    let result = unscaled(sum)?;
+    match sum.options.scale {
+        1.0 => Ok(result),
+        scale if sum.bias.is_none() => result.scale(scale),
+        _ => Err(Error::Invalid("a sum with a bias is not scaled".into())),
+    }
+}
+
+fn unscaled(sum: &Sum) -> Result<Dual> {
     if !*COMPOSED_ONLY {
         for product in PRODUCTS {
             if let Some(result) = product(sum)? {

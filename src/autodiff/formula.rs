@@ -1,11 +1,16 @@
 //! Pointwise formulas written down: run once on symbols, a formula leaves the list of its operations, which
-//! Candle's own operations then follow over whole tensors.
+//! Candle's own operations then follow over whole tensors, and of which kernels for a GPU are printed.
 
 use std::cell::RefCell;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use super::{Dual, Number, Ops, Pointwise};
 use crate::Result;
+
+#[cfg(test)]
+mod print;
+#[cfg(test)]
+pub(crate) use print::source;
 
 /// A number of a formula: its place in the list of operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +145,13 @@ impl<const I: usize, const O: usize> Formula<I, O> {
         }
         outputs.iter().for_each(|output| last_read[output.0] = usize::MAX);
         Self { steps, outputs, last_read }
+    }
+
+    /// Its constants, in the order in which they are noted. That order, as all of the list but their values, is the same for
+    /// every function of a type.
+    pub fn constants(&self) -> Vec<f64> {
+        let constant = |step: &Step| if let Step::Constant(value) = step { Some(*value) } else { None };
+        self.steps.iter().filter_map(constant).collect()
     }
 
     /// Follows it over tensors of one shape.

@@ -18,17 +18,27 @@ pub struct Frozen(Form);
 /// What a frozen matrix is held as.
 #[derive(Debug, Clone)]
 pub(super) enum Form {
-    /// As it was loaded.
-    Plain(Tensor),
+    /// A tensor.
+    Plain(Plain),
     /// In panels, on the host.
     Packed(Arc<Packed>),
     /// In the blocks of a GGUF file, on the host.
     Blocked(Arc<Blocked>),
 }
 
+/// A frozen matrix as a tensor.
+#[derive(Debug, Clone)]
+pub(super) struct Plain {
+    pub matrix: Tensor,
+    /// The type that it was loaded in.
+    dtype: DType,
+    /// What products with it are taken at.
+    precision: MatmulPrecision,
+}
+
 impl From<Tensor> for Frozen {
     fn from(matrix: Tensor) -> Self {
-        Self(Form::Plain(matrix))
+        Self(Form::Plain(Plain { dtype: matrix.dtype(), matrix, precision: MatmulPrecision::Highest }))
     }
 }
 
@@ -92,16 +102,33 @@ impl Frozen {
     /// # Errors
     /// A tensor that is no matrix.
     pub fn pack(&self, precision: MatmulPrecision) -> Result<Self> {
-        let matrix = match &self.0 {
-            Form::Plain(matrix) => matrix,
+        let plain = match &self.0 {
+            Form::Plain(plain) => plain,
             Form::Packed(_) => return Ok(self.clone()),
             Form::Blocked(blocked) => return Ok(blocked.at(precision).into()),
         };
-        if choose::composed_only() || !CpuKernel::pays() {
+        if choose::composed_only() {
             return Ok(self.clone());
         }
-        let packed = Packed::new(matrix, precision)?.map(|packed| Self(Form::Packed(Arc::new(packed))));
+        if !plain.matrix.device().is_cpu() {
+            let matrix = narrowed(&plain.matrix, precision)?;
+            return Ok(Self(Form::Plain(Plain { matrix, precision, ..*plain })));
+        }
+        if !CpuKernel::pays() {
+            return Ok(self.clone());
+        }
+        let packed =
+            Packed::new(&plain.matrix, precision)?.map(|packed| Self(Form::Packed(Arc::new(packed))));
         Ok(packed.unwrap_or_else(|| self.clone()))
+    }
+
+    /// What products with it are taken at.
+    pub fn precision(&self) -> MatmulPrecision {
+        match &self.0 {
+            Form::Plain(plain) => plain.precision,
+            Form::Packed(packed) => packed.precision(),
+            Form::Blocked(blocked) => blocked.precision(),
+        }
     }
 
     /// Packs it for gradients too, so that no step has to.
@@ -117,7 +144,7 @@ impl Frozen {
     /// A tensor that is no matrix.
     pub fn dims(&self) -> Result<(usize, usize)> {
         match &self.0 {
-            Form::Plain(matrix) => Ok(matrix.dims2()?),
+            Form::Plain(plain) => Ok(plain.matrix.dims2()?),
             Form::Packed(packed) => Ok(packed.dims()),
             Form::Blocked(blocked) => Ok(blocked.dims()),
         }
@@ -126,7 +153,7 @@ impl Frozen {
     /// The type that it was loaded in; of blocks, f32.
     pub fn dtype(&self) -> DType {
         match &self.0 {
-            Form::Plain(matrix) => matrix.dtype(),
+            Form::Plain(plain) => plain.dtype,
             Form::Packed(packed) => packed.dtype(),
             Form::Blocked(blocked) => blocked.dtype(),
         }
@@ -138,7 +165,7 @@ impl Frozen {
     /// Memory.
     pub fn tensor(&self) -> Result<Tensor> {
         match &self.0 {
-            Form::Plain(matrix) => Ok(matrix.clone()),
+            Form::Plain(plain) => Ok(plain.matrix.to_dtype(plain.dtype)?),
             Form::Packed(packed) => packed.tensor(),
             Form::Blocked(blocked) => blocked.tensor(0..blocked.dims().0),
         }
@@ -150,7 +177,9 @@ impl Frozen {
     /// Rows that it does not have.
     pub fn range(&self, rows: Range<usize>) -> Result<Tensor> {
         match &self.0 {
-            Form::Plain(matrix) => Ok(matrix.narrow(0, rows.start, rows.len())?),
+            Form::Plain(plain) => {
+                Ok(plain.matrix.narrow(0, rows.start, rows.len())?.to_dtype(plain.dtype)?)
+            }
             Form::Packed(packed) => packed.rows(&rows.map(|row| row as u32).collect::<Vec<_>>()),
             Form::Blocked(blocked) => blocked.tensor(rows),
         }
@@ -159,7 +188,7 @@ impl Frozen {
     /// How much memory it takes, in bytes: packed for products both ways, if it is packed.
     pub fn bytes(&self) -> usize {
         match &self.0 {
-            Form::Plain(matrix) => matrix.elem_count() * matrix.dtype().size_in_bytes(),
+            Form::Plain(plain) => plain.matrix.elem_count() * plain.matrix.dtype().size_in_bytes(),
             Form::Packed(packed) => packed.bytes(),
             Form::Blocked(blocked) => blocked.bytes(),
         }
@@ -171,7 +200,7 @@ impl Frozen {
     /// A row that it does not have.
     pub fn rows(&self, ids: &Tensor, dtype: DType) -> Result<Tensor> {
         match &self.0 {
-            Form::Plain(matrix) => Ok(matrix.index_select(ids, 0)?.to_dtype(dtype)?),
+            Form::Plain(plain) => Ok(plain.matrix.index_select(ids, 0)?.to_dtype(dtype)?),
             Form::Packed(packed) => Ok(packed.rows(&on_host(ids)?)?.to_dtype(dtype)?),
             Form::Blocked(blocked) => Ok(blocked.rows(&on_host(ids)?)?.to_dtype(dtype)?),
         }
@@ -180,6 +209,22 @@ impl Frozen {
     pub(super) fn form(&self) -> &Form {
         &self.0
     }
+}
+
+/// A matrix in f32 as one of bf16, where that holds its numbers, as it does those that were published in it, or where
+/// `medium` rounds them in any case; others stay as they are. Its products are then taken on tensor cores.
+fn narrowed(matrix: &Tensor, precision: MatmulPrecision) -> Result<Tensor> {
+    if matrix.dtype() != DType::F32 {
+        return Ok(matrix.clone());
+    }
+    let narrow = matrix.to_dtype(DType::BF16)?;
+    if precision == MatmulPrecision::Medium {
+        return Ok(narrow);
+    }
+    let differ = narrow.to_dtype(DType::F32)?.ne(matrix)?.to_dtype(DType::F32)?.sum_all()?;
+    #[expect(clippy::disallowed_methods, reason = "while a base is loaded")]
+    let differ: f32 = differ.to_scalar()?;
+    Ok(if differ == 0.0 { narrow } else { matrix.clone() })
 }
 
 /// Numbers of rows of a matrix that is on the host, as they are.

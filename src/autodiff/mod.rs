@@ -4,9 +4,9 @@
 //! evaluated on [`Pair`]s it is the function with its directional derivative. A gradient that is written
 //! over [`Ops`] is a gradient on `Tensor`, and a Hessian-vector product on [`Dual`].
 //!
-//! On the CPU kernels are loops of our own. Elsewhere each is composed of Candle's operations over [`Dual`]s, unless
-//! it has a form for the device: an element-wise formula writes itself down as a list of operations, the others
-//! state it again in [`Kernel::compose`]. Products have forms likewise; `choose.rs` decides which one runs, and says
+//! On the CPU kernels are loops of our own, on NVIDIA's cards they are kernels of CUDA (`fused`). Elsewhere each is
+//! composed of Candle's operations over [`Dual`]s: an element-wise formula writes itself down as a list of operations, the
+//! others state it again in [`Kernel::compose`]. Products have forms likewise; `choose.rs` decides which one runs, and says
 //! how to add one. All forms pass the same tests, on the CPU too ([`COMPOSED`]).
 //!
 //! Everything here fails only as the tensor operations below it do: shapes that do not fit, or a device out
@@ -19,6 +19,7 @@ mod dual;
 mod exp;
 mod formula;
 mod frozen;
+mod fused;
 mod gemm;
 mod gemv;
 mod kernel;
@@ -35,11 +36,13 @@ pub mod kernels;
 
 pub use choose::COMPOSED;
 pub use dual::Dual;
+#[cfg(test)]
+pub(crate) use formula::source;
 pub use frozen::Frozen;
 pub use kernel::Kernel;
-pub use ops::{LowRankUp, Ops};
+pub use ops::{LowRankUp, MatmulOptions, Ops};
 pub use packed::{BlockRows, Blocked, CpuKernel, KERNEL};
-pub use pointwise::{Pointwise, pointwise};
+pub use pointwise::{Pointwise, pointwise, pointwise_each};
 pub use resident::Resident;
 pub use rows::{Rows, RowsMut};
 pub use scalar::{Number, Pair, Real, Scalar};

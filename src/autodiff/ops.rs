@@ -3,8 +3,10 @@
 use candle_core::{D, Shape, Tensor};
 
 use super::kernel::Kernel;
+use super::pointwise::each_of_duals;
 use super::{Dual, Frozen, Number, Pointwise, choose, pointwise};
 use crate::Result;
+use crate::config::MatmulPrecision;
 
 /// A second factor of a low-rank map, and where its results go: `y[:, column ..] += z Bᵀ`.
 #[derive(Debug, Clone)]
@@ -13,6 +15,30 @@ pub struct LowRankUp<V> {
     pub b: V,
     /// First of the out columns of y.
     pub column: usize,
+}
+
+/// How a product of two tensors is taken, and what it is multiplied with.
+///
+/// The precision is kept to where products of a lower one are faster, as on a GPU's tensor cores; the CPU takes such
+/// products at the highest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MatmulOptions {
+    /// What of the factors counts.
+    pub precision: MatmulPrecision,
+    /// Factor of the product.
+    pub scale: f64,
+}
+
+impl Default for MatmulOptions {
+    fn default() -> Self {
+        MatmulPrecision::Highest.into()
+    }
+}
+
+impl From<MatmulPrecision> for MatmulOptions {
+    fn from(precision: MatmulPrecision) -> Self {
+        Self { precision, scale: 1.0 }
+    }
 }
 
 /// A value that a gradient can be computed with: a `Tensor`, or a [`Dual`](super::Dual).
@@ -38,8 +64,8 @@ pub trait Ops: Clone + Sized + Send + Sync {
     /// `self + other`, of equal shapes.
     fn add(&self, other: &Self) -> Result<Self>;
 
-    /// `self · other`, batched over the leading dimensions: `(…, m, k) · (…, k, n) → (…, m, n)`.
-    fn matmul(&self, other: &Self) -> Result<Self>;
+    /// `scale · self · other`, batched over the leading dimensions: `(…, m, k) · (…, k, n) → (…, m, n)`.
+    fn matmul(&self, other: &Self, options: impl Into<MatmulOptions>) -> Result<Self>;
 
     /// `self Wᵀ + bias` by a frozen W, `(m, in), (out, in) → (m, out)`, and of `low = (z, B's)`, with `z: (m, R)`, to the
     /// columns of each B the product of its columns of z with Bᵀ; the B's take the R columns of z in turn.
@@ -54,8 +80,8 @@ pub trait Ops: Clone + Sized + Send + Sync {
     /// `low = (z, A)` of shapes `(m, R)` and `(R, in)`, or `(E, R, in)` for E blocks of rows.
     fn affine_back(&self, weight: &Frozen, low: Option<(&Self, &Self)>) -> Result<Self>;
 
-    /// The transpose of [`affine`](Self::affine) by z: the columns of each B times B, `(m, out) → (m, R)`.
-    fn low_back(&self, ups: &[LowRankUp<Self>]) -> Result<Self>;
+    /// The transpose of [`affine`](Self::affine) by z: `scale` times the columns of each B times B, `(m, out) → (m, R)`.
+    fn low_back(&self, ups: &[LowRankUp<Self>], options: impl Into<MatmulOptions>) -> Result<Self>;
 
     /// Columns `start` to `start + count` of each matrix, without a copy.
     fn columns(&self, start: usize, count: usize) -> Result<Self> {
@@ -72,6 +98,17 @@ pub trait Ops: Clone + Sized + Send + Sync {
         inputs: [&Self; I],
         shapes: [Shape; O],
     ) -> Result<[Self; O]>;
+
+    /// Runs element-wise functions of one type over sets of values, as [`pointwise_each`](super::pointwise_each) says.
+    fn run_each<const I: usize, const O: usize, P: Pointwise<I, O>>(
+        sets: &[(P, [&Self; I])],
+    ) -> Result<Vec<[Self; O]>>;
+
+    /// `self + other` for each of some pairs of equal shapes.
+    fn add_each(pairs: &[[&Self; 2]]) -> Result<Vec<Self>> {
+        let sets: Vec<_> = pairs.iter().map(|pair| (Plus, *pair)).collect();
+        Ok(Self::run_each(&sets)?.into_iter().map(|[sum]| sum).collect())
+    }
 
     /// `factor · self`.
     fn scale(&self, factor: f64) -> Result<Self> {
@@ -94,6 +131,8 @@ pub trait Ops: Clone + Sized + Send + Sync {
 pub(super) struct Plus;
 
 impl Pointwise<2, 1> for Plus {
+    const NAME: &'static str = "plus";
+
     #[inline(always)]
     fn eval<S: Number>(&self, [x, y]: [S; 2]) -> [S; 1] {
         [x + y]
@@ -118,8 +157,8 @@ impl Ops for Tensor {
         Ok(sum)
     }
 
-    fn matmul(&self, other: &Self) -> Result<Self> {
-        Ok(Dual::constant(self).matmul(&Dual::constant(other))?.into_primal())
+    fn matmul(&self, other: &Self, options: impl Into<MatmulOptions>) -> Result<Self> {
+        Ok(Dual::constant(self).matmul(&Dual::constant(other), options)?.into_primal())
     }
 
     fn affine(
@@ -133,8 +172,8 @@ impl Ops for Tensor {
         Ok(Dual::constant(self).affine(weight, bias, low)?.into_primal())
     }
 
-    fn low_back(&self, ups: &[LowRankUp<Self>]) -> Result<Self> {
-        Ok(Dual::constant(self).low_back(&constant_ups(ups))?.into_primal())
+    fn low_back(&self, ups: &[LowRankUp<Self>], options: impl Into<MatmulOptions>) -> Result<Self> {
+        Ok(Dual::constant(self).low_back(&constant_ups(ups), options)?.into_primal())
     }
 
     fn affine_back(&self, weight: &Frozen, low: Option<(&Self, &Self)>) -> Result<Self> {
@@ -158,6 +197,15 @@ impl Ops for Tensor {
     ) -> Result<[Self; O]> {
         let inputs = inputs.map(Dual::constant);
         Ok(choose::kernel(kernel, rows, inputs.each_ref(), shapes)?.map(Dual::into_primal))
+    }
+
+    fn run_each<const I: usize, const O: usize, P: Pointwise<I, O>>(
+        sets: &[(P, [&Self; I])],
+    ) -> Result<Vec<[Self; O]>> {
+        let duals: Vec<_> = sets.iter().map(|(_, inputs)| inputs.map(Dual::constant)).collect();
+        let sets: Vec<_> = sets.iter().zip(&duals).map(|((f, _), inputs)| (f, inputs.each_ref())).collect();
+        let outputs = each_of_duals(&sets)?;
+        Ok(outputs.into_iter().map(|outputs| outputs.map(Dual::into_primal)).collect())
     }
 }
 

@@ -1,11 +1,17 @@
 //! Element-wise functions of several tensors, in one pass over memory.
 
+use candle_core::Shape;
+
 use super::formula::Formula;
+use super::fused::{self, Call, Each, Grid};
 use super::{Dual, Kernel, Number, Ops, Rows, RowsMut, Scalar};
 use crate::Result;
 
 /// A function of `I` numbers that makes `O` numbers, applied element by element.
 pub trait Pointwise<const I: usize, const O: usize>: Sync {
+    /// The name of its kernel for a GPU, which is printed from it: see `fused/print.rs`.
+    const NAME: &'static str;
+
     /// The function on one element.
     fn eval<S: Number>(&self, x: [S; I]) -> [S; O];
 }
@@ -43,6 +49,16 @@ impl<const I: usize, const O: usize, P: Pointwise<I, O>> Kernel<I, O> for Elemen
     fn compose(&self, inputs: [Dual; I]) -> Result<[Dual; O]> {
         Formula::of(&self.function).eval(inputs)
     }
+
+    fn fused(&self, inputs: [&Dual; I], shapes: &[Shape; O]) -> Result<Option<[Dual; O]>> {
+        let (sizes, numbers) = ([self.count], Formula::of(&self.function).constants());
+        let grid = Grid::Elements(self.count);
+        fused::run(
+            &Call { name: P::NAME, grid, sizes: &sizes, numbers: &numbers, tables: &[] },
+            inputs,
+            shapes,
+        )
+    }
 }
 
 /// The widest row up to [`WIDTH`] that divides `count`.
@@ -51,6 +67,39 @@ fn row_width(count: usize) -> usize {
         return count.max(1);
     }
     (1..=WIDTH).rev().find(|width| count.is_multiple_of(*width)).unwrap_or(1)
+}
+
+/// Applies functions of one type to sets of tensors, each set of one shape: as [`pointwise`] does to each, in fewer launches
+/// where the device takes several at once.
+pub fn pointwise_each<V: Ops, const I: usize, const O: usize, P: Pointwise<I, O>>(
+    sets: &[(P, [&V; I])],
+) -> Result<Vec<[V; O]>> {
+    V::run_each(sets)
+}
+
+/// [`pointwise_each`] of dual numbers.
+pub(super) fn each_of_duals<const I: usize, const O: usize, P: Pointwise<I, O>>(
+    sets: &[(P, [&Dual; I])],
+) -> Result<Vec<[Dual; O]>> {
+    if !super::choose::composed_only() {
+        let each = sets
+            .iter()
+            .map(|(function, inputs)| Each { inputs: *inputs, numbers: Formula::of(function).constants() });
+        let each: Vec<_> = each.collect();
+        if let Some(outputs) = fused::run_each(P::NAME, &each)? {
+            return Ok(outputs);
+        }
+    }
+    sets.iter().map(|(function, inputs)| pointwise(function, *inputs)).collect()
+}
+
+impl<const I: usize, const O: usize, P: Pointwise<I, O>> Pointwise<I, O> for &P {
+    const NAME: &'static str = P::NAME;
+
+    #[inline(always)]
+    fn eval<S: Number>(&self, x: [S; I]) -> [S; O] {
+        (**self).eval(x)
+    }
 }
 
 /// Applies a function to tensors of one shape, element by element, in one pass.

@@ -7,7 +7,7 @@ use candle_core::{D, DType, Tensor};
 use super::dual::add_to_half;
 use super::frozen::Form;
 use super::packed::{Blocked, Packed, Way};
-use super::{Dual, Frozen};
+use super::{Dual, Frozen, MatmulOptions};
 use crate::{Error, Result};
 
 /// Which part of a dual number a term is added to.
@@ -36,8 +36,8 @@ impl Factor {
     /// A frozen matrix as Wᵀ, or on the way back as W itself.
     pub fn frozen(weight: &Frozen, way: Way) -> Result<Self> {
         Ok(match (weight.form(), way) {
-            (Form::Plain(matrix), Way::Forward) => Self::Tensor(matrix.t()?),
-            (Form::Plain(matrix), Way::Back) => Self::Tensor(matrix.clone()),
+            (Form::Plain(plain), Way::Forward) => Self::Tensor(plain.matrix.t()?),
+            (Form::Plain(plain), Way::Back) => Self::Tensor(plain.matrix.clone()),
             (Form::Packed(packed), _) => Self::Packed(packed.clone(), way),
             (Form::Blocked(blocked), _) => Self::Blocked(blocked.clone(), way),
         })
@@ -82,6 +82,8 @@ pub(super) struct Sum {
     pub terms: Vec<Term>,
     /// n.
     pub columns: usize,
+    /// How products of tensors are taken, and what the sum is multiplied with; the bias is not.
+    pub options: MatmulOptions,
 }
 
 impl Term {
@@ -160,7 +162,12 @@ impl Sum {
                 "a product ends at column {end} of a result of {columns} columns"
             )));
         }
-        Ok(Self { bias: bias.cloned(), terms, columns })
+        Ok(Self { bias: bias.cloned(), terms, columns, options: MatmulOptions::default() })
+    }
+
+    /// The same, taken otherwise.
+    pub fn with(self, options: MatmulOptions) -> Self {
+        Self { options, ..self }
     }
 
     /// The type of the result.

@@ -5,7 +5,7 @@ use std::iter::repeat_n;
 use candle_core::{Device, Tensor};
 
 use crate::autodiff::Resident;
-use crate::autodiff::kernels::Targets;
+use crate::autodiff::kernels::{RowIndex, Targets};
 use crate::model::{DecoderConfig, TokenBatch};
 use crate::text::Sequence;
 use crate::{Error, Result};
@@ -17,16 +17,16 @@ use crate::{Error, Result};
 pub struct LabelledBatch {
     /// The tokens.
     pub tokens: TokenBatch,
-    /// Flat rows `b · S + t` whose next token is predicted, `(R)`, u32.
-    pub predicting: Tensor,
+    /// Flat rows `b · S + t` whose next token is predicted, R of them.
+    pub predicting: RowIndex,
     /// The tokens predicted, R of them.
     pub targets: Targets,
     /// Flat rows of the tokens predicted: the rows above, plus one. A token's weight is read there.
-    pub predicted: Tensor,
-    /// Flat rows that are not padding, `(P)`, u32.
-    pub present: Tensor,
-    /// Where in `present` each of `predicted` stands, `(R)`, u32.
-    pub predicted_in_present: Tensor,
+    pub predicted: RowIndex,
+    /// Flat rows that are not padding, P of them.
+    pub present: RowIndex,
+    /// Where in `present` each of `predicted` stands.
+    pub predicted_in_present: RowIndex,
     /// For each of `present`, its row of the batch.
     pub row_of_present: Vec<usize>,
     row_tokens: Resident,
@@ -66,16 +66,15 @@ impl LabelledBatch {
         if targets.is_empty() {
             return Err(Error::Invalid("a batch has no token to predict: every token is masked out".into()));
         }
-        #[expect(clippy::disallowed_methods, reason = "token numbers, once a batch")]
-        let index = |rows: Vec<u32>| Tensor::new(rows, device);
-        let count = targets.len();
+        let (count, all) = (targets.len(), rows.len() * width);
+        let predicted_in_present = RowIndex::new(place, present.len())?;
         Ok(Self {
             tokens: TokenBatch::new(rows, spans, config, device)?,
-            predicting: index(predicting)?,
+            predicting: RowIndex::new(predicting, all)?,
             targets: Targets::new(targets),
-            predicted: index(predicted)?,
-            present: index(present)?,
-            predicted_in_present: index(place)?,
+            predicted: RowIndex::new(predicted, all)?,
+            present: RowIndex::new(present, all)?,
+            predicted_in_present,
             row_of_present,
             row_tokens: Resident::default(),
             weights: None,

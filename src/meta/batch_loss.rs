@@ -5,7 +5,7 @@ use candle_core::{DType, IndexOp, Tensor};
 
 use crate::Result;
 use crate::autodiff::Ops;
-use crate::autodiff::kernels::{cross_entropy, product, quotient};
+use crate::autodiff::kernels::{RowIndex, cross_entropy, gather_rows, product, quotient, scatter_rows};
 use crate::model::lora::LoraLayout;
 use crate::model::{Activations, Backbone};
 
@@ -37,14 +37,9 @@ pub(super) struct BatchLoss<'a> {
     pub activations: Activations,
 }
 
-/// An episode's loss in one batch, without its tangent.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PartLoss {
-    /// `factor · Σ c_t ω_t CE_t`.
-    pub loss: f64,
-    /// `Σ CE_t`, in nats.
-    pub cross_entropy_sum: f64,
-}
+/// The losses of a batch, without their tangents: for each episode `factor · Σ c_t ω_t CE_t` and `Σ CE_t`, in nats;
+/// `(E, 2)` in f64. They stay on the device, so that it need not be waited for.
+pub(super) struct PartLosses(pub Tensor);
 
 /// The gradients of a loss.
 pub(super) struct LossGrad<V> {
@@ -57,11 +52,7 @@ pub(super) struct LossGrad<V> {
 impl BatchLoss<'_> {
     /// `factor · Σ c_t ω_t CE_t` of each episode, and the gradients of their sum: c is what a token of the batch counts;
     /// ω = 1 without a head.
-    pub fn gradient<V: Ops>(
-        &self,
-        phi: &[V],
-        head: Option<&Head<V>>,
-    ) -> Result<(Vec<PartLoss>, LossGrad<V>)> {
+    pub fn gradient<V: Ops>(&self, phi: &[V], head: Option<&Head<V>>) -> Result<(PartLosses, LossGrad<V>)> {
         let adapters = self.layout.by_layer(phi)?;
         let first = self.layout.first_layer().unwrap_or(0);
         let tokens = &self.batch.tokens;
@@ -72,7 +63,7 @@ impl BatchLoss<'_> {
     }
 
     /// The losses alone: a forward pass.
-    pub fn loss(&self, phi: &[Tensor], head: Option<&Head<Tensor>>) -> Result<Vec<PartLoss>> {
+    pub fn loss(&self, phi: &[Tensor], head: Option<&Head<Tensor>>) -> Result<PartLosses> {
         let adapters = self.layout.by_layer(phi)?;
         let first = self.layout.first_layer().unwrap_or(0);
         let (h, _) = self.backbone.forward(
@@ -111,7 +102,7 @@ impl BatchLoss<'_> {
     }
 
     /// Each episode's loss from cross entropies and their factors, both `(R)`; summed in f64.
-    fn parts(&self, ce: &Tensor, factors: &Tensor) -> Result<Vec<PartLoss>> {
+    fn parts(&self, ce: &Tensor, factors: &Tensor) -> Result<PartLosses> {
         let (ce, factors) = (ce.to_dtype(DType::F64)?, factors.to_dtype(DType::F64)?);
         let both = Tensor::stack(&[&(&ce * factors)?, &ce], 0)?;
         let (mut sums, mut start) = (vec![], 0);
@@ -124,9 +115,7 @@ impl BatchLoss<'_> {
             });
             start += count;
         }
-        #[expect(clippy::disallowed_methods, reason = "all in one read, once a micro-batch")]
-        let sums = Tensor::stack(&sums, 0)?.to_vec2()?;
-        Ok(sums.iter().map(|sums| PartLoss { loss: sums[0], cross_entropy_sum: sums[1] }).collect())
+        Ok(PartLosses(Tensor::stack(&sums, 0)?))
     }
 
     /// Start and length of each chunk of rows whose logits exist at the same time.
@@ -137,20 +126,20 @@ impl BatchLoss<'_> {
     }
 
     /// Losses, cotangent of the last hidden states `h: (B · S, D)`, gradient of the head.
-    fn output<V: Ops>(&self, h: &V, head: Option<&Head<V>>) -> Result<(Vec<PartLoss>, V, Option<Head<V>>)> {
+    fn output<V: Ops>(&self, h: &V, head: Option<&Head<V>>) -> Result<(PartLosses, V, Option<Head<V>>)> {
         let rows = gather_rows(h, &self.batch.predicting)?;
         let Some(head) = head else {
             let factors = self.factors(&rows)?;
             let (ce, drows) = self.cross_entropy(&rows, &factors)?;
             let losses = self.parts(ce.primal(), factors.primal())?;
-            return Ok((losses, scatter_add_rows(h, &self.batch.predicting, &drows)?, None));
+            return Ok((losses, scatter_rows(&drows, &self.batch.predicting)?, None));
         };
         let weighting = Weighting { batch_loss: self, head };
         let (weights, residuals) = weighting.forward(h)?;
         let factors = self.times_factors(&weights)?;
         let (ce, drows) = self.cross_entropy(&rows, &factors)?;
-        let (dh, grad) = weighting.backward(h, &residuals, &self.times_factors(&ce)?)?;
-        let dh = dh.add(&scatter_add_rows(h, &self.batch.predicting, &drows)?)?;
+        let (dh, grad) = weighting.backward(&residuals, &self.times_factors(&ce)?)?;
+        let dh = dh.add(&scatter_rows(&drows, &self.batch.predicting)?)?;
         Ok((self.parts(ce.primal(), factors.primal())?, dh, Some(grad)))
     }
 
@@ -196,7 +185,7 @@ struct Normalized<V> {
 }
 
 impl<V: Ops> Weighting<'_, V> {
-    fn rows(&self) -> &Tensor {
+    fn rows(&self) -> &RowIndex {
         let batch = self.batch_loss.batch;
         if self.batch_loss.normalize_weights { &batch.present } else { &batch.predicted }
     }
@@ -214,16 +203,16 @@ impl<V: Ops> Weighting<'_, V> {
     }
 
     /// Cotangent of `h` and the head's gradient from the cotangent `(R)` of the weights.
-    fn backward(&self, h: &V, residuals: &Weighted<V>, dweights: &V) -> Result<(V, Head<V>)> {
+    fn backward(&self, residuals: &Weighted<V>, dweights: &V) -> Result<(V, Head<V>)> {
         let (dh, grad) = match &residuals.normalized {
             None => self.head.backward(&residuals.residuals, dweights)?,
             Some(normalized) => {
                 let picked = &self.batch_loss.batch.predicted_in_present;
-                let dall = scatter_add_rows(&normalized.weights, picked, dweights)?;
+                let dall = scatter_rows(dweights, picked)?;
                 self.head.backward(&residuals.residuals, &normalized.backward(&dall)?)?
             }
         };
-        Ok((scatter_add_rows(h, self.rows(), &dh)?, grad))
+        Ok((scatter_rows(&dh, self.rows())?, grad))
     }
 
     fn normalize(&self, weights: V) -> Result<Normalized<V>> {
@@ -250,15 +239,4 @@ impl<V: Ops> Normalized<V> {
 /// Sum of `x: (P)` over the tokens of the same row, for each token.
 fn row_sums<V: Ops>(row_tokens: &Tensor, x: &V) -> Result<V> {
     x.linear(|x| row_tokens.t()?.matmul(&row_tokens.matmul(&x.unsqueeze(1)?)?)?.squeeze(1))
-}
-
-/// Rows `index` of `x`.
-fn gather_rows<V: Ops>(x: &V, index: &Tensor) -> Result<V> {
-    x.linear(|x| x.index_select(index, 0))
-}
-
-/// The transpose of [`gather_rows`]: adds rows to zeros of the shape of `like`.
-fn scatter_add_rows<V: Ops>(like: &V, index: &Tensor, rows: &V) -> Result<V> {
-    let zeros = like.primal().zeros_like()?;
-    rows.linear(|rows| zeros.index_add(index, rows, 0))
 }

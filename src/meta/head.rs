@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use crate::Result;
 use crate::autodiff::Ops;
 use crate::autodiff::kernels::{gelu, gelu_vjp, softplus, softplus_vjp};
+use crate::config::MatmulPrecision;
 
 /// β of the softplus (PERK, section 3).
 const BETA: f64 = 3.0;
@@ -74,14 +75,15 @@ impl Head<Tensor> {
 }
 
 fn affine<V: Ops>(layer: &Affine<V>, x: &V) -> Result<V> {
-    let y = x.matmul(&layer.weight.t()?)?;
+    let y = x.matmul(&layer.weight.t()?, MatmulPrecision::Highest)?;
     let shape = y.primal().shape().clone();
     y.add(&layer.bias.linear(|b| b.broadcast_as(&shape)?.contiguous())?)
 }
 
 fn affine_vjp<V: Ops>(layer: &Affine<V>, x: &V, dy: &V) -> Result<(V, Affine<V>)> {
-    let grad = Affine { weight: dy.t()?.matmul(x)?, bias: dy.linear(|d| d.sum(0))? };
-    Ok((dy.matmul(&layer.weight)?, grad))
+    let grad =
+        Affine { weight: dy.t()?.matmul(x, MatmulPrecision::Highest)?, bias: dy.linear(|d| d.sum(0))? };
+    Ok((dy.matmul(&layer.weight, MatmulPrecision::Highest)?, grad))
 }
 
 impl<V: Ops> Head<V> {

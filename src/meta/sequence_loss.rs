@@ -14,7 +14,7 @@ use crate::text::Sequence;
 use crate::{Error, Result};
 
 use super::batch::{LabelledBatch, longest};
-use super::batch_loss::{BatchLoss, LossGrad, PartLoss};
+use super::batch_loss::{BatchLoss, LossGrad, PartLosses};
 use super::head::Head;
 use super::options::{InnerOptions, Reduction};
 
@@ -191,14 +191,14 @@ impl SequenceLoss {
         head: Option<&Head<V>>,
         done: &mut dyn FnMut(usize),
     ) -> Result<(Vec<LossValue>, LossGrad<V>)> {
-        let (mut losses, mut sum) = (self.no_losses(), None);
+        let (mut losses, mut sum) = (vec![], None);
         self.each(
             backbone,
             layout,
             |batch_loss| {
                 let (parts, grad) =
                     among_threads(&backbone.decoder.device, || batch_loss.gradient(phi, head))?;
-                self.add(&mut losses, &parts);
+                losses.push(parts);
                 sum = Some(match sum.take() {
                     Some(sum) => LossGrad::add(sum, grad)?,
                     None => grad,
@@ -208,7 +208,7 @@ impl SequenceLoss {
             done,
         )?;
         let grad = sum.ok_or_else(|| Error::Invalid("a context needs at least one segment".into()))?;
-        Ok((losses, grad))
+        Ok((self.read(&losses)?, grad))
     }
 
     /// The losses at `phi` alone; arguments as for [`gradient`](Self::gradient).
@@ -220,29 +220,35 @@ impl SequenceLoss {
         head: Option<&Head<Tensor>>,
         done: &mut dyn FnMut(usize),
     ) -> Result<Vec<LossValue>> {
-        let mut losses = self.no_losses();
+        let mut losses = vec![];
         self.each(
             backbone,
             layout,
             |batch_loss| {
-                let parts = among_threads(&backbone.decoder.device, || batch_loss.loss(phi, head))?;
-                self.add(&mut losses, &parts);
+                losses.push(among_threads(&backbone.decoder.device, || batch_loss.loss(phi, head))?);
                 Ok(())
             },
             done,
         )?;
-        Ok(losses)
+        self.read(&losses)
     }
 
-    fn no_losses(&self) -> Vec<LossValue> {
-        vec![LossValue { loss: 0.0, cross_entropy: 0.0 }; self.episodes()]
-    }
-
-    fn add(&self, losses: &mut [LossValue], parts: &[PartLoss]) {
-        for ((loss, part), per_token) in losses.iter_mut().zip(parts).zip(&self.per_token) {
-            loss.loss += part.loss;
-            loss.cross_entropy += part.cross_entropy_sum * per_token;
+    /// The losses of all micro-batches together, added in their order.
+    fn read(&self, parts: &[PartLosses]) -> Result<Vec<LossValue>> {
+        let mut losses = vec![LossValue { loss: 0.0, cross_entropy: 0.0 }; self.episodes()];
+        let sums: Vec<&Tensor> = parts.iter().map(|parts| &parts.0).collect();
+        if sums.is_empty() {
+            return Ok(losses);
         }
+        #[expect(clippy::disallowed_methods, reason = "all in one read, once a gradient")]
+        let sums: Vec<Vec<Vec<f64>>> = Tensor::stack(&sums, 0)?.to_vec3()?;
+        for part in &sums {
+            for ((loss, part), per_token) in losses.iter_mut().zip(part).zip(&self.per_token) {
+                loss.loss += part[0];
+                loss.cross_entropy += part[1] * per_token;
+            }
+        }
+        Ok(losses)
     }
 
     /// Calls `work` on the loss of one micro-batch after another.
@@ -349,11 +355,10 @@ fn sums<T: std::ops::AddAssign>(lists: impl Iterator<Item = Vec<T>>) -> Vec<T> {
 
 impl<V: Ops> LossGrad<V> {
     fn add(self, other: Self) -> Result<Self> {
-        let add = |a: &V, b: &V| a.add(b);
-        let adapter =
-            self.adapter.iter().zip(&other.adapter).map(|(a, b)| add(a, b)).collect::<Result<_>>()?;
+        let pairs: Vec<_> = self.adapter.iter().zip(&other.adapter).map(|(a, b)| [a, b]).collect();
+        let adapter = V::add_each(&pairs)?;
         let head = match (self.head, other.head) {
-            (Some(a), Some(b)) => Some(a.zip(&b, add)?),
+            (Some(a), Some(b)) => Some(a.zip(&b, |a, b| a.add(b))?),
             (head, _) => head,
         };
         Ok(Self { adapter, head })

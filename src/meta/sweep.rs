@@ -74,8 +74,10 @@ impl<'a, R: Rule> Sweep<'a, R> {
         let head = self.params.head.as_ref().map(|h| h.map(|t| Ok(Dual::constant(t)))).transpose()?;
         let (backbone, layout) = (&self.learner.backbone, &self.learner.layout);
         let (_, product) = self.context.gradient(backbone, layout, &phi, head.as_ref(), &mut |_| {})?;
-        for (at, part) in self.cotangents.iter_mut().zip(&product.adapter) {
-            let param = (&at.param + part.tangent_or_zeros()?)?;
+        let parts = product.adapter.iter().map(Dual::tangent_or_zeros).collect::<Result<Vec<_>>>()?;
+        let pairs: Vec<_> = self.cotangents.iter().zip(&parts).map(|(at, part)| [&at.param, part]).collect();
+        let sums = Tensor::add_each(&pairs)?;
+        for (at, param) in self.cotangents.iter_mut().zip(sums) {
             *at = Iterate { param, state: at.state.clone() };
         }
         if let (Some(sum), Some(part)) = (&self.head, &product.head) {

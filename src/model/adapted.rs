@@ -5,7 +5,7 @@
 use candle_core::D;
 
 use crate::Result;
-use crate::autodiff::Ops;
+use crate::autodiff::{MatmulOptions, Ops};
 
 use super::Linear;
 use super::lora::{LowRank, LowRankGrad};
@@ -23,7 +23,8 @@ pub(super) fn forward<V: Ops>(
         return Ok((x.affine(weight, bias, None)?, None));
     };
     let (LowRank { b, scale, .. }, a) = (adapter, &adapter.joint_a()?);
-    let z = blocks(x, a)?.matmul(&a.t()?)?.scale(*scale)?;
+    let scaled = MatmulOptions { precision: weight.precision(), scale: *scale };
+    let z = blocks(x, a)?.matmul(&a.t()?, scaled)?;
     let z = z.reshape((x.primal().dim(0)?, a.primal().dim(D::Minus2)?))?;
     Ok((x.affine(weight, bias, Some((&z, b)))?, Some(z)))
 }
@@ -42,15 +43,16 @@ pub(super) fn backward<V: Ops>(
         return Ok((dx, None));
     };
     let (LowRank { b, scale, .. }, a) = (adapter, &adapter.joint_a()?);
-    let dz = dy.low_back(b)?.scale(*scale)?;
+    let precision = linear.weight.precision();
+    let dz = dy.low_back(b, MatmulOptions { precision, scale: *scale })?;
     let (z, dy_blocks) = (blocks(z, a)?, blocks(dy, a)?);
     let (mut rank, mut grads) = (0, vec![]);
     for up in b {
         let (out, r) = (up.b.primal().dim(D::Minus2)?, up.b.primal().dim(D::Minus1)?);
-        grads.push(dy_blocks.columns(up.column, out)?.t()?.matmul(&z.columns(rank, r)?)?);
+        grads.push(dy_blocks.columns(up.column, out)?.t()?.matmul(&z.columns(rank, r)?, precision)?);
         rank += r;
     }
-    let grad = LowRankGrad { a: blocks(&dz, a)?.t()?.matmul(&blocks(x, a)?)?, b: grads };
+    let grad = LowRankGrad { a: blocks(&dz, a)?.t()?.matmul(&blocks(x, a)?, precision)?, b: grads };
     let dx = if need_dx { Some(dy.affine_back(&linear.weight, Some((&dz, a)))?) } else { None };
     Ok((dx, Some(grad)))
 }

@@ -7,6 +7,7 @@ use crate::autodiff::Ops;
 use crate::autodiff::kernels::{
     Gain, HeadsOf, causal_softmax, merge_heads, rms_norm, rms_norm_vjp, softmax_vjp, split_heads,
 };
+use crate::config::MatmulPrecision;
 
 use super::block::Mode;
 use super::{DecoderConfig, TokenBatch};
@@ -15,6 +16,8 @@ use super::{DecoderConfig, TokenBatch};
 pub(super) struct OverBatch<'a> {
     pub config: &'a DecoderConfig,
     pub batch: &'a TokenBatch,
+    /// What products of activations are taken at.
+    pub precision: MatmulPrecision,
 }
 
 /// What attention's backward pass needs: head-major, with the query heads of one key head side by side.
@@ -59,8 +62,9 @@ impl<V: Ops> Mode<V> for OverBatch<'_> {
             }
         };
         let q = q.reshape((batch, kv, heads / kv * tokens, width))?;
-        let p = causal_softmax(&q.matmul(&k.t()?)?, &self.batch.mask, config.attention_scale())?;
-        let out = p.matmul(&v)?.reshape((batch, heads, tokens, width))?;
+        let scores = q.matmul(&k.t()?, self.precision)?;
+        let p = causal_softmax(&scores, &self.batch.mask, config.attention_scale())?;
+        let out = p.matmul(&v, self.precision)?.reshape((batch, heads, tokens, width))?;
         let out = merge_heads([&out], [None])?.reshape((batch * tokens, heads * width))?;
         Ok((out, Residuals { q, k, v, p, before_norms }))
     }
@@ -114,11 +118,11 @@ impl OverBatch<'_> {
         let all = HeadsOf { first: 0, count: heads, width };
         let dout = split_heads(&dout.reshape((batch, tokens, heads * width))?, all, None)?;
         let dout = dout.reshape((batch, kv, heads / kv * tokens, width))?;
-        let dp = dout.matmul(&residuals.v.t()?)?;
-        let dv = residuals.p.t()?.matmul(&dout)?;
+        let dp = dout.matmul(&residuals.v.t()?, self.precision)?;
+        let dv = residuals.p.t()?.matmul(&dout, self.precision)?;
         let ds = softmax_vjp(&residuals.p, &dp, scale)?;
-        let mut dq = ds.matmul(&residuals.k)?.reshape((batch, heads, tokens, width))?;
-        let mut dk = ds.t()?.matmul(&residuals.q)?;
+        let mut dq = ds.matmul(&residuals.k, self.precision)?.reshape((batch, heads, tokens, width))?;
+        let mut dk = ds.t()?.matmul(&residuals.q, self.precision)?;
         let mut rope = Some(&self.batch.rope);
         if let (Some([of_q, of_k]), Some([q, k])) = (gains, &residuals.before_norms) {
             dq = self.norm_vjp(q, of_q, &self.turn_back(&dq)?)?;

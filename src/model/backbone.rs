@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use crate::Result;
 use crate::autodiff::Ops;
 use crate::autodiff::kernels::{Gain, rms_norm, rms_norm_vjp};
+use crate::config::MatmulPrecision;
 
 use super::attention::{self, OverBatch};
 use super::block::{Block, Residuals};
@@ -20,6 +21,8 @@ pub struct Backbone {
     pub decoder: Decoder,
     gains: Vec<Norms<Gain>>,
     last_gain: Gain,
+    /// What products of activations are taken at: as those with the frozen matrices.
+    precision: MatmulPrecision,
 }
 
 /// What the backward pass needs of a forward pass through all layers.
@@ -46,7 +49,8 @@ impl Backbone {
         let gains = gains.collect::<Result<Vec<_>>>()?;
         let last_gain = Gain::new(&decoder.norm)?;
         decoder.pack_back();
-        Ok(Self { decoder, gains, last_gain })
+        let precision = decoder.lm_head.precision();
+        Ok(Self { decoder, gains, last_gain, precision })
     }
 
     fn block<'a, V: Ops>(
@@ -59,7 +63,7 @@ impl Backbone {
             layer: &self.decoder.layers[index],
             gains: &self.gains[index],
             adapters: &adapters[index],
-            mode: OverBatch { config: &self.decoder.config, batch },
+            mode: OverBatch { config: &self.decoder.config, batch, precision: self.precision },
         }
     }
 

@@ -61,6 +61,8 @@ impl Update {
 }
 
 impl Pointwise<4, 3> for Update {
+    const NAME: &'static str = "adamw";
+
     #[inline(always)]
     fn eval<S: Number>(&self, [param, g, m, v]: [S; 4]) -> [S; 3] {
         let StepSize { lr, weight_decay, .. } = self.size;
@@ -73,6 +75,8 @@ impl Pointwise<4, 3> for Update {
 struct UpdateVjp(Update);
 
 impl Pointwise<7, 5> for UpdateVjp {
+    const NAME: &'static str = "adamw_vjp";
+
     #[inline(always)]
     fn eval<S: Number>(&self, [param, g, m, v, d_param, d_m, d_v]: [S; 7]) -> [S; 5] {
         let Update { rule, size, corrections } = &self.0;
@@ -119,4 +123,13 @@ impl Rule for AdamW {
         let [param, grad, m, v, lr] = pointwise(update, [param, grad, m, v, d_param, d_m, d_v])?;
         Ok(StepVjp { before: Iterate { param, state: Moments { m, v } }, grad, lr: total(&lr)? })
     }
+}
+
+/// Both formulas as C++.
+#[cfg(test)]
+pub(crate) fn sources() -> [String; 2] {
+    use crate::autodiff::source;
+    let rule = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, eps_root: 0.0 };
+    let size = StepSize { step: 1, lr: 1e-3, weight_decay: 0.0 };
+    [source(&Update::new(rule, size)), source(&UpdateVjp(Update::new(rule, size)))]
 }

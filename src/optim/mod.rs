@@ -20,4 +20,7 @@ pub use schedule::Schedule;
 pub use sgd::Sgd;
 
 #[cfg(test)]
+pub(crate) use adamw::sources;
+
+#[cfg(test)]
 mod tests;

@@ -9,8 +9,9 @@ use candle_core::{D, Shape, Tensor};
 use super::Frozen;
 use super::choose;
 use super::kernel::Kernel;
-use super::ops::{LowRankUp, Ops, rows_axis};
+use super::ops::{LowRankUp, MatmulOptions, Ops, rows_axis};
 use super::packed::Way;
+use super::pointwise::{Pointwise, each_of_duals};
 use super::product::{Factor, Part, Sum, Term};
 use crate::{Error, Result};
 
@@ -168,8 +169,9 @@ impl Ops for Dual {
         Self::new(Ops::add(&self.primal, &other.primal)?, tangent)
     }
 
-    fn matmul(&self, other: &Self) -> Result<Self> {
-        choose::product(&Sum::new(other.primal.dim(D::Minus1)?, None, self.terms(other))?)
+    fn matmul(&self, other: &Self, options: impl Into<MatmulOptions>) -> Result<Self> {
+        let sum = Sum::new(other.primal.dim(D::Minus1)?, None, self.terms(other))?;
+        choose::product(&sum.with(options.into()))
     }
 
     fn affine(
@@ -188,7 +190,7 @@ impl Ops for Dual {
                 start += rank;
             }
         }
-        choose::product(&Sum::new(weight.dims()?.0, bias, terms)?)
+        choose::product(&Sum::new(weight.dims()?.0, bias, terms)?.with(weight.precision().into()))
     }
 
     fn affine_back(&self, weight: &Frozen, low: Option<(&Self, &Self)>) -> Result<Self> {
@@ -196,17 +198,18 @@ impl Ops for Dual {
         if let Some((z, a)) = low {
             terms.extend(z.blocks(a)?.terms(a));
         }
-        choose::product(&Sum::new(weight.dims()?.1, None, terms)?)
+        choose::product(&Sum::new(weight.dims()?.1, None, terms)?.with(weight.precision().into()))
     }
 
-    fn low_back(&self, ups: &[LowRankUp<Self>]) -> Result<Self> {
+    fn low_back(&self, ups: &[LowRankUp<Self>], options: impl Into<MatmulOptions>) -> Result<Self> {
         let (mut terms, mut start) = (vec![], 0);
         for LowRankUp { b, column } in ups {
             let product = self.blocks(b)?.columns(*column, b.primal.dim(D::Minus2)?)?.terms(b);
             terms.extend(product.into_iter().map(|term| term.at(start)));
             start += b.primal.dim(D::Minus1)?;
         }
-        choose::product(&Sum::new(start, None, terms)?)?.reshape((self.primal.dim(0)?, start))
+        let sum = Sum::new(start, None, terms)?.with(options.into());
+        choose::product(&sum)?.reshape((self.primal.dim(0)?, start))
     }
 
     fn cat(parts: &[Self]) -> Result<Self> {
@@ -233,5 +236,11 @@ impl Ops for Dual {
         shapes: [Shape; O],
     ) -> Result<[Self; O]> {
         choose::kernel(kernel, rows, inputs, shapes)
+    }
+
+    fn run_each<const I: usize, const O: usize, P: Pointwise<I, O>>(
+        sets: &[(P, [&Self; I])],
+    ) -> Result<Vec<[Self; O]>> {
+        each_of_duals(sets)
     }
 }

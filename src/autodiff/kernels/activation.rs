@@ -1,9 +1,10 @@
 //! Element-wise functions.
 
-use candle_core::D;
+use candle_core::{D, Shape};
 
 use crate::Result;
 use crate::autodiff::formula::Formula;
+use crate::autodiff::fused::{self, Call, Grid};
 use crate::autodiff::{Dual, Kernel, Number, Ops, Pointwise, Rows, RowsMut, Scalar, pointwise};
 
 /// 1 / (1 + e⁻ˣ). The exponential is taken of −|x|: it never overflows, and so neither does its tangent.
@@ -16,6 +17,8 @@ fn sigmoid<S: Number>(x: S) -> S {
 
 struct SwiGlu;
 impl Pointwise<2, 1> for SwiGlu {
+    const NAME: &'static str = "swiglu";
+
     #[inline(always)]
     fn eval<S: Number>(&self, [gate, up]: [S; 2]) -> [S; 1] {
         [gate * sigmoid(gate) * up]
@@ -24,6 +27,8 @@ impl Pointwise<2, 1> for SwiGlu {
 
 struct SwiGluVjp;
 impl Pointwise<3, 2> for SwiGluVjp {
+    const NAME: &'static str = "swiglu_vjp";
+
     #[inline(always)]
     fn eval<S: Number>(&self, [gate, up, dy]: [S; 3]) -> [S; 2] {
         let s = sigmoid(gate);
@@ -43,6 +48,22 @@ impl Gated {
         let half = |nth| x.batched_linear(|x| x.narrow(D::Minus1, nth * self.width, self.width));
         Ok([half(0)?, half(1)?])
     }
+
+    /// The kernel of this name over `count` gates.
+    fn gated<const I: usize>(
+        &self,
+        (name, count): (&'static str, usize),
+        numbers: &[f64],
+        inputs: [&Dual; I],
+        shapes: &[Shape; 1],
+    ) -> Result<Option<[Dual; 1]>> {
+        let sizes = [count, self.width];
+        fused::run(
+            &Call { name, grid: Grid::Elements(count), sizes: &sizes, numbers, tables: &[] },
+            inputs,
+            shapes,
+        )
+    }
 }
 
 impl Kernel<1, 1> for Gated {
@@ -57,6 +78,11 @@ impl Kernel<1, 1> for Gated {
 
     fn compose(&self, [x]: [Dual; 1]) -> Result<[Dual; 1]> {
         Formula::of(&SwiGlu).eval(self.halves(&x)?)
+    }
+
+    fn fused(&self, inputs: [&Dual; 1], shapes: &[Shape; 1]) -> Result<Option<[Dual; 1]>> {
+        let numbers = Formula::of(&SwiGlu).constants();
+        self.gated(("gated", shapes[0].elem_count()), &numbers, inputs, shapes)
     }
 }
 
@@ -78,6 +104,11 @@ impl Kernel<2, 1> for Gated {
         let rows = parts[0].primal().elem_count() / self.width;
         let parts = parts.iter().map(|part| part.reshape((rows, 1, self.width)));
         Ok([Dual::cat(&parts.collect::<Result<Vec<_>>>()?)?])
+    }
+
+    fn fused(&self, inputs: [&Dual; 2], shapes: &[Shape; 1]) -> Result<Option<[Dual; 1]>> {
+        let numbers = Formula::of(&SwiGluVjp).constants();
+        self.gated(("gated_vjp", shapes[0].elem_count() / 2), &numbers, inputs, shapes)
     }
 }
 
@@ -107,6 +138,8 @@ fn normal_cdf<S: Number>(x: S) -> S {
 
 struct Gelu;
 impl Pointwise<1, 1> for Gelu {
+    const NAME: &'static str = "gelu";
+
     #[inline(always)]
     fn eval<S: Number>(&self, [x]: [S; 1]) -> [S; 1] {
         [x * normal_cdf(x)]
@@ -115,6 +148,8 @@ impl Pointwise<1, 1> for Gelu {
 
 struct GeluVjp;
 impl Pointwise<2, 1> for GeluVjp {
+    const NAME: &'static str = "gelu_vjp";
+
     #[inline(always)]
     fn eval<S: Number>(&self, [x, dy]: [S; 2]) -> [S; 1] {
         let inverse_root = 0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
@@ -137,6 +172,8 @@ pub fn gelu_vjp<V: Ops>(x: &V, dy: &V) -> Result<V> {
 
 struct Softplus(f64);
 impl Pointwise<1, 1> for Softplus {
+    const NAME: &'static str = "softplus";
+
     #[inline(always)]
     fn eval<S: Number>(&self, [x]: [S; 1]) -> [S; 1] {
         let z = x * S::of(self.0);
@@ -148,6 +185,8 @@ impl Pointwise<1, 1> for Softplus {
 
 struct SoftplusVjp(f64);
 impl Pointwise<2, 1> for SoftplusVjp {
+    const NAME: &'static str = "softplus_vjp";
+
     #[inline(always)]
     fn eval<S: Number>(&self, [x, dy]: [S; 2]) -> [S; 1] {
         [dy * sigmoid(x * S::of(self.0))]
@@ -168,6 +207,8 @@ pub fn softplus_vjp<V: Ops>(x: &V, dy: &V, beta: f64) -> Result<V> {
 
 struct Product;
 impl Pointwise<2, 1> for Product {
+    const NAME: &'static str = "product";
+
     #[inline(always)]
     fn eval<S: Number>(&self, [x, y]: [S; 2]) -> [S; 1] {
         [x * y]
@@ -176,6 +217,8 @@ impl Pointwise<2, 1> for Product {
 
 struct Quotient;
 impl Pointwise<2, 1> for Quotient {
+    const NAME: &'static str = "quotient";
+
     #[inline(always)]
     fn eval<S: Number>(&self, [x, y]: [S; 2]) -> [S; 1] {
         [x / y]
@@ -192,4 +235,20 @@ pub fn product<V: Ops>(x: &V, y: &V) -> Result<V> {
 pub fn quotient<V: Ops>(x: &V, y: &V) -> Result<V> {
     let [z] = pointwise(Quotient, [x, y])?;
     Ok(z)
+}
+
+/// All of these formulas as C++.
+#[cfg(test)]
+pub(in crate::autodiff) fn sources() -> Vec<String> {
+    use crate::autodiff::formula::source;
+    vec![
+        source(&SwiGlu),
+        source(&SwiGluVjp),
+        source(&Gelu),
+        source(&GeluVjp),
+        source(&Softplus(1.0)),
+        source(&SoftplusVjp(1.0)),
+        source(&Product),
+        source(&Quotient),
+    ]
 }

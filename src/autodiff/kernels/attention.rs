@@ -1,8 +1,9 @@
 //! Softmax over the keys that a query may see.
 
-use candle_core::Tensor;
+use candle_core::{Shape, Tensor};
 
 use crate::Result;
+use crate::autodiff::fused::{self, Call, Grid};
 use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
 
 use super::reduce::{LANES, dot, largest, sum};
@@ -14,6 +15,8 @@ pub struct AttentionMask {
     spans: Vec<(usize, usize)>,
     /// 1 where a query sees a key, `(B, 1, S, S)`, 0 elsewhere.
     seen: Resident,
+    /// `spans` once more, `(2 B)`.
+    ends: Resident,
 }
 
 /// A score that no key has: what is not seen has it before the softmax.
@@ -23,7 +26,7 @@ impl AttentionMask {
     /// For rows of S `tokens`; `spans` holds for each row of the batch the first and one past the last position
     /// that is not padding.
     pub fn new(tokens: usize, spans: Vec<(usize, usize)>) -> Self {
-        Self { tokens, spans, seen: Resident::default() }
+        Self { tokens, spans, seen: Resident::default(), ends: Resident::default() }
     }
 
     /// Tokens a row, S.
@@ -120,6 +123,20 @@ impl Kernel<1, 1> for CausalSoftmax<'_> {
         let none = sums.eq(&sums.zeros_like()?)?.to_dtype(sums.dtype())?;
         Ok([weights.broadcast_div(&total.broadcast_add(&Dual::constant(&none))?)?])
     }
+
+    fn fused(&self, inputs: [&Dual; 1], shapes: &[Shape; 1]) -> Result<Option<[Dual; 1]>> {
+        let ends = || self.mask.spans.iter().flat_map(|&(first, end)| [first as u32, end as u32]).collect();
+        let ends = self.mask.ends.ids(inputs[0].primal().device(), ends)?;
+        let rows = shapes[0].elem_count() / self.mask.tokens;
+        let call = Call {
+            name: "causal_softmax",
+            grid: Grid::WarpARow(rows),
+            sizes: &[rows, self.mask.tokens, self.rows_per_batch],
+            numbers: &[self.scale],
+            tables: &[&ends],
+        };
+        fused::run(&call, inputs, shapes)
+    }
 }
 
 struct SoftmaxVjp {
@@ -140,6 +157,18 @@ impl Kernel<2, 1> for SoftmaxVjp {
     fn compose(&self, [p, dp]: [Dual; 2]) -> Result<[Dual; 1]> {
         let along = p.broadcast_mul(&dp)?.row_sum()?;
         Ok([p.broadcast_mul(&dp.broadcast_sub(&along)?)?.scale(self.scale)?])
+    }
+
+    fn fused(&self, inputs: [&Dual; 2], shapes: &[Shape; 1]) -> Result<Option<[Dual; 1]>> {
+        let rows = shapes[0].elem_count() / self.width;
+        let call = Call {
+            name: "softmax_vjp",
+            grid: Grid::WarpARow(rows),
+            sizes: &[rows, self.width],
+            numbers: &[self.scale],
+            tables: &[],
+        };
+        fused::run(&call, inputs, shapes)
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use candle_core::{Shape, Tensor};
 
 use crate::Result;
+use crate::autodiff::fused::{self, Call, Grid};
 use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
 
 use super::reduce::{LANES, largest, sum};
@@ -88,6 +89,19 @@ impl Kernel<2, 2> for CrossEntropy<'_> {
             None => dz.tangent().cloned(),
         };
         Ok([Dual::new(less(dz.primal(), negated.primal())?, tangent)?, ce])
+    }
+
+    fn fused(&self, inputs: [&Dual; 2], shapes: &[Shape; 2]) -> Result<Option<[Dual; 2]>> {
+        let targets = self.targets.tensor.ids(inputs[0].primal().device(), || self.targets.ids.clone())?;
+        let rows = self.range.len();
+        let call = Call {
+            name: "cross_entropy",
+            grid: Grid::BlockARow(rows, self.vocab),
+            sizes: &[rows, self.vocab, self.range.start],
+            numbers: &[],
+            tables: &[&targets],
+        };
+        fused::run(&call, inputs, shapes)
     }
 }
 

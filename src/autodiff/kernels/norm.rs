@@ -1,8 +1,9 @@
 //! Root-mean-square norm.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Shape, Tensor};
 
 use crate::Result;
+use crate::autodiff::fused::{self, Call, Grid};
 use crate::autodiff::{Dual, Kernel, Ops, Real, Resident, Rows, RowsMut, Scalar};
 
 use super::reduce::{LANES, dot, sum};
@@ -62,6 +63,24 @@ impl RmsNorm<'_> {
         S::of(1.0) / (squares / S::of(width as f64) + S::of(self.eps)).sqrt()
     }
 
+    /// The kernel of this name, a block a row.
+    fn kernel<const I: usize>(
+        &self,
+        name: &'static str,
+        inputs: [&Dual; I],
+        shapes: &[Shape; 1],
+    ) -> Result<Option<[Dual; 1]>> {
+        let (rows, gain) = (shapes[0].elem_count() / self.width(), self.gain.factor(inputs[0])?);
+        let call = Call {
+            name,
+            grid: Grid::BlockARow(rows, self.width()),
+            sizes: &[rows, self.width()],
+            numbers: &[self.eps],
+            tables: &[gain.primal()],
+        };
+        fused::run(&call, inputs, shapes)
+    }
+
     #[inline(always)]
     fn gain<S: Scalar>(&self, index: usize) -> S {
         S::real(S::Real::of(self.gain.numbers[index]))
@@ -83,6 +102,10 @@ impl Kernel<1, 1> for Forward<'_> {
         let x = self.0.rows(&x)?;
         let normed = x.broadcast_mul(&self.0.inverse_of_rows(&x)?)?;
         Ok([normed.broadcast_mul(&self.0.gain.factor(&x)?)?])
+    }
+
+    fn fused(&self, inputs: [&Dual; 1], shapes: &[Shape; 1]) -> Result<Option<[Dual; 1]>> {
+        self.0.kernel("rms_norm", inputs, shapes)
     }
 }
 
@@ -118,6 +141,10 @@ impl Kernel<2, 1> for Backward<'_> {
         let along = along.broadcast_mul(&inverse)?.broadcast_mul(&inverse)?;
         let along = along.scale(1.0 / self.0.width() as f64)?;
         Ok([inverse.broadcast_mul(&scaled.broadcast_sub(&x.broadcast_mul(&along)?)?)?])
+    }
+
+    fn fused(&self, inputs: [&Dual; 2], shapes: &[Shape; 1]) -> Result<Option<[Dual; 1]>> {
+        self.0.kernel("rms_norm_vjp", inputs, shapes)
     }
 }
 

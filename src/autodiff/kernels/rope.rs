@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use candle_core::{D, Shape, Tensor};
 
 use crate::Result;
+use crate::autodiff::fused::{self, Call, Grid};
 use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
 
 /// Cosines and sines of the rotary angles of positions 0, 1, …; clones share them.
@@ -85,15 +86,19 @@ impl RopeTable {
         self.0.frequencies.len()
     }
 
+    /// Cosines and sines, `(positions, half)`, like `x`.
+    fn tensors(&self, x: &Tensor) -> Result<[Tensor; 2]> {
+        let dims = (self.positions(), self.half());
+        let table =
+            |index: usize, numbers: &[f64]| self.0.tensors[index].numbers(x, dims, || numbers.to_vec());
+        Ok([table(0, &self.0.cos)?, table(1, &self.0.sin)?])
+    }
+
     /// Turns `x: (…, S, 2 · half)` by `direction` times each position's angle.
     fn turn(&self, x: &Dual, direction: f64) -> Result<Dual> {
-        let (dims, half) = ((self.positions(), self.half()), self.half());
-        let table = |index: usize, numbers: &[f64]| {
-            self.0.tensors[index].numbers(x.primal(), dims, || numbers.to_vec())
-        };
-        let tokens = x.primal().dim(D::Minus2)?;
-        let cos = table(0, &self.0.cos)?.narrow(0, 0, tokens)?;
-        let sin = (table(1, &self.0.sin)?.narrow(0, 0, tokens)? * direction)?;
+        let (half, tokens) = (self.half(), x.primal().dim(D::Minus2)?);
+        let [cos, sin] = self.tensors(x.primal())?;
+        let (cos, sin) = (cos.narrow(0, 0, tokens)?, (sin.narrow(0, 0, tokens)? * direction)?);
         x.batched_linear(|x| {
             let (a, b) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
             let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
@@ -176,6 +181,23 @@ impl Kernel<1, 1> for Split<'_> {
             None => x,
         }])
     }
+
+    fn fused(&self, inputs: [&Dual; 1], shapes: &[Shape; 1]) -> Result<Option<[Dual; 1]>> {
+        let HeadsOf { first, count, width } = self.heads;
+        let pairs = shapes[0].elem_count() / 2;
+        if width % 2 == 1 {
+            return Ok(None);
+        }
+        let tables = self.rope.map(|rope| rope.tensors(inputs[0].primal())).transpose()?;
+        let call = Call {
+            name: "split_heads",
+            grid: Grid::Elements(pairs),
+            sizes: &[pairs, self.tokens, self.all, first, count, width / 2, usize::from(self.rope.is_some())],
+            numbers: &[],
+            tables: &tables.iter().flatten().collect::<Vec<_>>(),
+        };
+        fused::run(&call, inputs, shapes)
+    }
 }
 
 struct Merge<'a, const N: usize> {
@@ -215,6 +237,27 @@ impl<const N: usize> Kernel<N, 1> for Merge<'_, N> {
             parts.push(swap_heads_and_tokens(&x)?);
         }
         Ok([Dual::cat(&parts)?])
+    }
+
+    fn fused(&self, inputs: [&Dual; N], shapes: &[Shape; 1]) -> Result<Option<[Dual; 1]>> {
+        let (pairs, all) = (shapes[0].elem_count() / 2, self.counts.iter().sum());
+        // A kernel tells three kinds apart.
+        if self.width % 2 == 1 || N > 3 {
+            return Ok(None);
+        }
+        let rope = self.ropes.iter().flatten().next();
+        let tables = rope.map(|rope| rope.tensors(inputs[0].primal())).transpose()?;
+        let mut sizes = vec![pairs, self.tokens, all, self.width / 2];
+        let kinds = self.counts.iter().zip(&self.ropes);
+        sizes.extend(kinds.flat_map(|(&count, rope)| [count, usize::from(rope.is_some())]));
+        let call = Call {
+            name: "merge_heads",
+            grid: Grid::Elements(pairs),
+            sizes: &sizes,
+            numbers: &[],
+            tables: &tables.iter().flatten().collect::<Vec<_>>(),
+        };
+        fused::run(&call, inputs, shapes)
     }
 }
 

@@ -9,7 +9,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::Result;
-use crate::autodiff::{Dual, Frozen, LowRankUp, Ops};
+use crate::autodiff::{Dual, Frozen, LowRankUp, MatmulOptions, Ops};
+use crate::config::MatmulPrecision;
 use crate::device::under_test;
 
 /// A function of several tensors, over any arithmetic.
@@ -142,6 +143,17 @@ const KINDS: [HeadsOf; 3] = [
 ];
 
 #[test]
+fn rows_by_number() {
+    fn index() -> RowIndex {
+        RowIndex::new(vec![3, 0, 4], 6).unwrap()
+    }
+    function!(Gather, |x| vec![gather_rows(&x[0], &index())?]);
+    function!(Scatter, |x| vec![scatter_rows(&x[1], &index())?]);
+    check_vjp("gather_rows", &Gather, &Scatter, &[&[6, 5]]);
+    check_vjp("gather_rows of numbers", &Gather, &Scatter, &[&[6]]);
+}
+
+#[test]
 fn rotation_and_head_layout() {
     function!(Split, |x| {
         let table = table();
@@ -227,12 +239,15 @@ fn products_of_dual_numbers_follow_leibniz() {
             sum.scale(1.7)?,
             V::cat(&[sum.clone(), x[2].clone()])?,
             sum.reshape((6, 3))?,
-            projected.low_back(&ups)?,
-            projected.columns(1, 2)?.t()?.matmul(&sum)?,
+            projected.low_back(&ups, MatmulOptions { scale: 1.3, ..Default::default() })?,
+            projected.columns(1, 2)?.t()?.matmul(&sum, MatmulOptions { scale: 0.7, ..Default::default() })?,
         ]
     });
     check_tangent("products", &Products, &[&[3, 6], &[2, 3], &[2, 6], &[3, 4], &[2, 2], &[1, 2]]);
-    function!(Batched, |x| vec![x[0].matmul(&x[1].t()?)?, x[0].scale(2.0)?.matmul(&x[2])?]);
+    function!(Batched, |x| {
+        let highest = MatmulPrecision::Highest;
+        vec![x[0].matmul(&x[1].t()?, highest)?, x[0].scale(2.0)?.matmul(&x[2], highest)?]
+    });
     check_tangent("batched", &Batched, &[&[2, 3, 5, 4], &[2, 3, 6, 4], &[2, 3, 4, 3]]);
 }
 
@@ -242,7 +257,7 @@ fn low_rank_products_of_blocks_of_rows_equal_those_of_each_block() {
         let frozen = Frozen::from(random(&[4, 6], 77).to_dtype(x[0].primal().dtype())?);
         let ups = [LowRankUp { b: x[2].clone(), column: 1 }];
         let y = x[0].affine(&frozen, None, Some((&x[1], &ups)))?;
-        vec![y.affine_back(&frozen, Some((&x[1], &x[3])))?, y.low_back(&ups)?]
+        vec![y.affine_back(&frozen, Some((&x[1], &x[3])))?, y.low_back(&ups, MatmulPrecision::Highest)?]
     });
     let shapes: [&[usize]; 4] = [&[6, 6], &[6, 2], &[2, 3, 2], &[2, 2, 6]];
     check_tangent("blocks", &Together, &shapes);

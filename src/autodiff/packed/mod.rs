@@ -95,6 +95,11 @@ impl Packed {
         (self.out, self.width)
     }
 
+    /// What products with it are taken at.
+    pub fn precision(&self) -> MatmulPrecision {
+        self.precision
+    }
+
     /// The type that it had before it was packed.
     pub fn dtype(&self) -> DType {
         self.dtype

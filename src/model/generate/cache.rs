@@ -5,6 +5,7 @@ use candle_nn::{ops, rotary_emb};
 
 use crate::Result;
 use crate::autodiff::Ops;
+use crate::config::MatmulPrecision;
 use crate::model::block::Mode;
 use crate::model::rotary::RotaryTables;
 use crate::model::{Decoder, DecoderConfig};
@@ -109,7 +110,7 @@ impl Mode<Tensor> for OverCache<'_> {
         self.cache.values.slice_set(&v, 2, *read)?;
         let (keys, values) = (self.cache.keys.narrow(2, 0, total)?, self.cache.values.narrow(2, 0, total)?);
         let q = self.turned(&q)?.reshape((rows, kv_heads, grouped, head_dim))?;
-        let scores = (Ops::matmul(&q, &keys.t()?)? * config.attention_scale())?;
+        let scores = (Ops::matmul(&q, &keys.t()?, MatmulPrecision::Highest)? * config.attention_scale())?;
         let weights = match mask {
             None => ops::softmax_last_dim(&scores)?,
             Some(mask) => {
@@ -117,7 +118,8 @@ impl Mode<Tensor> for OverCache<'_> {
                 ops::softmax_last_dim(&scores)?.reshape((rows, kv_heads, grouped, total))?
             }
         };
-        let mixed = Ops::matmul(&weights, &values)?.reshape((rows, heads, len, head_dim))?;
+        let mixed = Ops::matmul(&weights, &values, MatmulPrecision::Highest)?
+            .reshape((rows, heads, len, head_dim))?;
         Ok((mixed.transpose(1, 2)?.reshape((rows * len, heads * head_dim))?, ()))
     }
 }

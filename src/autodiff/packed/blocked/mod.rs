@@ -92,6 +92,11 @@ impl Blocked {
         several.iter().all(|one| one.width == width).then(|| Self::new(width, parts))
     }
 
+    /// What products with it are taken at.
+    pub fn precision(&self) -> MatmulPrecision {
+        self.precision
+    }
+
     /// `(out, in)`.
     pub fn dims(&self) -> (usize, usize) {
         (self.out, self.width)

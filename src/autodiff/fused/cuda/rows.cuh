@@ -1,0 +1,174 @@
+// Kernels over rows: norms, softmax, cross entropy. Formulas and their sources stand beside the row functions in
+// kernels/.
+#pragma once
+#include "params.cuh"
+
+// y = x ⊙ g / √(mean(x²) + ε); a block a row.
+template <class S> __device__ __forceinline__ S inverse_rms(const In<S> &x, long long start, int width, typename Of<S>::Real eps) {
+  typedef typename Of<S>::Real T;
+  S squares = constant<S>(0);
+  for (int i = threadIdx.x; i < width; i += blockDim.x) {
+    S one = x[start + i];
+    squares = squares + one * one;
+  }
+  squares = block_sum(squares);
+  return constant<S>(1) / f_sqrt(squares * (T(1) / T(width)) + constant<S>(eps));
+}
+
+template <class S> __device__ void rms_norm(const Params &p) {
+  typedef typename Of<S>::Real T;
+  In<S> x(p, 0);
+  Out<S> y(p, 0);
+  const T *gain = (const T *)p.table[0];
+  int width = (int)p.size[1];
+  for (long long row = blockIdx.x; row < p.size[0]; row += gridDim.x) {
+    long long start = row * width;
+    S inverse = inverse_rms(x, start, width, number<T>(p, 0));
+    for (int i = threadIdx.x; i < width; i += blockDim.x) {
+      y.set(start + i, x[start + i] * inverse * gain[i]);
+    }
+  }
+}
+KERNEL(rms_norm)
+
+// dx = r (dy ⊙ g − x r² mean(x ⊙ dy ⊙ g)).
+template <class S> __device__ void rms_norm_vjp(const Params &p) {
+  typedef typename Of<S>::Real T;
+  In<S> x(p, 0), dy(p, 1);
+  Out<S> dx(p, 0);
+  const T *gain = (const T *)p.table[0];
+  int width = (int)p.size[1];
+  for (long long row = blockIdx.x; row < p.size[0]; row += gridDim.x) {
+    long long start = row * width;
+    S inverse = inverse_rms(x, start, width, number<T>(p, 0));
+    S along = constant<S>(0);
+    for (int i = threadIdx.x; i < width; i += blockDim.x) {
+      along = along + x[start + i] * dy[start + i] * gain[i];
+    }
+    along = block_sum(along) * inverse * inverse * (T(1) / T(width));
+    for (int i = threadIdx.x; i < width; i += blockDim.x) {
+      dx.set(start + i, inverse * (dy[start + i] * gain[i] - x[start + i] * along));
+    }
+  }
+}
+KERNEL(rms_norm_vjp)
+
+// p = softmax(scale · x) over the keys that a query sees; a warp a row. Size: rows, S, rows of a batch entry. Table:
+// for each entry of the batch the first and one past the last position that is not padding.
+template <class S> __device__ void causal_softmax(const Params &p) {
+  typedef typename Of<S>::Real T;
+  In<S> x(p, 0);
+  Out<S> y(p, 0);
+  const unsigned int *spans = (const unsigned int *)p.table[0];
+  int tokens = (int)p.size[1], lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
+  T scale = number<T>(p, 0);
+  // All warps of a block go on together: the sums below are taken by all of them.
+  for (long long first = (long long)blockIdx.x * warps; first < p.size[0]; first += (long long)gridDim.x * warps) {
+    long long row = first + threadIdx.x / WARP;
+    bool here = row < p.size[0];
+    int from = 0, to = 0;
+    if (here) {
+      const unsigned int *span = spans + 2 * (row / p.size[2]);
+      int position = (int)(row % tokens);
+      from = (int)span[0];
+      to = (int)span[1] < position + 1 ? (int)span[1] : position + 1;
+    }
+    long long start = row * tokens;
+    T most = T(-INFINITY);
+    for (int i = from + lane; i < to; i += WARP) {
+      T one = value(x[start + i]);
+      most = one > most ? one : most;
+    }
+    most = warp_max(most);
+    S total = constant<S>(0);
+    for (int i = from + lane; i < to; i += WARP) {
+      S weight = f_exp((x[start + i] - constant<S>(most)) * scale);
+      y.set(start + i, weight);
+      total = total + weight;
+    }
+    total = warp_sum(total);
+    S inverse = constant<S>(1) / total;
+    if (here) {
+      for (int i = lane; i < tokens; i += WARP) {
+        S weight = constant<S>(0);
+        if (i >= from && i < to) {
+          if constexpr (Of<S>::dual) {
+            weight = S{y.values[start + i], y.tangents[start + i]} * inverse;
+          } else {
+            weight = y.values[start + i] * inverse;
+          }
+        }
+        y.set(start + i, weight);
+      }
+    }
+  }
+}
+KERNEL(causal_softmax)
+
+// dx = scale · p ⊙ (dp − Σ p ⊙ dp); a warp a row. Size: rows, width.
+template <class S> __device__ void softmax_vjp(const Params &p) {
+  typedef typename Of<S>::Real T;
+  In<S> weights(p, 0), dp(p, 1);
+  Out<S> dx(p, 0);
+  int width = (int)p.size[1], lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
+  T scale = number<T>(p, 0);
+  for (long long first = (long long)blockIdx.x * warps; first < p.size[0]; first += (long long)gridDim.x * warps) {
+    long long row = first + threadIdx.x / WARP;
+    int count = row < p.size[0] ? width : 0;
+    long long start = row * width;
+    S along = constant<S>(0);
+    for (int i = lane; i < count; i += WARP) {
+      along = along + weights[start + i] * dp[start + i];
+    }
+    along = warp_sum(along);
+    for (int i = lane; i < count; i += WARP) {
+      dx.set(start + i, weights[start + i] * (dp[start + i] - along) * scale);
+    }
+  }
+}
+KERNEL(softmax_vjp)
+
+// A sum of exponentials beside the largest exponent so far, which is subtracted from all of them.
+template <class S> struct Exponentials {
+  typedef typename Of<S>::Real T;
+  T most;
+  S sum;
+  __device__ __forceinline__ void add(S z) {
+    T own = value(z);
+    if (own > most) {
+      sum = sum * f_exp(most - own);
+      most = own;
+    }
+    sum = sum + f_exp(z - constant<S>(most));
+  }
+};
+
+// ce = ln Σ exp z − z[target] and dz = weight (softmax z − onehot); a block a row. Size: rows, V, first target. Table: the
+// targets.
+template <class S> __device__ void cross_entropy(const Params &p) {
+  typedef typename Of<S>::Real T;
+  In<S> z(p, 0), weights(p, 1);
+  Out<S> dz(p, 0), ce(p, 1);
+  int vocab = (int)p.size[1];
+  for (long long row = blockIdx.x; row < p.size[0]; row += gridDim.x) {
+    long long start = row * vocab;
+    long long target = ((const unsigned int *)p.table[0])[p.size[2] + row];
+    // Below every logit, and finite: the difference of two infinities is no number.
+    Exponentials<S> own{sizeof(T) == 4 ? T(-3.0e38) : T(-1.0e300), constant<S>(0)};
+    for (int i = threadIdx.x; i < vocab; i += blockDim.x) {
+      own.add(z[start + i]);
+    }
+    T most = block_max(own.most);
+    S total = block_sum(own.sum * f_exp(own.most - most));
+    S weight = weights[row];
+    S factor = weight / total;
+    for (int i = threadIdx.x; i < vocab; i += blockDim.x) {
+      S slope = f_exp(z[start + i] - constant<S>(most)) * factor;
+      dz.set(start + i, i == target ? slope - weight : slope);
+    }
+    if (threadIdx.x == 0) {
+      ce.set(row, f_ln(total) + constant<S>(most) - z[start + target]);
+    }
+  }
+}
+KERNEL(cross_entropy)

@@ -1,0 +1,250 @@
+//! Sums of products on a device that has products of its own: every term is added to the result in its place, and no
+//! frozen matrix is widened.
+
+use std::ops::Range;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::address::{address, room};
+use super::gemm::{Gemm, Kind, Matrices, Operand, kind};
+use super::launch::{Grid, Params, Variant, launch};
+use super::{Engine, engine};
+use crate::autodiff::product::{Factor, Part, Sum, Term};
+use crate::autodiff::{Dual, Ops};
+use crate::config::MatmulPrecision;
+use crate::{Error, Result};
+
+/// A sum of products; `None` where the device, a type or a form of a factor has no product here.
+///
+/// # Errors
+/// Shapes that do not fit, and what the device refuses.
+pub(in crate::autodiff) fn sum(sum: &Sum) -> Result<Option<Dual>> {
+    let like = &sum.terms[0].left;
+    let Some(engine) = engine(like.device()).filter(|_| sum.terms.iter().all(suits)) else {
+        return Ok(None);
+    };
+    let mut dims = sum.dims();
+    let half: usize = dims.iter().product();
+    let halves = if sum.varies() { 2 } else { 1 };
+    if sum.varies() {
+        dims.insert(0, 2);
+    }
+    let result = Target { numbers: room(dims, sum.dtype(), like)?, half, columns: sum.columns };
+    if half > 0 {
+        fill(engine, sum, &result, halves)?;
+    }
+    Ok(Some(match sum.varies() {
+        true => Dual::from_stacked(result.numbers)?,
+        false => Dual::constant(&result.numbers),
+    }))
+}
+
+/// Whether there is a product for a term.
+fn suits(term: &Term) -> bool {
+    let (left, Factor::Tensor(right)) = (&term.left, &term.right) else { return false };
+    match (left.dtype(), right.dtype()) {
+        (DType::F32, DType::F32) | (DType::F64, DType::F64) => true,
+        (DType::F32, DType::BF16) => right.rank() == 2,
+        _ => false,
+    }
+}
+
+/// Where a sum is written.
+struct Target {
+    numbers: Tensor,
+    /// Numbers of the value, and as many of the tangent behind them.
+    half: usize,
+    columns: usize,
+}
+
+impl Target {
+    /// Some columns of the matrices of a part, `rows` rows each, from its first number.
+    fn operand(&self, part: Part, column: usize, rows: usize) -> Result<Operand> {
+        let start = if part == Part::Tangent { self.half } else { 0 };
+        let size = self.numbers.dtype().size_in_bytes();
+        Ok(Operand {
+            address: address(&self.numbers)? + ((start + column) * size) as u64,
+            transposed: false,
+            stride: self.columns,
+            batch_stride: rows * self.columns,
+        })
+    }
+}
+
+fn fill(engine: Engine, sum: &Sum, result: &Target, halves: usize) -> Result<()> {
+    let fresh = match &sum.bias {
+        Some(bias) => {
+            write_bias(engine, bias, result, halves)?;
+            vec![false; sum.terms.len()]
+        }
+        None => match fresh_terms(sum, halves) {
+            Some(fresh) => fresh,
+            None => {
+                result.numbers.zero_set()?;
+                vec![false; sum.terms.len()]
+            }
+        },
+    };
+    for (term, fresh) in sum.terms.iter().zip(fresh) {
+        add(engine, sum, term, result, fresh)?;
+    }
+    Ok(())
+}
+
+fn halves_of(part: Part) -> Range<usize> {
+    match part {
+        Part::Primal => 0..1,
+        Part::Tangent => 1..2,
+        Part::Both => 0..2,
+    }
+}
+
+/// For each term whether it is the first to write its places; `None` if terms overlap in parts or leave places out, so that
+/// the result must be cleared first.
+fn fresh_terms(sum: &Sum, halves: usize) -> Option<Vec<bool>> {
+    let mut written: [Vec<Range<usize>>; 2] = Default::default();
+    let mut fresh = vec![];
+    for term in &sum.terms {
+        let own = term.column..term.column + term.columns();
+        let states: Vec<Option<bool>> = halves_of(term.part)
+            .map(|half| {
+                let written = &written[half];
+                let apart = written.iter().all(|other| other.end <= own.start || own.end <= other.start);
+                let within = written.iter().any(|other| other.start <= own.start && own.end <= other.end);
+                if apart { Some(true) } else { within.then_some(false) }
+            })
+            .collect();
+        let first = states[0]?;
+        if states.iter().any(|state| *state != Some(first)) {
+            return None;
+        }
+        if first {
+            halves_of(term.part).for_each(|half| written[half].push(own.clone()));
+        }
+        fresh.push(first);
+    }
+    let whole = |half: &Vec<Range<usize>>| half.iter().map(Range::len).sum::<usize>() == sum.columns;
+    written[..halves].iter().all(whole).then_some(fresh)
+}
+
+fn write_bias(engine: Engine, bias: &Tensor, result: &Target, halves: usize) -> Result<()> {
+    let (numbers, columns) = (&result.numbers, result.columns);
+    if bias.dims() != [columns] {
+        let found = bias.dims();
+        return Err(Error::Invalid(format!("no sum of {columns} columns with a bias of shape {found:?}")));
+    }
+    let bias = bias.to_dtype(numbers.dtype())?.contiguous()?;
+    let variant = Variant::of(numbers.dtype(), false).expect("results are f32 or f64");
+    let mut params = Params::default();
+    (params.inputs[0], params.outputs[0]) = (address(&bias)?, address(numbers)?);
+    params.sizes[..3].copy_from_slice(&[result.half as i64, columns as i64, halves as i64]);
+    let (blocks, threads) = Grid::Elements(result.half * halves).dims(engine);
+    launch(numbers.device(), ("rows_of_bias", variant), (blocks, 1, threads), &params)
+}
+
+/// Adds a term, or writes it where it is the first.
+fn add(engine: Engine, sum: &Sum, term: &Term, result: &Target, fresh: bool) -> Result<()> {
+    let Factor::Tensor(right) = &term.right else { return Ok(()) };
+    let (left, right) = (Matrices::of(&term.left)?, Matrices::of(right)?);
+    let fits = left.columns == right.rows
+        && [1, left.count].contains(&right.count)
+        && left.count * left.rows * result.columns == result.half * halves_of(term.part).len();
+    if !fits {
+        let (left, right) = (term.left.dims(), term.right.dims());
+        return Err(Error::Invalid(format!("no product of shapes {left:?} and {right:?}")));
+    }
+    let one = if right.count == 1 { left.stacked() } else { None };
+    let left = one.unwrap_or(left);
+    let mixed = term.left.dtype() != right.tensor.dtype();
+    let tf32 = sum.options.precision != MatmulPrecision::Highest;
+    let kind = kind(right.tensor.dtype(), tf32).expect("suits() has looked");
+    let mut gemm = Gemm {
+        kind,
+        a: left.operand,
+        b: Operand {
+            batch_stride: if right.count == 1 { 0 } else { right.operand.batch_stride },
+            ..right.operand
+        },
+        c: result.operand(term.part, term.column, left.rows)?,
+        rows: left.rows,
+        depth: left.columns,
+        columns: right.columns,
+        batch: left.count,
+        alpha: sum.options.scale,
+        beta: if fresh { 0.0 } else { 1.0 },
+    };
+    let device = term.left.device();
+    if !mixed {
+        return multiply(device, &gemm);
+    }
+    let planes = Planes::of(engine, &term.left, sum.options.precision)?;
+    for plane in 0..planes.count {
+        (gemm.a, gemm.kind) = (planes.operand(plane, left.rows, left.columns)?, Kind::Bf16);
+        multiply(device, &gemm)?;
+        gemm.beta = 1.0;
+    }
+    Ok(())
+}
+
+/// A factor in f32 as a sum of factors in bf16, whose products with numbers of bf16 are exact.
+struct Planes {
+    numbers: Tensor,
+    count: usize,
+}
+
+/// How many planes keep what the precision promises: 8 bits each.
+fn planes(precision: MatmulPrecision) -> usize {
+    match precision {
+        MatmulPrecision::Highest => 3,
+        MatmulPrecision::High => 2,
+        MatmulPrecision::Medium => 1,
+    }
+}
+
+impl Planes {
+    fn of(engine: Engine, x: &Tensor, precision: MatmulPrecision) -> Result<Self> {
+        let matrices = Matrices::of(x)?;
+        let whole = matrices.stacked().filter(|whole| !whole.operand.transposed);
+        let matrices = match whole {
+            Some(whole) => whole,
+            None => {
+                Matrices::of(&x.contiguous()?)?.stacked().expect("contiguous matrices lie below each other")
+            }
+        };
+        let (count, numbers) = (planes(precision), matrices.rows * matrices.columns);
+        let room = room((count, numbers), DType::BF16, x)?;
+        let mut params = Params::default();
+        (params.inputs[0], params.outputs[0]) = (matrices.operand.address, address(&room)?);
+        let sizes = [numbers, matrices.columns, matrices.operand.stride, count];
+        params.sizes.iter_mut().zip(sizes).for_each(|(place, size)| *place = size as i64);
+        let variant = Variant::of(x.dtype(), false).expect("planes are of f32");
+        let (blocks, threads) = Grid::Elements(numbers).dims(engine);
+        launch(x.device(), ("planes", variant), (blocks, 1, threads), &params)?;
+        Ok(Self { numbers: room, count })
+    }
+
+    /// One plane, as matrices of `rows` and `columns`.
+    fn operand(&self, plane: usize, rows: usize, columns: usize) -> Result<Operand> {
+        let numbers = self.numbers.dims()[1];
+        let address = address(&self.numbers)? + (plane * numbers * DType::BF16.size_in_bytes()) as u64;
+        Ok(Operand { address, transposed: false, stride: columns, batch_stride: rows * columns })
+    }
+}
+
+/// Takes a product.
+fn multiply(device: &Device, gemm: &Gemm) -> Result<()> {
+    super::launch::count();
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => super::blas::multiply(device, gemm),
+        #[cfg(test)]
+        Device::Cpu => {
+            super::host::multiply(gemm);
+            Ok(())
+        }
+        _ => {
+            let _ = gemm;
+            Err(Error::Invalid("this device has no products of its own".into()))
+        }
+    }
+}
