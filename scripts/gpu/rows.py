@@ -8,7 +8,7 @@ from pathlib import Path
 
 # What a repetition may be begun within, so that one slow row still gives a number before its limit.
 BUDGET_SECS = 25
-QUICKSTART_STEPS, QUICKSTART_WARM_UP = 45, 5
+QUICKSTART_STEPS, QUICKSTART_WARM_UP = 25, 5
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Programs:
     def quickstart(self, device):
         """Some steps of the embedded default, and the least of its scores at the end."""
         few = ["eval.every=0", "eval.episodes=1", "eval.multiples=[1]", "run.checkpoint_every=0"]
-        few += [f"outer.steps={QUICKSTART_STEPS}"]
+        few += ["eval.no_adaptation=false", "eval.in_context=false", f"outer.steps={QUICKSTART_STEPS}"]
         folder = self.quickstart_folder(device)
         shutil.rmtree(folder, ignore_errors=True)
         command = [str(self.room / "perk"), "meta-train", "--config", "configs/quickstart.toml", "--device", device]
