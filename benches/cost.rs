@@ -1,16 +1,17 @@
-//! Time and peak memory of one meta-step, or of one encode, at Qwen2.5-0.5B shapes with random weights, or of a base that
-//! `--base` names.
+//! Time and peak memory of one meta-step, or of one encode, at the shape of Qwen2.5-0.5B or SmolLM2-135M with random
+//! weights, or of a base that `--base` names.
 //!
 //! `cargo bench --bench cost` runs the table; `-- --tokens 512 --differentiated 2` runs one row; `--encode`
-//! times the inner loop alone. Every row runs in a process of its own, so that its peak is its own.
+//! times the inner loop alone; `--episodes 8` takes eight contexts together. Every row runs in a process of its own, so
+//! that its peak is its own.
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use clap::Parser;
-use perk::meta::{InnerOptimizer, InnerOptions, Learner, Reduction};
-use perk::model::Activations;
+use clap::{Parser, ValueEnum};
+use perk::meta::{InnerOptimizer, InnerOptions, Learner, MetaParams, Reduction};
+use perk::model::{Activations, DecoderConfig};
 use perk::optim::AdamW;
 use perk::text::Sequence;
 
@@ -22,11 +23,38 @@ mod params;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Most context tokens of an episode in the untimed run: enough for every kernel to be loaded and for the pool of memory
+/// to be filled, however long the context.
+const WARM_UP_TOKENS: usize = 8192;
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Shape {
+    #[value(name = "qwen2.5-0.5b")]
+    Qwen,
+    #[value(name = "smollm2-135m")]
+    SmolLm2,
+}
+
+impl Shape {
+    fn config(self) -> DecoderConfig {
+        match self {
+            Self::Qwen => DecoderConfig::qwen2_5_0_5b(),
+            Self::SmolLm2 => base::smollm2_135m(),
+        }
+    }
+}
+
 #[derive(Parser)]
 struct Arguments {
-    /// Context tokens; without it the whole table is run.
+    /// Context tokens of an episode; without it the whole table is run.
     #[arg(long)]
     tokens: Option<usize>,
+    /// Episodes, taken together.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    episodes: u32,
+    /// Shape of the random weights.
+    #[arg(long, default_value = "qwen2.5-0.5b")]
+    shape: Shape,
     /// A folder or a GGUF file, in the place of random weights.
     #[arg(long)]
     base: Option<PathBuf>,
@@ -42,7 +70,7 @@ struct Arguments {
     /// Tokens a segment.
     #[arg(long, default_value_t = 256)]
     segment: usize,
-    /// Segments in one pass.
+    /// Segments of an episode in one pass.
     #[arg(long, default_value_t = 1)]
     micro_batch: usize,
     /// Recompute each layer instead of keeping its intermediate values.
@@ -54,6 +82,9 @@ struct Arguments {
     /// Times to repeat; the median is printed.
     #[arg(long, default_value_t = 1)]
     repeat: usize,
+    /// Begin no other repetition after this many seconds.
+    #[arg(long, default_value_t = u64::MAX)]
+    budget_secs: u64,
     /// Print a JSON object instead of a table, with the products' rate.
     #[arg(long)]
     json: bool,
@@ -106,26 +137,18 @@ fn row(arguments: &Arguments, tokens: usize) {
     let learner = learner(arguments);
     let load_secs = start.elapsed().as_secs_f64();
     let params = params::start(&learner, 5e-5);
-    let segments: Vec<_> =
-        (0..tokens / arguments.segment).map(|s| sequence(&learner, arguments.segment, 4, s)).collect();
-    let queries = [sequence(&learner, 24, 20, 99)];
-    let device = &learner.backbone.decoder.device;
-    let once = || {
-        let start = Instant::now();
-        if arguments.encode {
-            learner.adapt(&params, &segments).expect("runs");
-        } else {
-            learner.meta_gradient(&params, &segments, &queries).expect("runs");
-        }
-        device.synchronize().expect("the device works");
-        start.elapsed().as_secs_f64()
-    };
+    let contexts = contexts(arguments, &learner, tokens);
+    let start = Instant::now();
     if arguments.place.warm_up {
-        once();
+        once(arguments, &learner, &params, &contexts, WARM_UP_TOKENS);
     }
-    let seconds: Vec<f64> = (0..arguments.repeat).map(|_| once()).collect();
+    let budget = Duration::from_secs(arguments.budget_secs);
+    let mut seconds = vec![];
+    while seconds.is_empty() || (seconds.len() < arguments.repeat && start.elapsed() < budget) {
+        seconds.push(once(arguments, &learner, &params, &contexts, tokens));
+    }
     if arguments.json {
-        let row = json(arguments, tokens, &learner, [load_secs, base::median(seconds)]);
+        let row = json(arguments, tokens, &learner, load_secs, seconds);
         return println!("{row}");
     }
     println!(
@@ -138,6 +161,35 @@ fn row(arguments: &Arguments, tokens: usize) {
     );
 }
 
+/// Every episode's context, in segments.
+fn contexts(arguments: &Arguments, learner: &Learner, tokens: usize) -> Vec<Vec<Sequence>> {
+    let count = tokens / arguments.segment;
+    let segment = |seed| sequence(learner, arguments.segment, 4, seed);
+    (0..arguments.episodes as usize).map(|e| (e * count..(e + 1) * count).map(segment).collect()).collect()
+}
+
+/// Seconds of one encode or meta-step over the first `tokens` of every context.
+fn once(
+    arguments: &Arguments,
+    learner: &Learner,
+    params: &MetaParams,
+    contexts: &[Vec<Sequence>],
+    tokens: usize,
+) -> f64 {
+    let most = tokens / arguments.segment;
+    let contexts: Vec<_> = contexts.iter().map(|context| &context[..most.min(context.len())]).collect();
+    let start = Instant::now();
+    if arguments.encode {
+        learner.adapt_together(params, &contexts).expect("runs");
+    } else {
+        let queries: Vec<_> = (0..contexts.len()).map(|e| [sequence(learner, 24, 20, 99 + e)]).collect();
+        let queries: Vec<_> = queries.iter().map(<[_; 1]>::as_slice).collect();
+        learner.meta_gradients(params, &contexts, &queries).expect("runs");
+    }
+    learner.backbone.decoder.device.synchronize().expect("the device works");
+    start.elapsed().as_secs_f64()
+}
+
 /// One row for a machine to read. The work counted is that of the products with frozen matrices alone: two
 /// operations a weight and token, once for the loss, once for its gradient, and twice as much for the product of
 /// the Hessian.
@@ -145,21 +197,27 @@ fn json(
     arguments: &Arguments,
     tokens: usize,
     learner: &Learner,
-    [load_secs, seconds]: [f64; 2],
+    load_secs: f64,
+    seconds: Vec<f64>,
 ) -> serde_json::Value {
     let passes = match arguments.encode {
         true => 2 * arguments.steps,
         false => 2 * arguments.steps + 4 * arguments.differentiated,
     };
     let weights = perk::meta::base_parameters(&learner.backbone.decoder.config);
-    let operations = 2.0 * weights as f64 * tokens as f64 * passes as f64;
+    let all_tokens = f64::from(arguments.episodes) * tokens as f64;
+    let operations = 2.0 * weights as f64 * all_tokens * passes as f64;
+    let shape = arguments.shape.to_possible_value().expect("no shape is hidden");
+    let (repeats, seconds) = (seconds.len(), base::median(seconds));
     serde_json::json!({
         "what": if arguments.encode { "encode" } else { "meta" },
-        "tokens": tokens, "steps": arguments.steps, "differentiated": arguments.differentiated,
+        "shape": arguments.base.is_none().then(|| shape.get_name()), "base": arguments.base,
+        "tokens": tokens, "episodes": arguments.episodes, "segment": arguments.segment,
+        "steps": arguments.steps, "differentiated": arguments.differentiated,
         "rank": arguments.rank, "storage": arguments.place.storage,
         "matmul_precision": arguments.place.matmul_precision, "cpu_kernel": perk::autodiff::CpuKernel::chosen().name(),
         "device": arguments.place.device,
-        "micro_batch": arguments.micro_batch, "seconds": seconds, "tflops": operations / seconds / 1e12,
+        "micro_batch": arguments.micro_batch, "seconds": seconds, "repeats": repeats, "tflops": operations / seconds / 1e12,
         "load_secs": load_secs, "matrices_gb": learner.backbone.decoder.matrix_bytes() as f64 / 1e9,
         "host_peak_gb": base::peak_gb(),
     })
@@ -168,7 +226,7 @@ fn json(
 fn learner(arguments: &Arguments) -> Learner {
     let (decoder, layout) = match &arguments.base {
         Some(path) => base::loaded(path, arguments.rank, &arguments.place),
-        None => base::qwen(24, arguments.rank, &arguments.place),
+        None => base::with_shape(&arguments.shape.config(), arguments.rank, &arguments.place),
     };
     let options = InnerOptions {
         steps: arguments.steps,

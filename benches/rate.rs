@@ -1,10 +1,10 @@
-//! The rate of one large product in f32 on a device, in TFLOP/s: what the rest is measured against.
+//! The rate of one large product on a device, in TFLOP/s: what the rest is measured against.
 //!
-//! `cargo bench --bench rate -- --device cuda --size 8192`; the best of `--repeat` products after one untimed.
+//! `cargo bench --bench rate -- --device cuda --size 8192 --dtype bf16`; the best of `--repeat` products after one untimed.
 
 use std::time::Instant;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use clap::Parser;
 use perk::device::DeviceName;
 
@@ -19,15 +19,20 @@ struct Arguments {
     /// cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: DeviceName,
+    /// Type of both factors: f32, bf16 or f16.
+    #[arg(long, default_value = "f32")]
+    dtype: DType,
     /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 fn main() {
-    let Arguments { size, repeat, device, .. } = Arguments::parse();
+    let Arguments { size, repeat, device, dtype, .. } = Arguments::parse();
     let device = device.open().unwrap_or_else(|fault| panic!("{fault}")).device;
-    let factor = Tensor::rand(-1f32, 1.0, (size, size), &device).expect("memory for a factor");
+    let factor = Tensor::rand(-1f32, 1.0, (size, size), &device)
+        .and_then(|x| x.to_dtype(dtype))
+        .expect("memory for a factor");
     let once = || {
         let start = Instant::now();
         factor.matmul(&factor).expect("shapes fit");

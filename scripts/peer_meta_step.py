@@ -22,39 +22,16 @@ import time
 from pathlib import Path
 
 import torch
-from peer.bench import keep_freed_pages, made_up, peak_gb, random_start
-from peer.decoder import PROJECTIONS, Decoder, Shape
+from peer.bench import keep_freed_pages, made_up, peak_gb, random_start, random_weights
+from peer.decoder import Decoder, Shape
 from peer.learner import Learner
-
-
-def random_decoder(shape, lora_scale, dtype):
-    """Weights in `dtype`: matrices normal with deviation 1/√in, the branches' last ones less by √(2 layers); gains 1, biases 0."""
-    deep = math.sqrt(2 * shape.num_hidden_layers)
-
-    def matrix(rows, columns, shrink=1.0):
-        return torch.empty(rows, columns).normal_(0, 1 / math.sqrt(columns) / shrink)
-
-    weights = {"model.norm.weight": torch.ones(shape.hidden_size)}
-    weights["model.embed_tokens.weight"] = matrix(shape.vocab_size, shape.hidden_size)
-    for layer in range(shape.num_hidden_layers):
-        name = f"model.layers.{layer}."
-        for norm in ("input_layernorm", "post_attention_layernorm"):
-            weights[f"{name}{norm}.weight"] = torch.ones(shape.hidden_size)
-        for projection in PROJECTIONS:
-            rows, columns = shape.matrix(projection)
-            ends_branch = projection in ("self_attn.o_proj", "mlp.down_proj")
-            weights[f"{name}{projection}.weight"] = matrix(rows, columns, deep if ends_branch else 1.0)
-            if projection.startswith("self_attn") and not ends_branch:
-                weights[f"{name}{projection}.bias"] = torch.zeros(rows)
-    weights = {name: weight.to(dtype) for name, weight in weights.items()}
-    return Decoder(shape, weights, lora_scale)
 
 
 def bench(arguments):
     keep_freed_pages()
     shape = Shape(num_hidden_layers=arguments.layers)
     dtype = torch.bfloat16 if arguments.dtype == "bf16" else torch.float32
-    decoder = random_decoder(shape, 16.0 / math.sqrt(arguments.rank), dtype)
+    decoder = Decoder(shape, random_weights(shape, dtype, biases=True), 16.0 / math.sqrt(arguments.rank))
     phi0, lrs, head = random_start(shape, arguments.rank, arguments.steps)
     learner = Learner(decoder, arguments.steps, arguments.differentiated)
     segments = [made_up(arguments.segment, 4, s) for s in range(arguments.tokens // arguments.segment)]
