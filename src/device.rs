@@ -135,9 +135,30 @@ fn open_cuda(index: usize) -> std::result::Result<Device, String> {
 
 fn tried(index: usize) -> candle_core::Result<Device> {
     let device = Device::new_cuda(index)?;
+    #[cfg(feature = "cuda")]
+    keep_freed_memory(&device);
     let ones = Tensor::ones((8, 8), DType::F32, &device)?;
     ones.matmul(&ones)?.sum_all()?.to_scalar::<f32>()?;
     Ok(device)
+}
+
+/// Has the driver keep the memory that tensors leave for those to come: by default it goes back to the system whenever
+/// the host waits for the GPU. A GPU without such a pool works as well, but slower.
+#[cfg(feature = "cuda")]
+fn keep_freed_memory(device: &Device) {
+    use candle_core::cuda_backend::cudarc::driver::{result, sys::CUmemPool_attribute};
+    let Ok(device) = device.as_cuda_device() else { return };
+    let stream = device.cuda_stream();
+    let number = stream.context().cu_device();
+    let mut threshold = u64::MAX;
+    // SAFETY: the number is of an open device; the attribute is one of 64 bits, which the driver copies.
+    #[allow(unsafe_code)]
+    unsafe {
+        if let Ok(pool) = result::device::get_default_mem_pool(number) {
+            let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+            result::mem_pool::set_attribute(pool, attribute, (&raw mut threshold).cast()).ok();
+        }
+    }
 }
 
 /// Name of a GPU, what of its memory is free, and all of it, in bytes; `None` for another device, and where the driver
@@ -192,14 +213,40 @@ fn not_here(library: &str) -> String {
 /// What a fault of CUDA means to a person.
 fn reason(fault: &str, index: usize) -> String {
     let first = fault.lines().next().unwrap_or_default();
+    let says = |words: &[&str]| words.iter().any(|word| fault.contains(word));
     if out_of_memory(fault) {
         return format!("GPU {index} has no memory left ({first})");
     }
-    if fault.contains("NO_DEVICE") || fault.contains("INVALID_DEVICE") {
+    if says(&["NO_DEVICE", "INVALID_DEVICE"]) {
         return format!("there is no GPU {index} on this machine ({first})");
+    }
+    if says(&["DEVICE_UNAVAILABLE"]) {
+        return format!("GPU {index} is kept by another program ({first})");
+    }
+    if says(&TOO_OLD) {
+        return format!("the driver is too old: perk needs NVIDIA's driver 580 or later ({first})");
+    }
+    if says(&OTHER_CAPABILITY) {
+        return format!(
+            "this build of perk has no kernels for GPU {index}: `nvidia-smi --query-gpu=compute_cap --format=csv` says its \
+             compute capability, CUDA_COMPUTE_CAP=90 scripts/build-cuda.sh builds for one of 9.0 ({first})"
+        );
     }
     first.to_owned()
 }
+
+/// What drivers and bindings say where the driver is older than the build.
+const TOO_OLD: [&str; 5] = [
+    "UNSUPPORTED_PTX_VERSION",
+    "SYSTEM_DRIVER_MISMATCH",
+    "COMPAT_NOT_SUPPORTED_ON_DEVICE",
+    "driver version is insufficient",
+    "Missing symbol",
+];
+
+/// What is said where the kernels are for other cards.
+const OTHER_CAPABILITY: [&str; 4] =
+    ["NO_BINARY_FOR_GPU", "no kernel image is available", "CUDA_ERROR_INVALID_PTX", "ARCH_MISMATCH"];
 
 /// The device that numerical tests run on: the CPU, or what the environment variable `PERK_TEST_DEVICE` names.
 #[cfg(test)]
@@ -250,6 +297,26 @@ mod tests {
             ("DriverError(CUDA_ERROR_INVALID_DEVICE, \"invalid device ordinal\")", "there is no GPU 1"),
             ("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")", "no memory left"),
             ("CUBLAS_STATUS_ALLOC_FAILED", "no memory left"),
+            (
+                "DriverError(CUDA_ERROR_DEVICE_UNAVAILABLE, \"busy or unavailable\")",
+                "kept by another program",
+            ),
+            (
+                "DriverError(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, \"the provided PTX was compiled with an unsupported \
+                 toolchain.\") when loading fill",
+                "driver 580 or later",
+            ),
+            (
+                "DriverError(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, \"system has unsupported display driver\")",
+                "too old",
+            ),
+            ("Missing symbol cuCtxGetDevice_v2: undefined symbol\nbacktrace", "driver 580 or later"),
+            (
+                "DriverError(CUDA_ERROR_NO_BINARY_FOR_GPU, \"no kernel image is available for execution on the device\")",
+                "CUDA_COMPUTE_CAP",
+            ),
+            ("DriverError(CUDA_ERROR_INVALID_PTX, \"a PTX JIT compilation failed\")", "no kernels for GPU 1"),
+            ("CublasError(CUBLAS_STATUS_ARCH_MISMATCH)", "no kernels for GPU 1"),
             ("something else\nbacktrace", "something else"),
         ];
         for (fault, expected) in cases {

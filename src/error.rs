@@ -22,7 +22,7 @@ pub enum Error {
     Candle(#[source] candle_core::Error),
     /// The device has no memory left.
     #[error(
-        "the device is out of memory: lower inner.micro_batch_segments (--micro-batch), set inner.activations = \"recompute\" or model.storage = \"bf16\", or shorten the prompt ({0})"
+        "the device is out of memory: set inner.activations = \"recompute\" or model.storage = \"bf16\", take shorter segments (data.segment_tokens, --segment-tokens), or shorten the prompt ({0})"
     )]
     DeviceMemory(String),
     /// The operating system refused to read or write a file.

@@ -19,7 +19,7 @@ pub use lock::Lock;
 pub use place::place;
 pub(crate) use place::{Made, sweep};
 pub use run_state::{
-    PROGRESS_FILE, Progress, TENSORS_FILE, load_parameters, load_progress, load_tensors, require_finite,
-    save_run,
+    Batching, PROGRESS_FILE, Progress, TENSORS_FILE, load_parameters, load_progress, load_tensors,
+    require_finite, save_run,
 };
 pub use tensors::map_tensors;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
+    fmt, fs,
     path::Path,
 };
 
@@ -42,6 +42,27 @@ pub struct Progress {
     /// Digest of the base; `None` in checkpoints of older versions.
     #[serde(default)]
     pub base: Option<Digest>,
+    /// What was computed at once, where free memory had a say in it: on a GPU. A run goes on with it, for last digits
+    /// depend on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batching: Option<Batching>,
+}
+
+/// What one pass computes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Batching {
+    /// Episodes together.
+    pub episodes_together: usize,
+    /// Segments of each of them.
+    pub micro_batch_segments: usize,
+}
+
+impl fmt::Display for Batching {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (episodes, segments) = (self.episodes_together, self.micro_batch_segments);
+        write!(out, "computing at once, at most: episodes {episodes}, segments of each {segments}")
+    }
 }
 
 /// Writes checkpoint `folder`: `tensors`, `progress`, and what `write_adapter` puts beside them.
@@ -148,6 +169,7 @@ mod tests {
             last_eval_step: 0,
             config: "c".to_owned(),
             base: Some(Digest::of_texts(&["base"])),
+            batching: (step > 1).then_some(Batching { episodes_together: 2, micro_batch_segments: 8 }),
         }
     }
 

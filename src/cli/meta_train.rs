@@ -127,6 +127,8 @@ fn print_plan(plan: &Plan) -> Result<()> {
         ("  adapter", adapter.to_string()),
         ("  inner rates", rates.to_string()),
         ("  head", head.to_string()),
+        ("episodes at once", plan.batching.episodes_together.to_string()),
+        ("segments at once", plan.batching.micro_batch_segments.to_string()),
         ("memory, about", gigabytes(estimate.total_bytes())),
         ("  base", gigabytes(estimate.base_bytes)),
         ("  adapter copies", gigabytes(estimate.adapter_bytes)),

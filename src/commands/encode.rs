@@ -1,21 +1,19 @@
 //! Encoding: the inner loop of PERK (section 3.1) writes a context into an adapter, which is stored.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Instant,
-};
+mod learn;
+
+use std::path::{Path, PathBuf};
 
 use crate::{
-    checkpoint::{Digest, Lock, recover},
-    config::{Config, Objective},
+    checkpoint::{Batching, Digest, Lock, recover},
+    config::{Config, InnerConfig, MicroBatch, Objective},
     error::{Error, Result},
-    meta::{Adapting, LossValue, MetaParams, SequenceLoss},
-    model::lora::Adapter,
+    meta::LossValue,
     model::{HubSettings, Located},
     report::peak_bytes,
     store::{
-        Artifact, BaseIdentity, CheckpointIdentity, ContextIdentity, Cost, Losses, ReasoningRecipe, Recipe,
-        Record, Store, StoredAdapter,
+        Artifact, BaseIdentity, CheckpointIdentity, ContextIdentity, Cost, ReasoningRecipe, Recipe, Record,
+        Store, StoredAdapter,
     },
     tasks::Context,
     text::Sequence,
@@ -26,6 +24,7 @@ use super::{
     inner_start::require_base,
     setup::{locate_base, settle},
 };
+use learn::{Learned, learn};
 
 /// Letters of a context's name in the name of its adapter; file systems have a limit.
 const LONGEST_STEM: usize = 80;
@@ -36,7 +35,7 @@ pub struct Changes {
     /// Inner steps.
     pub steps: Option<usize>,
     /// Segments computed at once.
-    pub micro_batch: Option<usize>,
+    pub micro_batch: Option<MicroBatch>,
     /// Most tokens of a segment's text.
     pub segment_tokens: Option<usize>,
     /// Where the checkpoint's base is, if not where it was.
@@ -128,8 +127,11 @@ pub fn encode(
         return Ok(Encoded { stored, reused: true, setup: None });
     }
     let setup = Setup::open(&job.config, hub)?;
-    for note in &setup.notes {
-        watch(&EncodeEvent::Note(note.clone()));
+    let at_once = |batching: Batching| {
+        format!("computing at once, at most: segments {}", batching.micro_batch_segments)
+    };
+    for note in setup.notes.iter().cloned().chain(setup.batching().map(at_once)) {
+        watch(&EncodeEvent::Note(note));
     }
     let params = job.start.params(&setup)?;
     let segments = job.segments(&setup, context)?;
@@ -220,7 +222,8 @@ impl<'a> Job<'a> {
     }
 
     fn record(&self, context: &Context, segments: &[Sequence], learned: Learned) -> Record {
-        let tokens = count(segments);
+        let (tokens, micro_batch) = (count(segments), MicroBatch::Segments(learned.micro_batch_segments));
+        let inner = InnerConfig { micro_batch_segments: micro_batch, ..self.recipe.inner.clone() };
         Record {
             format: Record::current_format(),
             perk_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -235,7 +238,7 @@ impl<'a> Job<'a> {
                 tokens,
                 segments: segments.len(),
             },
-            recipe: self.recipe.clone(),
+            recipe: Recipe { inner, ..self.recipe.clone() },
             losses: learned.losses,
             // Filled in when the files are there.
             adapter: Artifact { digest: self.key.clone(), bytes: 0 },
@@ -295,83 +298,6 @@ fn reusable(dir: &Path, key: &Digest, force: bool, watch: Watch<'_>) -> Result<O
         Err(fault) => {
             watch(&EncodeEvent::Note(format!("encoding again: {fault}")));
             Ok(None)
-        }
-    }
-}
-
-/// What the inner loop leaves beside the adapter.
-struct Learned {
-    losses: Losses,
-    inner_secs: f64,
-}
-
-/// The inner loop, and the loss after its last step.
-fn learn(
-    setup: &Setup,
-    params: &MetaParams,
-    segments: &[Sequence],
-    checkpoint: &CheckpointIdentity,
-    watch: Watch<'_>,
-) -> Result<(Adapter, Learned)> {
-    let (learner, tokens) = (&setup.learner, count(segments));
-    let steps = learner.options.steps;
-    watch(&EncodeEvent::Begun { checkpoint, tokens, segments: segments.len(), steps });
-    let began = Instant::now();
-    let context = learner.inner_loss(segments)?;
-    let (mut losses, mut step_began) = (Losses::default(), Instant::now());
-    let parts = context.micro_batches() as f64;
-    let adapted = learner.adapt_to(params, &context, &mut |event| match event {
-        Adapting::MicroBatch { step, micro_batches } => {
-            watch(&EncodeEvent::Progress { step, share: micro_batches as f64 / parts });
-        }
-        Adapting::Step { step, before } => {
-            losses.add(before);
-            let tokens_per_sec = tokens as f64 / step_began.elapsed().as_secs_f64();
-            watch(&EncodeEvent::Step { step, before, tokens_per_sec });
-            step_began = Instant::now();
-        }
-    })?;
-    let inner_secs = began.elapsed().as_secs_f64();
-    losses.add(loss_after(setup, params, &context, &adapted.phi, watch)?);
-    losses.require_finite()?;
-    let adapter = Adapter { layout: learner.layout.clone(), tensors: adapted.phi };
-    // Many tools ignore rsLoRA's flag, so the scale is written as plain alpha / rank.
-    Ok((adapter.plain(), Learned { losses, inner_secs }))
-}
-
-fn loss_after(
-    setup: &Setup,
-    params: &MetaParams,
-    context: &SequenceLoss,
-    phi: &[candle_core::Tensor],
-    watch: Watch<'_>,
-) -> Result<LossValue> {
-    let (step, parts) = (setup.learner.options.steps, context.micro_batches() as f64);
-    setup.learner.inner_loss_at(params, context, phi, &mut |done| {
-        watch(&EncodeEvent::Progress { step, share: done as f64 / parts });
-    })
-}
-
-impl Losses {
-    fn add(&mut self, loss: LossValue) {
-        self.inner.push(loss.loss);
-        self.cross_entropy.push(loss.cross_entropy);
-    }
-
-    /// A loss that is no number means an adapter of no use.
-    fn require_finite(&self) -> Result<()> {
-        match self.inner.iter().position(|loss| !loss.is_finite()) {
-            None => Ok(()),
-            Some(0) => Err(Error::Invalid(format!(
-                "the inner loss is {} before the first inner step: the base or the checkpoint has numbers too large to \
-                 compute with; if model.storage is f16, take bf16 or f32",
-                self.inner[0]
-            ))),
-            Some(step) => Err(Error::Invalid(format!(
-                "the inner loss is {} after {step} inner steps: the adapter has diverged. Take fewer steps \
-                 (--steps), or meta-train longer or with lower inner rates",
-                self.inner[step]
-            ))),
         }
     }
 }

@@ -3,6 +3,7 @@
 use candle_core::DType;
 
 use crate::{
+    checkpoint::Batching,
     config::{
         self, ChatTemplate, Config, InnerConfig, LoraConfig, ModelConfig, Objective, OuterConfig, Storage,
         TargetConfig,
@@ -10,7 +11,9 @@ use crate::{
     error::{Error, Result},
     eval::{Evaluator, Method, Model, Reasoning},
     gguf::TensorType,
-    meta::{InnerOptimizer, InnerOptions, Learner, MetaParams, OuterOptions, Reduction, Workers},
+    meta::{
+        InnerOptimizer, InnerOptions, Learner, Limits, MetaParams, OuterOptions, Reduction, Tell, Workers,
+    },
     model::lora::{Layers, LoraInit, LoraLayout, LoraSpec},
     model::{BaseFiles, Decoder, DecoderConfig, HubSettings, Keeping, Located, Projection, Role, resolve},
     optim::{AdamW, Momentum, Sgd},
@@ -18,7 +21,7 @@ use crate::{
     text::{Chat, Tokenizer},
 };
 
-use super::at_once::AtOnce;
+use super::at_once::{AtOnce, Ground, free_bytes};
 
 /// Everything that stays the same while a run goes on.
 #[derive(Debug)]
@@ -39,8 +42,8 @@ pub struct Setup {
     pub encoder: Encoder,
     /// Threads that share the episodes.
     pub workers: Workers,
-    /// How many episodes a thread takes together.
-    pub together: usize,
+    /// What each of them computes at once.
+    pub limits: Limits,
     /// What to tell a person of the device and of the base.
     pub notes: Vec<String>,
 }
@@ -77,12 +80,17 @@ impl Setup {
         config.model.begin_token = Some(tokenizer.begin_token().to_owned());
         let config = &config;
         let layout = lora_layout(&config.lora, &decoder.config)?;
-        let AtOnce { threads, together } =
-            AtOnce::new(config, &decoder.config, &layout, base_bytes(&decoder), decoder.device.is_cpu());
+        let ground = Ground {
+            shape: &decoder.config,
+            layout: &layout,
+            base_bytes: base_bytes(&decoder),
+            free_bytes: free_bytes(&decoder.device),
+        };
+        let AtOnce { threads, together, segments } = AtOnce::new(config, ground);
         let encoder = Encoder::new(&config.data, tokenizer.clone(), config.run.seed)?;
         let inner = inner_config(config);
         Ok(Self {
-            learner: Learner::new(decoder, layout, inner_options(&inner))?,
+            learner: Learner::new(decoder, layout, inner_options(&inner, segments))?,
             outer: outer_options(&config.outer, &inner, &config.lora),
             config: config.clone(),
             base,
@@ -90,7 +98,7 @@ impl Setup {
             reasoning: reasoning(&config.data.target)?,
             encoder,
             workers: Workers::new(threads)?,
-            together,
+            limits: Limits::new(together, segments),
             notes: Vec::new(),
         })
     }
@@ -114,9 +122,25 @@ impl Setup {
         }
     }
 
-    /// Who asks models on this machine.
-    pub fn evaluator(&self) -> Evaluator<'_> {
-        Evaluator { workers: &self.workers, together: self.together }
+    /// Who asks models on this machine, and tells `tell` of memory that was too small.
+    pub fn evaluator<'a>(&'a self, tell: Tell<'a>) -> Evaluator<'a> {
+        Evaluator { workers: &self.workers, limits: &self.limits, tell }
+    }
+
+    /// What is computed at once on a GPU, where its memory has a say in it.
+    pub fn batching(&self) -> Option<Batching> {
+        (!self.decoder().device.is_cpu()).then(|| Batching {
+            episodes_together: self.limits.episodes_together.get(),
+            micro_batch_segments: self.limits.micro_batch_segments.get(),
+        })
+    }
+
+    /// Computes as much at once as a run did before, on a GPU.
+    pub(super) fn go_on_with(&mut self, recorded: Option<Batching>) {
+        if let Some(Batching { episodes_together, micro_batch_segments }) = self.batching().and(recorded) {
+            self.learner.options.micro_batch_segments = micro_batch_segments;
+            self.limits = Limits::new(episodes_together, micro_batch_segments);
+        }
     }
 
     /// The frozen decoder.
@@ -235,7 +259,7 @@ pub(super) fn inner_config(config: &Config) -> InnerConfig {
     }
 }
 
-fn inner_options(inner: &InnerConfig) -> InnerOptions {
+fn inner_options(inner: &InnerConfig, micro_batch_segments: usize) -> InnerOptions {
     let (beta1, beta2, eps, eps_root) = (inner.beta1, inner.beta2, inner.eps, inner.eps_root);
     InnerOptions {
         steps: inner.steps,
@@ -254,7 +278,7 @@ fn inner_options(inner: &InnerConfig) -> InnerOptions {
             config::Reduction::LabelledTokens => Reduction::LabelledTokens,
             config::Reduction::Constant => Reduction::Constant(inner.divisor),
         },
-        micro_batch_segments: inner.micro_batch_segments,
+        micro_batch_segments,
         activations: inner.activations,
     }
 }
@@ -296,7 +320,7 @@ mod tests {
     fn gradient_descent_has_momentum_where_the_configuration_says_so() {
         let rule = |momentum| {
             let inner = InnerConfig { optimizer: config::Optimizer::Sgd, momentum, ..InnerConfig::default() };
-            inner_options(&inner).optimizer
+            inner_options(&inner, 1).optimizer
         };
         assert_eq!(rule(0.0), InnerOptimizer::Sgd(Sgd));
         assert_eq!(rule(0.9), InnerOptimizer::Momentum(Momentum { momentum: 0.9 }));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Checker;
+use super::{Checker, MicroBatch};
 use crate::error::Fault;
 
 /// The inner optimiser.
@@ -90,8 +90,8 @@ pub struct InnerConfig {
     /// Divisor for `reduction = "constant"`.
     pub divisor: f64,
     /// Segments computed at once: memory grows with it; results depend on it in their last bits alone, since sums are
-    /// taken in another order.
-    pub micro_batch_segments: usize,
+    /// taken in another order. A device that runs out of memory takes half as many, and goes on.
+    pub micro_batch_segments: MicroBatch,
     /// Kept or recomputed activations.
     pub activations: Activations,
 }
@@ -117,7 +117,7 @@ impl Default for InnerConfig {
             normalize_weights: false,
             reduction: Reduction::Positions,
             divisor: 64.0,
-            micro_batch_segments: 1,
+            micro_batch_segments: MicroBatch::Auto,
             activations: Activations::Keep,
         }
     }
@@ -143,7 +143,9 @@ impl InnerConfig {
         check.positive("lr", self.lr);
         check.range("head_hidden", self.head_hidden, 1, 1 << 16);
         check.positive("divisor", self.divisor);
-        check.count("micro_batch_segments", self.micro_batch_segments);
+        if let MicroBatch::Segments(segments) = self.micro_batch_segments {
+            check.count("micro_batch_segments", segments);
+        }
         let pointless = self.normalize_weights && !self.head;
         check.require(!pointless, "normalize_weights", "needs inner.head = true");
     }

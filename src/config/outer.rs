@@ -67,10 +67,12 @@ pub struct OuterConfig {
     /// it.
     pub parallel_episodes: usize,
     /// Episodes that one pass takes together, each under an adapter of its own; 0 takes one on a CPU, and on a GPU as many
-    /// as `memory_gb` allows. Results depend on it in their last digits.
+    /// as there is memory for. Results depend on it in their last digits. A device that runs out of memory takes half as
+    /// many, and goes on.
     pub episodes_together: usize,
-    /// Memory, in 10⁹ bytes, that `episodes_together = 0` stays below by the estimate of `--dry-run`.
-    pub memory_gb: f64,
+    /// Memory of a GPU, in 10⁹ bytes, that `episodes_together = 0` and `inner.micro_batch_segments = "auto"` stay below by
+    /// the estimate of `--dry-run`; by default most of what is free.
+    pub memory_gb: Option<f64>,
     /// A checkpoint folder whose adapter, inner rates and head are the start; the optimiser starts anew.
     pub start_from: Option<PathBuf>,
 }
@@ -94,7 +96,7 @@ impl Default for OuterConfig {
             final_lr_fraction: 0.1,
             parallel_episodes: 0,
             episodes_together: 0,
-            memory_gb: 16.0,
+            memory_gb: None,
             start_from: None,
         }
     }
@@ -118,6 +120,8 @@ impl OuterConfig {
         check.fraction("final_lr_fraction", self.final_lr_fraction);
         check.require(self.parallel_episodes <= 1024, "parallel_episodes", "must be 1024 or less");
         check.require(self.episodes_together <= 1024, "episodes_together", "must be 1024 or less");
-        check.positive("memory_gb", self.memory_gb);
+        if let Some(memory_gb) = self.memory_gb {
+            check.positive("memory_gb", memory_gb);
+        }
     }
 }

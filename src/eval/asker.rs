@@ -71,7 +71,15 @@ impl Asker<'_> {
         Ok(reply)
     }
 
-    /// The replies to `prompts`, each for itself but many side by side, with `adapter` or with the base alone.
+    /// How many of `prompts` the cache of keys and values is to hold at once.
+    pub fn at_once(&self, prompts: &[Vec<u32>], decoding: &Decoding) -> usize {
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let rows = BATCH_TOKENS / longest.saturating_add(decoding.max_new_tokens).max(1);
+        rows.min(prompts.len()).max(1)
+    }
+
+    /// The replies to `prompts`, each for itself but many side by side, at most `most`, with `adapter` or with the base
+    /// alone.
     ///
     /// # Errors
     /// An adapter that has diverged, a device out of memory.
@@ -80,9 +88,9 @@ impl Asker<'_> {
         adapter: Option<AdapterRef<'_>>,
         prompts: &[Vec<u32>],
         decoding: &Decoding,
+        most: usize,
     ) -> Result<Vec<Reply>> {
-        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        let rows = (BATCH_TOKENS / longest.saturating_add(decoding.max_new_tokens).max(1)).max(1);
+        let rows = self.at_once(prompts, decoding).min(most).max(1);
         let batches = prompts.chunks(rows).map(|batch| self.batch(adapter, batch, decoding));
         Ok(batches.collect::<Result<Vec<_>>>()?.concat())
     }

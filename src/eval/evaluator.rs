@@ -12,8 +12,8 @@ use candle_core::Tensor;
 use crate::{
     benchmarks::{Cell, Metric},
     error::{Error, Result},
-    meta::{Learner, MetaParams, Workers},
-    model::{Decoding, Sampling},
+    meta::{Adapted, Learner, Limits, MetaParams, Tell, Workers, within},
+    model::{Decoding, Sampling, lora::AdapterRef},
     tasks::{Encoder, Episode, EpisodeSource, count_tokens},
     text::Sequence,
 };
@@ -56,12 +56,14 @@ pub struct CellSource<'a> {
 pub type Taker<'a> = &'a (dyn Fn(&SampleRecord, &[u32]) -> Result<()> + Sync);
 
 /// Asks models.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Evaluator<'a> {
     /// Threads that share the episodes.
     pub workers: &'a Workers,
-    /// How many episodes a thread encodes together.
-    pub together: usize,
+    /// What each of them computes at once.
+    pub limits: &'a Limits,
+    /// Told of memory that was too small.
+    pub tell: Tell<'a>,
 }
 
 /// An episode whose context has been read.
@@ -102,13 +104,13 @@ impl Evaluator<'_> {
         let is_known: BTreeSet<usize> = records.iter().map(|record| record.index).collect();
         let missing: Vec<u64> =
             (0..source.count).filter(|index| !is_known.contains(index)).map(|index| index as u64).collect();
-        let groups: Vec<&[u64]> = missing.chunks(self.together.max(1)).collect();
+        let groups: Vec<&[u64]> = missing.chunks(self.limits.episodes_together.get()).collect();
         let stopped = AtomicBool::new(false);
         let go_on = || !stopped.load(Ordering::Relaxed);
         let asked = self.workers.map_while(&groups, &go_on, |group| {
             let mut episodes = vec![];
-            for encoded in model.encode(source.episodes, group)? {
-                episodes.push(model.ask(source, encoded, take)?);
+            for encoded in model.encode(source.episodes, group, self)? {
+                episodes.push(model.ask(source, encoded, take, self)?);
                 if !done() {
                     stopped.store(true, Ordering::Relaxed);
                     break;
@@ -121,6 +123,37 @@ impl Evaluator<'_> {
         records.extend(asked.into_iter().flatten());
         records.sort_by_key(|record| (record.index, record.question_index));
         Ok(all.then_some(records))
+    }
+
+    /// The adapters that have learned some contexts, together as far as there is memory.
+    fn adapt(
+        &self,
+        learner: &Learner,
+        params: &MetaParams,
+        contexts: &[&[Sequence]],
+    ) -> Result<Vec<Adapted>> {
+        let segments = contexts.iter().map(|segments| segments.len()).max().unwrap_or(0);
+        let limits =
+            [(&self.limits.episodes_together, contexts.len()), (&self.limits.micro_batch_segments, segments)];
+        within(limits, self.tell, |[together, segments]| {
+            let learner = learner.with_micro_batch(segments);
+            let parts = contexts.chunks(together).map(|part| learner.adapt_together(params, part));
+            Ok(parts.collect::<Result<Vec<_>>>()?.concat())
+        })
+    }
+
+    /// The replies to `prompts`, side by side as far as there is memory.
+    fn replies(
+        &self,
+        asker: &Asker<'_>,
+        adapter: Option<AdapterRef<'_>>,
+        prompts: &[Vec<u32>],
+        decoding: &Decoding,
+    ) -> Result<Vec<Reply>> {
+        let there = asker.at_once(prompts, decoding);
+        within([(&self.limits.questions, there)], self.tell, |[most]| {
+            asker.many(adapter, prompts, decoding, most)
+        })
     }
 }
 
@@ -142,7 +175,12 @@ pub fn whole_episodes(records: Vec<SampleRecord>, count: usize) -> (Vec<SampleRe
 impl Model<'_> {
     /// Episodes with what this model reads their questions with: an adapter that has learned the context, or none. The
     /// contexts are learned together.
-    fn encode(&self, source: &dyn EpisodeSource, indices: &[u64]) -> Result<Vec<Encoded>> {
+    fn encode(
+        &self,
+        source: &dyn EpisodeSource,
+        indices: &[u64],
+        by: &Evaluator<'_>,
+    ) -> Result<Vec<Encoded>> {
         let mut encoded = vec![];
         for &index in indices {
             let episode = source.episode(index)?;
@@ -158,7 +196,7 @@ impl Model<'_> {
             Method::Perk => {
                 let began = Instant::now();
                 let contexts: Vec<_> = encoded.iter().map(|one| &one.segments[..]).collect();
-                let adapted = self.learner.adapt_together(needed()?, &contexts)?;
+                let adapted = by.adapt(self.learner, needed()?, &contexts)?;
                 let encode_secs = began.elapsed().as_secs_f64() / indices.len().max(1) as f64;
                 for (one, adapted) in encoded.iter_mut().zip(adapted) {
                     (one.adapter, one.encode_secs) = (Some(adapted.phi), encode_secs);
@@ -174,7 +212,13 @@ impl Model<'_> {
     }
 
     /// The records of an episode's questions, all of them read side by side.
-    fn ask(&self, source: &CellSource<'_>, encoded: Encoded, take: Taker<'_>) -> Result<Vec<SampleRecord>> {
+    fn ask(
+        &self,
+        source: &CellSource<'_>,
+        encoded: Encoded,
+        take: Taker<'_>,
+        by: &Evaluator<'_>,
+    ) -> Result<Vec<SampleRecord>> {
         let Encoded { episode, segments, .. } = &encoded;
         let context = episode.documents.join("\n");
         let began = Instant::now();
@@ -198,7 +242,7 @@ impl Model<'_> {
         let adapter = encoded.adapter.as_deref().map(|phi| (&self.learner.layout, phi));
         // Looking for segments is a part of asking.
         let retrieval_secs = began.elapsed().as_secs_f64() / episode.qa.len().max(1) as f64;
-        let replies = asker.many(adapter, &prompts, &decoding)?;
+        let replies = by.replies(&asker, adapter, &prompts, &decoding)?;
         let mut records = vec![];
         for (question_index, (mut reply, dropped_tokens)) in replies.into_iter().zip(dropped).enumerate() {
             if self.method == Method::Rag {

@@ -28,23 +28,6 @@ pub struct Workload {
     pub episodes: usize,
 }
 
-impl Workload {
-    /// How many episodes can be computed at once in `budget_bytes`, from one to `most`, where this is what one needs.
-    pub fn most_together(
-        &self,
-        config: &DecoderConfig,
-        layout: &LoraLayout,
-        budget_bytes: u64,
-        most: usize,
-    ) -> usize {
-        let fits = |count: &usize| {
-            let work = Self { episodes: count * self.episodes, ..*self };
-            Estimate::new(config, layout, &work).total_bytes() <= budget_bytes
-        };
-        (1..=most).take_while(fits).last().unwrap_or(1)
-    }
-}
-
 /// The parts of the estimate, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Estimate {

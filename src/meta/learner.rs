@@ -1,5 +1,7 @@
 //! Inner loop and meta-gradient: reverse over the steps, forward over the gradient.
 
+use std::borrow::Cow;
+
 use candle_core::Tensor;
 
 use crate::model::lora::LoraLayout;
@@ -101,6 +103,17 @@ impl Learner {
             return Err(Error::Invalid(format!("cannot differentiate {t} of {n} inner steps")));
         }
         Ok(Self { backbone: Backbone::new(decoder)?, layout, options })
+    }
+
+    /// The same learner with micro-batches of so many segments.
+    pub fn with_micro_batch(&self, segments: usize) -> Cow<'_, Self> {
+        match self.options.micro_batch_segments == segments {
+            true => Cow::Borrowed(self),
+            false => {
+                let options = InnerOptions { micro_batch_segments: segments, ..self.options.clone() };
+                Cow::Owned(Self { options, ..self.clone() })
+            }
+        }
     }
 
     /// The inner loss of a context: the next-token loss of its segments.

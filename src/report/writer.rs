@@ -217,6 +217,7 @@ mod tests {
             last_eval_step: 0,
             config: String::new(),
             base: None,
+            batching: None,
         };
         fs::write(folder.config(), "").unwrap();
         save_run(&folder.last(), &progress, &[], |_| Ok(())).unwrap();

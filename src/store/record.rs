@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Digest;
-use crate::config::{Activations, InnerConfig, LoraConfig, MatmulPrecision, ModelConfig};
+use crate::config::{Activations, InnerConfig, LoraConfig, MatmulPrecision, MicroBatch, ModelConfig};
 use crate::error::{Error, Result};
 use crate::files::{parse_json, read_text};
 
@@ -162,7 +162,7 @@ impl Record {
     ) -> Result<Digest> {
         let mut recipe = recipe.clone();
         // How work is laid out changes the adapter's last bits alone; what only training uses does not change it.
-        recipe.inner.micro_batch_segments = 1;
+        recipe.inner.micro_batch_segments = MicroBatch::Segments(1);
         recipe.inner.activations = Activations::Keep;
         recipe.inner.differentiated = 0;
         recipe.max_new_tokens = 0;

@@ -23,6 +23,7 @@ mod folders;
 mod gguf;
 mod hostile;
 mod limits;
+mod micro_batch;
 mod places;
 mod reasoning;
 mod room;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use perk::{
     commands::Compute,
-    config::{EvalConfig, MatmulPrecision},
+    config::{EvalConfig, MatmulPrecision, MicroBatch},
     device::DeviceName,
 };
 
@@ -111,10 +111,10 @@ pub struct HowToEncode {
     /// Inner steps, if not as many as in meta-training
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
-    /// Segments computed at once: memory grows with it; the adapter stays the same but for its last bits, since sums
-    /// are taken in another order
+    /// Segments computed at once, or auto: memory grows with it; the adapter stays the same but for its last bits, since
+    /// sums are taken in another order
     #[arg(long, value_name = "SEGMENTS")]
-    pub micro_batch: Option<usize>,
+    pub micro_batch: Option<MicroBatch>,
     /// Most tokens of a segment
     #[arg(long, value_name = "TOKENS")]
     pub segment_tokens: Option<usize>,

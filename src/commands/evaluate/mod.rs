@@ -45,7 +45,8 @@ pub fn evaluate(
     folder: &mut EvalFolder,
     observer: &dyn Observer,
 ) -> Result<Option<Evaluated>> {
-    let evaluator = models.setup().evaluator();
+    let tell = |note: &str| observer.notice(&Event::Note(note));
+    let evaluator = models.setup().evaluator(&tell);
     let tokenizer = &models.setup().tokenizer;
     let (total, done) = (plan.episodes(), AtomicUsize::new(0));
     let (mut rows, mut records) = (Vec::new(), Vec::new());

@@ -2,7 +2,7 @@
 
 use crate::{
     checkpoint::{Progress, load_progress, load_tensors},
-    config::Config,
+    config::{Config, MicroBatch},
     error::{Error, Result},
     meta::OuterState,
     model::{HubSettings, base_written_in},
@@ -37,6 +37,7 @@ impl Beginning {
             last_eval_step: 0,
             config: setup.config.to_toml()?,
             base: Some(setup.base.files.digest()?),
+            batching: setup.batching(),
         };
         Ok(Self { setup, state, progress })
     }
@@ -52,7 +53,8 @@ impl Beginning {
         }
         require_same_course(&mut config, folder, &progress)?;
         require_whole_steps(&config, folder, &progress)?;
-        let setup = Setup::open(&config, hub)?;
+        let mut setup = Setup::open(&config, hub)?;
+        setup.go_on_with(progress.batching);
         let base = &setup.base.files;
         require_base(folder.dir(), progress.base.as_ref(), &base.digest()?, base.path())?;
         let mut state = OuterState::new(&setup.learner, &setup.outer, config.run.seed)?;
@@ -85,12 +87,16 @@ fn initial_state(setup: &Setup) -> Result<OuterState> {
     Ok(state)
 }
 
-/// Refuses a configuration that would change the course of the run. The token that begins texts is the run's own where
-/// nothing is said of it.
+/// Refuses a configuration that would change the course of the run. The token that begins texts, the micro-batch and the
+/// limit of memory are the run's own where nothing is said of them.
 fn require_same_course(config: &mut Config, folder: &RunFolder, progress: &Progress) -> Result<()> {
     let mut saved = Config::from_checkpoint(&folder.last(), &progress.config)?;
     saved.model.base = base_written_in(folder.dir(), &saved.model.base);
     config.model.begin_token = config.model.begin_token.take().or_else(|| saved.model.begin_token.clone());
+    if config.inner.micro_batch_segments == MicroBatch::Auto {
+        config.inner.micro_batch_segments = saved.inner.micro_batch_segments;
+    }
+    config.outer.memory_gb = config.outer.memory_gb.or(saved.outer.memory_gb);
     let mut changed = config.differences(&saved);
     if progress.base.is_some() {
         // The base may have moved: its digest says whether it is the same.

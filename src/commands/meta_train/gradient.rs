@@ -3,8 +3,8 @@
 use crate::{
     config::Objective,
     error::{Error, Result},
-    meta::{GradientMean, MetaGradient, MetaGradients, MetaParams},
-    tasks::{EpisodeSource, Split},
+    meta::{GradientMean, MetaGradient, MetaGradients, MetaParams, Tell, within},
+    tasks::{EncodedEpisode, EpisodeSource, Split},
 };
 
 use super::super::Setup;
@@ -15,19 +15,23 @@ pub(super) struct Gradients<'a> {
     pub(super) source: &'a dyn EpisodeSource,
     /// Outer steps done, for messages.
     pub(super) step: usize,
+    /// Told of memory that was too small.
+    pub(super) tell: Tell<'a>,
 }
 
 impl Gradients<'_> {
     /// The mean over the episodes of a step, of which `first` is the first, and the tokens of their contexts.
     pub(super) fn mean(&self, params: &MetaParams, first: u64) -> Result<(MetaGradient, usize)> {
         let indices: Vec<u64> = (first..).take(self.setup.config.outer.episodes_per_step).collect();
-        let (workers, together) = (&self.setup.workers, self.setup.together);
-        let groups: Vec<&[u64]> = indices.chunks(together).collect();
+        let (workers, together) = (&self.setup.workers, &self.setup.limits.episodes_together);
+        let groups: Vec<&[u64]> = indices.chunks(together.get()).collect();
         // Gradients wait here to be added in order: a few for each thread, not all of a large step's.
         let at_once = if workers.count() == 1 { 1 } else { 4 * workers.count() };
         let (mut mean, mut context_tokens) = (GradientMean::default(), 0);
         for part in groups.chunks(at_once) {
-            for (gradients, tokens) in workers.map(part, |indices| self.of(params, indices))? {
+            for (gradients, tokens) in
+                workers.map(part, |indices| self.of(params, indices))?.into_iter().flatten()
+            {
                 mean.add(gradients)?;
                 context_tokens += tokens;
             }
@@ -35,16 +39,34 @@ impl Gradients<'_> {
         Ok((mean.finish()?, context_tokens))
     }
 
-    /// The meta-gradients of some episodes, computed together, and the tokens of their contexts.
-    fn of(&self, params: &MetaParams, indices: &[u64]) -> Result<(MetaGradients, usize)> {
+    /// The meta-gradients of some episodes, computed together as far as there is memory, each part with the tokens of
+    /// its contexts.
+    fn of(&self, params: &MetaParams, indices: &[u64]) -> Result<Vec<(MetaGradients, usize)>> {
         let objective = self.setup.config.outer.objective;
         let encode = |&index: &u64| {
             self.setup.encoder.encode(&self.source.episode(index)?, index, Split::Train, objective)
         };
         let episodes = indices.iter().map(encode).collect::<Result<Vec<_>>>()?;
+        let limits = &self.setup.limits;
+        let segments = episodes.iter().map(|episode| episode.segments.len()).max().unwrap_or(0);
+        let of = [(&limits.episodes_together, indices.len()), (&limits.micro_batch_segments, segments)];
+        within(of, self.tell, |[together, segments]| {
+            let parts = episodes.chunks(together).zip(indices.chunks(together));
+            parts.map(|(episodes, indices)| self.together(params, episodes, indices, segments)).collect()
+        })
+    }
+
+    /// The meta-gradients of some episodes, so many segments of each at once, and the tokens of their contexts.
+    fn together(
+        &self,
+        params: &MetaParams,
+        episodes: &[EncodedEpisode],
+        indices: &[u64],
+        segments: usize,
+    ) -> Result<(MetaGradients, usize)> {
         let queries: Vec<_> = episodes.iter().map(|episode| &episode.queries[..]).collect();
-        let learner = &self.setup.learner;
-        let gradients = match objective {
+        let learner = self.setup.learner.with_micro_batch(segments);
+        let gradients = match self.setup.config.outer.objective {
             Objective::Perk => {
                 let contexts: Vec<_> = episodes.iter().map(|episode| &episode.segments[..]).collect();
                 learner.meta_gradients(params, &contexts, &queries)?

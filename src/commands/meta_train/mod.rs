@@ -80,6 +80,9 @@ impl<'a> Run<'a> {
     fn new(beginning: Beginning, folder: &'a RunFolder, observer: &'a dyn Observer) -> Result<Self> {
         let Beginning { setup, state, progress } = beginning;
         setup.notes.iter().for_each(|note| observer.notice(&Event::Note(note)));
+        if let Some(batching) = setup.batching() {
+            observer.notice(&Event::Note(&batching.to_string()));
+        }
         let config = &setup.config;
         let source = tasks::open(&config.data, &setup.tokenizer, Split::Train, 1, config.run.seed)?;
         // Everything that can be wrong with the data shows before the run leaves a trace.
@@ -124,7 +127,8 @@ impl<'a> Run<'a> {
         let start = Instant::now();
         let params = self.state.params()?;
         let (setup, source) = (&self.setup, self.source.as_ref());
-        let gradients = Gradients { setup, source, step: self.progress.step };
+        let tell = |note: &str| self.observer.notice(&Event::Note(note));
+        let gradients = Gradients { setup, source, step: self.progress.step, tell: &tell };
         let (gradient, context_tokens) = gradients.mean(&params, self.progress.next_episode)?;
         let lr_factor = self.setup.lr_factor(self.progress.step);
         let grad_norm = self.state.apply(&gradient.tree, &self.setup.outer)?;
@@ -176,7 +180,8 @@ impl<'a> Run<'a> {
         let layout = self.setup.learner.layout.clone();
         let adapter = Adapter { layout, tensors: self.state.adapter() };
         let base = self.setup.base.place.for_transformers();
-        save_run(folder, &self.progress, &self.state.named_tensors(), |new| adapter.save(new, &base))?;
+        let progress = Progress { batching: self.setup.batching(), ..self.progress.clone() };
+        save_run(folder, &progress, &self.state.named_tensors(), |new| adapter.save(new, &base))?;
         self.observer.notice(&Event::Saved(folder));
         Ok(())
     }

@@ -176,7 +176,9 @@ impl Scoring<'_> {
             !self.observer.stop_requested()
         };
         let model = self.setup.model(Some(self.params), method);
-        let records = self.setup.evaluator().cell(&model, &source, Vec::new(), &|_, _| Ok(()), &go_on)?;
+        let tell = |note: &str| self.observer.notice(&Event::Note(note));
+        let records =
+            self.setup.evaluator(&tell).cell(&model, &source, Vec::new(), &|_, _| Ok(()), &go_on)?;
         Ok(records.filter(|_| !self.observer.stop_requested()))
     }
 }

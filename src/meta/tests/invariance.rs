@@ -36,6 +36,22 @@ fn micro_batches_padding_and_recomputation_change_nothing() {
 }
 
 #[test]
+fn a_learner_that_goes_on_with_smaller_micro_batches_is_as_one_that_began_with_them() {
+    let [large, small] =
+        [3, 1].map(|segments| case(InnerOptions { micro_batch_segments: segments, ..options() }));
+    assert!(matches!(large.learner.with_micro_batch(3), std::borrow::Cow::Borrowed(_)));
+    let gradient = |learner: &Learner| {
+        let gradient = learner.meta_gradient(&large.params, &large.segments, &large.queries).unwrap();
+        gradient
+            .tree
+            .leaves()
+            .flat_map(|t| t.flatten_all().unwrap().to_vec1::<f64>().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(gradient(&large.learner.with_micro_batch(1)), gradient(&small.learner));
+}
+
+#[test]
 fn the_same_start_gives_the_same_bits() {
     let case = case(options());
     let run = || case.learner.meta_gradient(&case.params, &case.segments, &case.queries).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use perk::checkpoint::{Digest, PROGRESS_FILE, Progress, TENSORS_FILE, load_tensors, save_run};
+use perk::checkpoint::{Batching, Digest, PROGRESS_FILE, Progress, TENSORS_FILE, load_tensors, save_run};
 use perk::commands::evaluate::{EvalFolder, EvalReservation};
 use perk::commands::{InnerStart, Setup, questions};
 use perk::config::Config;
@@ -129,6 +129,7 @@ fn checkpoint(folder: &Path) {
         last_eval_step: 2,
         config: config(Path::new("base")).to_toml().expect("the configuration is valid"),
         base: Some(Digest::of_texts(&["base"])),
+        batching: Some(Batching { episodes_together: 2, micro_batch_segments: 8 }),
     };
     with_setup(|setup| {
         let state = OuterState::new(&setup.learner, &setup.outer, 3).expect("a start can be made");
