@@ -134,12 +134,28 @@ fn open_cuda(index: usize) -> std::result::Result<Device, String> {
 }
 
 fn tried(index: usize) -> candle_core::Result<Device> {
-    let device = Device::new_cuda(index)?;
+    let device = Device::new_cuda_with_stream(index)?;
     #[cfg(feature = "cuda")]
-    keep_freed_memory(&device);
+    {
+        in_one_order(&device);
+        keep_freed_memory(&device);
+    }
     let ones = Tensor::ones((8, 8), DType::F32, &device)?;
     ones.matmul(&ones)?.sum_all()?.to_scalar::<f32>()?;
     Ok(device)
+}
+
+/// Threads share the one stream of the device, so that all work is done in the order in which it is asked for; the bindings
+/// need not watch for that.
+#[cfg(feature = "cuda")]
+fn in_one_order(device: &Device) {
+    if let Ok(device) = device.as_cuda_device() {
+        // SAFETY: nothing here makes a second stream.
+        #[allow(unsafe_code)]
+        unsafe {
+            device.disable_event_tracking();
+        }
+    }
 }
 
 /// Has the driver keep the memory that tensors leave for those to come: by default it goes back to the system whenever

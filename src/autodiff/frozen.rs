@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 
 use super::choose;
+use super::fused::{self, Wide};
 use super::packed::{BlockRows, Blocked, CpuKernel, Packed};
 use crate::config::MatmulPrecision;
 use crate::gguf::TensorType;
@@ -34,11 +35,14 @@ pub(super) struct Plain {
     dtype: DType,
     /// What products with it are taken at.
     precision: MatmulPrecision,
+    /// The matrix with room beside it, of which `matrix` is a view.
+    wide: Option<Arc<Wide>>,
 }
 
 impl From<Tensor> for Frozen {
     fn from(matrix: Tensor) -> Self {
-        Self(Form::Plain(Plain { dtype: matrix.dtype(), matrix, precision: MatmulPrecision::Highest }))
+        let dtype = matrix.dtype();
+        Self(Form::Plain(Plain { dtype, matrix, precision: MatmulPrecision::Highest, wide: None }))
     }
 }
 
@@ -110,9 +114,9 @@ impl Frozen {
         if choose::composed_only() {
             return Ok(self.clone());
         }
-        if !plain.matrix.device().is_cpu() {
+        if !plain.matrix.device().is_cpu() || fused::is_for(plain.matrix.device()) {
             let matrix = narrowed(&plain.matrix, precision)?;
-            return Ok(Self(Form::Plain(Plain { matrix, precision, ..*plain })));
+            return Ok(Self(Form::Plain(Plain { matrix, precision, ..plain.clone() })));
         }
         if !CpuKernel::pays() {
             return Ok(self.clone());
@@ -120,6 +124,27 @@ impl Frozen {
         let packed =
             Packed::new(&plain.matrix, precision)?.map(|packed| Self(Form::Packed(Arc::new(packed))));
         Ok(packed.unwrap_or_else(|| self.clone()))
+    }
+
+    /// The same matrix with room beside it for the adapters that stand there, where a device takes them in one product.
+    ///
+    /// # Errors
+    /// A device out of memory.
+    pub fn with_room(self) -> Result<Self> {
+        let Form::Plain(plain) = &self.0 else { return Ok(self) };
+        if plain.precision != MatmulPrecision::Medium {
+            return Ok(self);
+        }
+        let Some(wide) = Wide::new(&plain.matrix)? else { return Ok(self) };
+        Ok(Self(Form::Plain(Plain { matrix: wide.matrix()?, wide: Some(Arc::new(wide)), ..plain.clone() })))
+    }
+
+    /// The matrix with room beside it, if it has some.
+    pub(super) fn wide(&self) -> Option<&Arc<Wide>> {
+        match &self.0 {
+            Form::Plain(plain) => plain.wide.as_ref(),
+            _ => None,
+        }
     }
 
     /// What products with it are taken at.

@@ -15,6 +15,7 @@
 #![deny(clippy::disallowed_methods)]
 
 mod choose;
+mod dots;
 mod dual;
 mod exp;
 mod formula;
@@ -35,6 +36,7 @@ mod scalar;
 pub mod kernels;
 
 pub use choose::COMPOSED;
+pub use dots::{dots, totals};
 pub use dual::Dual;
 #[cfg(test)]
 pub(crate) use formula::source;

@@ -6,6 +6,7 @@ use candle_core::{D, DType, Tensor};
 
 use super::dual::add_to_half;
 use super::frozen::Form;
+use super::fused::Wide;
 use super::packed::{Blocked, Packed, Way};
 use super::{Dual, Frozen, MatmulOptions};
 use crate::{Error, Result};
@@ -84,6 +85,8 @@ pub(super) struct Sum {
     pub columns: usize,
     /// How products of tensors are taken, and what the sum is multiplied with; the bias is not.
     pub options: MatmulOptions,
+    /// The first term's frozen matrix with room beside it, and which way it is taken.
+    pub wide: Option<(Arc<Wide>, Way)>,
 }
 
 impl Term {
@@ -162,7 +165,13 @@ impl Sum {
                 "a product ends at column {end} of a result of {columns} columns"
             )));
         }
-        Ok(Self { bias: bias.cloned(), terms, columns, options: MatmulOptions::default() })
+        Ok(Self { bias: bias.cloned(), terms, columns, options: MatmulOptions::default(), wide: None })
+    }
+
+    /// The same with a frozen matrix as the first right factor, at the precision that it is taken at.
+    pub fn beside(self, weight: &Frozen, way: Way) -> Self {
+        let wide = weight.wide().map(|wide| (wide.clone(), way));
+        Self { wide, options: weight.precision().into(), ..self }
     }
 
     /// The same, taken otherwise.

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::Result;
 use crate::device::among_threads;
-use crate::optim::{self, Iterate, Rule, StepSize, StepVjp};
+use crate::optim::{self, Iterate, Rule, StepSize};
 
 use super::MetaParams;
 use super::options::InnerOptions;
@@ -13,13 +13,15 @@ use super::options::InnerOptions;
 pub(super) type Iterates<R> = Vec<Iterate<<R as Rule>::State>>;
 
 /// The steps of one inner loop.
-pub(super) struct InnerSteps<'a, R> {
+pub(super) struct InnerSteps<'a, R: Rule> {
     pub options: &'a InnerOptions,
     pub rule: R,
     /// How many episodes take them together: with more than one, every tensor has a leading dimension of that size.
     pub episodes: usize,
     /// The learning rate of each tensor and step.
     rates: Vec<Vec<f64>>,
+    /// The tensors of the adapter, the same for every episode, before the first step.
+    start: Iterates<R>,
 }
 
 /// Cotangents that one inner step sends back.
@@ -28,8 +30,8 @@ pub(super) struct InnerStepVjp<R: Rule> {
     pub before: Iterates<R>,
     /// Of the gradient, before clipping.
     pub grads: Vec<Tensor>,
-    /// Of the learning rates, one a tensor, summed over the episodes.
-    pub lrs: Vec<f64>,
+    /// Of the learning rates, one a tensor, summed over the episodes; in f64, still on the device.
+    pub lrs: Tensor,
 }
 
 /// The parameters alone.
@@ -41,7 +43,10 @@ pub(super) fn adapter<S>(iterates: &[Iterate<S>]) -> Vec<Tensor> {
 fn repeat(tensor: &Tensor, episodes: usize) -> Result<Tensor> {
     match episodes {
         1 => Ok(tensor.clone()),
-        _ => Ok(tensor.unsqueeze(0)?.repeat((episodes, 1, 1))?),
+        _ => {
+            let (rows, columns) = tensor.dims2()?;
+            Ok(tensor.broadcast_as((episodes, rows, columns))?.contiguous()?)
+        }
     }
 }
 
@@ -68,13 +73,14 @@ impl<'a, R: Rule> InnerSteps<'a, R> {
     #[expect(clippy::disallowed_methods, reason = "the rates are on the CPU as a rule; once an inner loop")]
     pub fn new(options: &'a InnerOptions, rule: R, params: &MetaParams, episodes: usize) -> Result<Self> {
         let rates = params.inner_lr.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec2()?;
-        Ok(Self { options, rule, episodes, rates })
+        let repeated = params.adapter.iter().map(|tensor| repeat(tensor, episodes));
+        let start = repeated.map(|tensor| rule.start(tensor?)).collect::<Result<_>>()?;
+        Ok(Self { options, rule, episodes, rates, start })
     }
 
-    /// The tensors of `adapter`, the same for every episode, before the first step.
-    pub fn start(&self, adapter: &[Tensor]) -> Result<Iterates<R>> {
-        let repeated = adapter.iter().map(|tensor| repeat(tensor, self.episodes));
-        repeated.map(|tensor| self.rule.start(tensor?)).collect()
+    /// The tensors of the adapter, the same for every episode, before the first step.
+    pub fn start(&self) -> Iterates<R> {
+        self.start.clone()
     }
 
     /// Cotangents of the adapter after the last step, with none of the rule's state.
@@ -82,9 +88,10 @@ impl<'a, R: Rule> InnerSteps<'a, R> {
         cotangents.iter().map(|tensor| self.rule.start(tensor.clone())).collect()
     }
 
-    fn size(&self, step: usize, tensor: usize) -> StepSize {
-        let (lr, weight_decay) = (self.rates[tensor][step], self.options.weight_decay);
-        StepSize { step: step + 1, lr, weight_decay }
+    /// What a step, from 0, does to each tensor.
+    fn sizes(&self, step: usize) -> Vec<StepSize> {
+        let weight_decay = self.options.weight_decay;
+        self.rates.iter().map(|rates| StepSize { step: step + 1, lr: rates[step], weight_decay }).collect()
     }
 
     fn clipped(&self, grads: &[Tensor]) -> Result<Vec<Tensor>> {
@@ -96,11 +103,7 @@ impl<'a, R: Rule> InnerSteps<'a, R> {
 
     /// Applies inner step `step`, from 0.
     pub fn step(&self, at: &Iterates<R>, grads: &[Tensor], step: usize) -> Result<Iterates<R>> {
-        among_threads(grads[0].device(), || {
-            let grads = self.clipped(grads)?;
-            let pairs = at.iter().zip(&grads).enumerate();
-            pairs.map(|(tensor, (at, grad))| self.rule.step(at, grad, self.size(step, tensor))).collect()
-        })
+        among_threads(grads[0].device(), || self.rule.steps(at, &self.clipped(grads)?, &self.sizes(step)))
     }
 
     /// Sends cotangents back through inner step `step`; `at` and `grads` as the step had them.
@@ -122,19 +125,10 @@ impl<'a, R: Rule> InnerSteps<'a, R> {
         after: &Iterates<R>,
     ) -> Result<InnerStepVjp<R>> {
         let clipped = self.clipped(grads)?;
-        let (mut iterates, mut back_grads, mut lrs) = (vec![], vec![], vec![]);
-        for (tensor, (at, grad)) in at.iter().zip(&clipped).enumerate() {
-            let size = self.size(step, tensor);
-            let StepVjp { before, grad, lr } = self.rule.step_vjp(at, grad, size, &after[tensor])?;
-            iterates.push(before);
-            back_grads.push(grad);
-            lrs.push(lr);
-        }
+        let mut back = self.rule.steps_vjp(at, &clipped, &self.sizes(step), after)?;
         if let Some(limit) = self.options.clip_norm {
-            back_grads = optim::clip_vjp(grads, limit, &back_grads, self.episodes)?;
+            back.grads = optim::clip_vjp(grads, limit, &back.grads, self.episodes)?;
         }
-        #[expect(clippy::disallowed_methods, reason = "all rates of a step in one read")]
-        let lrs = Tensor::stack(&lrs, 0)?.to_vec1()?;
-        Ok(InnerStepVjp { before: iterates, grads: back_grads, lrs })
+        Ok(InnerStepVjp { before: back.before, grads: back.grads, lrs: back.lrs })
     }
 }

@@ -207,7 +207,7 @@ impl Learner {
         keep: &mut dyn FnMut(Vec<Tensor>),
         watch: &mut dyn FnMut(Adapting),
     ) -> Result<(Vec<Tensor>, Vec<Vec<f64>>)> {
-        let mut at = steps.start(&params.adapter)?;
+        let mut at = steps.start();
         let mut losses = vec![vec![]; contexts.episodes()];
         for step in 0..self.options.steps {
             let phi = inner::adapter(&at);

@@ -20,8 +20,8 @@ pub(super) struct Sweep<'a, R: Rule> {
     grads: Vec<Vec<Tensor>>,
     /// Of the adapter and its rule's state after the step to go through next.
     cotangents: Iterates<R>,
-    /// Of the learning rates, one a step for each tensor.
-    inner_lr: Vec<Vec<f64>>,
+    /// Of the learning rates of each step that was gone through, one a tensor, still on the device.
+    inner_lr: Vec<(usize, Tensor)>,
     head: Option<Head>,
 }
 
@@ -35,14 +35,13 @@ impl<'a, R: Rule> Sweep<'a, R> {
         grads: Vec<Vec<Tensor>>,
         outer: &[Tensor],
     ) -> Result<Self> {
-        let (tensors, rates) = params.inner_lr.dims2()?;
         let head = params.head.as_ref().map(|head| head.map(|t| Ok(t.zeros_like()?))).transpose()?;
-        let (cotangents, inner_lr) = (steps.end(outer)?, vec![vec![0.0; rates]; tensors]);
-        Ok(Self { learner, steps, params, context, grads, cotangents, inner_lr, head })
+        let cotangents = steps.end(outer)?;
+        Ok(Self { learner, steps, params, context, grads, cotangents, inner_lr: vec![], head })
     }
 
     fn before(&self, step: usize) -> Result<Iterates<R>> {
-        let mut at = self.steps.start(&self.params.adapter)?;
+        let mut at = self.steps.start();
         for (n, grads) in self.grads[..step].iter().enumerate() {
             at = self.steps.step(&at, grads, n)?;
         }
@@ -56,9 +55,7 @@ impl<'a, R: Rule> Sweep<'a, R> {
         let grads = self.grads.pop().expect("one gradient a step");
         let back = self.steps.step_vjp(&at, &grads, step, &self.cotangents)?;
         drop(grads);
-        for (rates, lr) in self.inner_lr.iter_mut().zip(&back.lrs) {
-            rates[step] = *lr;
-        }
+        self.inner_lr.push((step, back.lrs));
         self.cotangents = back.before;
         if step + options.differentiated < options.steps {
             // The gradient of this step, and so its moments, count as constants.
@@ -94,11 +91,18 @@ impl<'a, R: Rule> Sweep<'a, R> {
     }
 
     /// What has come back to φ₀, the rates and the head, summed over the episodes.
-    #[expect(clippy::disallowed_methods, reason = "the rates' cotangents are on the host already")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the rates are on the host as a rule; once a meta-gradient"
+    )]
     pub fn finish(self) -> Result<MetaTree<Tensor>> {
         let (tensors, rates) = self.params.inner_lr.dims2()?;
-        let inner_lr = self.inner_lr.into_iter().flatten();
-        let inner_lr = Tensor::from_iter(inner_lr, &Device::Cpu)?.reshape((tensors, rates))?;
+        let mut numbers = vec![0.0; tensors * rates];
+        for (step, cotangents) in &self.inner_lr {
+            let cotangents: Vec<f64> = cotangents.to_vec1()?;
+            cotangents.iter().enumerate().for_each(|(tensor, &lr)| numbers[tensor * rates + step] = lr);
+        }
+        let inner_lr = Tensor::from_vec(numbers, (tensors, rates), &Device::Cpu)?;
         let adapter = inner::total(&inner::adapter(&self.cotangents), self.steps.episodes)?;
         Ok(MetaTree { adapter, inner_lr, head: self.head })
     }

@@ -157,7 +157,7 @@ fn unrolled(
     let context = case.learner.inner_loss(&case.segments).unwrap();
     with_rule!(options.optimizer, rule => {
         let steps = InnerSteps::new(options, rule, params, 1).unwrap();
-        let mut at = steps.start(&params.adapter).unwrap();
+        let mut at = steps.start();
         let mut all = vec![];
         for step in 0..count {
             let grads = match frozen.get(step) {

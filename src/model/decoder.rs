@@ -130,7 +130,7 @@ impl Decoder {
         self.lm_head =
             if self.config.tied { self.embed_tokens.clone() } else { self.lm_head.pack(precision)? };
         for linear in self.layers.iter_mut().flat_map(|layer| &mut layer.linears) {
-            linear.weight = linear.weight.pack(precision)?;
+            linear.weight = linear.weight.pack(precision)?.with_room()?;
         }
         Ok(self)
     }

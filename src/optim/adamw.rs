@@ -1,12 +1,13 @@
 //! AdamW (Loshchilov & Hutter 2019) on one tensor, and its vector-Jacobian product.
 
+use std::slice;
+
 use candle_core::Tensor;
 
 use crate::Result;
-use crate::autodiff::{Number, Pointwise, pointwise};
+use crate::autodiff::{Number, Pointwise, pointwise_each, totals};
 
-use super::rule::total;
-use super::{Iterate, Rule, StepSize, StepVjp};
+use super::{Iterate, Rule, StepSize, StepVjp, StepsVjp};
 
 /// The constants of AdamW.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -105,9 +106,7 @@ impl Rule for AdamW {
     }
 
     fn step(&self, at: &Iterate<Moments>, grad: &Tensor, size: StepSize) -> Result<Iterate<Moments>> {
-        let Iterate { param, state: Moments { m, v } } = at;
-        let [param, m, v] = pointwise(Update::new(*self, size), [param, grad, m, v])?;
-        Ok(Iterate { param, state: Moments { m, v } })
+        Ok(self.steps(slice::from_ref(at), slice::from_ref(grad), &[size])?.remove(0))
     }
 
     fn step_vjp(
@@ -117,11 +116,46 @@ impl Rule for AdamW {
         size: StepSize,
         after: &Iterate<Moments>,
     ) -> Result<StepVjp<Moments>> {
-        let Iterate { param, state: Moments { m, v } } = at;
-        let Iterate { param: d_param, state: Moments { m: d_m, v: d_v } } = after;
-        let update = UpdateVjp(Update::new(*self, size));
-        let [param, grad, m, v, lr] = pointwise(update, [param, grad, m, v, d_param, d_m, d_v])?;
-        Ok(StepVjp { before: Iterate { param, state: Moments { m, v } }, grad, lr: total(&lr)? })
+        let (at, grad, after) = (slice::from_ref(at), slice::from_ref(grad), slice::from_ref(after));
+        let StepsVjp { mut before, mut grads, lrs } = self.steps_vjp(at, grad, &[size], after)?;
+        Ok(StepVjp { before: before.remove(0), grad: grads.remove(0), lr: lrs.squeeze(0)? })
+    }
+
+    fn steps(
+        &self,
+        at: &[Iterate<Moments>],
+        grads: &[Tensor],
+        sizes: &[StepSize],
+    ) -> Result<Vec<Iterate<Moments>>> {
+        let mut sets = Vec::with_capacity(at.len());
+        for ((at, grad), size) in at.iter().zip(grads).zip(sizes) {
+            sets.push((Update::new(*self, *size), [&at.param, grad, &at.state.m, &at.state.v]));
+        }
+        let after = pointwise_each(&sets)?.into_iter();
+        Ok(after.map(|[param, m, v]| Iterate { param, state: Moments { m, v } }).collect())
+    }
+
+    fn steps_vjp(
+        &self,
+        at: &[Iterate<Moments>],
+        grads: &[Tensor],
+        sizes: &[StepSize],
+        after: &[Iterate<Moments>],
+    ) -> Result<StepsVjp<Moments>> {
+        let mut sets = Vec::with_capacity(at.len());
+        for (((at, grad), size), after) in at.iter().zip(grads).zip(sizes).zip(after) {
+            let (Moments { m, v }, Moments { m: d_m, v: d_v }) = (&at.state, &after.state);
+            let inputs = [&at.param, grad, m, v, &after.param, d_m, d_v];
+            sets.push((UpdateVjp(Update::new(*self, *size)), inputs));
+        }
+        let (mut before, mut back, mut lrs) = (vec![], vec![], vec![]);
+        for [param, grad, m, v, lr] in pointwise_each(&sets)? {
+            before.push(Iterate { param, state: Moments { m, v } });
+            back.push(grad);
+            lrs.push(lr);
+        }
+        let lrs = totals(&lrs.iter().collect::<Vec<_>>())?;
+        Ok(StepsVjp { before, grads: back, lrs })
     }
 }
 

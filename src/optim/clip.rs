@@ -4,7 +4,7 @@
 
 use candle_core::{DType, Tensor};
 
-use crate::{Error, Result};
+use crate::{Error, Result, autodiff};
 
 /// √Σ x² over all numbers of all tensors, summed in f64. Reads one number back from the device.
 #[expect(clippy::disallowed_methods, reason = "one number, which the outer loop decides by")]
@@ -25,13 +25,11 @@ pub fn clip_factor(norm: f64, limit: Option<f64>) -> f64 {
 
 /// ⟨a, b⟩ of each episode, `(episodes)`.
 fn dots(a: &[Tensor], b: &[Tensor], episodes: usize) -> Result<Tensor> {
-    let one =
-        |(a, b): (&Tensor, &Tensor)| Ok((a * b)?.to_dtype(DType::F64)?.reshape((episodes, ()))?.sum(1)?);
-    let parts = a.iter().zip(b).map(one).collect::<Result<Vec<_>>>()?;
-    if parts.is_empty() {
+    if a.is_empty() {
         return Err(Error::Invalid("a gradient of no tensors has no norm".into()));
     }
-    Ok(Tensor::stack(&parts, 0)?.sum(0)?)
+    let pairs: Vec<_> = a.iter().zip(b).map(|(a, b)| [a, b]).collect();
+    Ok(autodiff::dots(&pairs, episodes)?.sum(0)?)
 }
 
 /// `g · min(1, limit / ‖g‖)`, for each of `episodes` gradients beside each other by its own norm.

@@ -15,7 +15,7 @@ mod sgd;
 pub use adamw::{AdamW, Moments};
 pub use clip::{clip, clip_factor, clip_vjp, global_norm, norms};
 pub use momentum::Momentum;
-pub use rule::{Iterate, Rule, StepSize, StepVjp};
+pub use rule::{Iterate, Rule, StepSize, StepVjp, StepsVjp};
 pub use schedule::Schedule;
 pub use sgd::Sgd;
 

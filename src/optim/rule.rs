@@ -37,6 +37,40 @@ pub trait Rule: Copy + Send + Sync {
         after: &Iterate<Self::State>,
     ) -> Result<StepVjp<Self::State>>;
 
+    /// [`step`](Self::step) of several tensors; a device may take them together.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    fn steps(
+        &self,
+        at: &[Iterate<Self::State>],
+        grads: &[Tensor],
+        sizes: &[StepSize],
+    ) -> Result<Vec<Iterate<Self::State>>> {
+        at.iter().zip(grads).zip(sizes).map(|((at, grad), size)| self.step(at, grad, *size)).collect()
+    }
+
+    /// [`step_vjp`](Self::step_vjp) of several tensors; a device may take them together.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    fn steps_vjp(
+        &self,
+        at: &[Iterate<Self::State>],
+        grads: &[Tensor],
+        sizes: &[StepSize],
+        after: &[Iterate<Self::State>],
+    ) -> Result<StepsVjp<Self::State>> {
+        let (mut before, mut back, mut lrs) = (vec![], vec![], vec![]);
+        for (((at, grad), size), after) in at.iter().zip(grads).zip(sizes).zip(after) {
+            let step = self.step_vjp(at, grad, *size, after)?;
+            before.push(step.before);
+            back.push(step.grad);
+            lrs.push(step.lr);
+        }
+        Ok(StepsVjp { before, grads: back, lrs: Tensor::stack(&lrs, 0)? })
+    }
+
     /// The start: `param` and its state before the first step.
     ///
     /// # Errors
@@ -75,6 +109,17 @@ pub struct StepVjp<S> {
     pub grad: Tensor,
     /// Of the learning rate α: one number in f64, still on the device.
     pub lr: Tensor,
+}
+
+/// Cotangents that one step of several tensors sends back.
+#[derive(Debug, Clone)]
+pub struct StepsVjp<S> {
+    /// Of the parameters and the states before the step.
+    pub before: Vec<Iterate<S>>,
+    /// Of the gradients.
+    pub grads: Vec<Tensor>,
+    /// Of the learning rates: `(tensors)` in f64, still on the device.
+    pub lrs: Tensor,
 }
 
 /// Sum of all numbers, taken in f64; it stays on the device.

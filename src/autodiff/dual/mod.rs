@@ -190,7 +190,7 @@ impl Ops for Dual {
                 start += rank;
             }
         }
-        choose::product(&Sum::new(weight.dims()?.0, bias, terms)?.with(weight.precision().into()))
+        choose::product(&Sum::new(weight.dims()?.0, bias, terms)?.beside(weight, Way::Forward))
     }
 
     fn affine_back(&self, weight: &Frozen, low: Option<(&Self, &Self)>) -> Result<Self> {
@@ -198,7 +198,7 @@ impl Ops for Dual {
         if let Some((z, a)) = low {
             terms.extend(z.blocks(a)?.terms(a));
         }
-        choose::product(&Sum::new(weight.dims()?.1, None, terms)?.with(weight.precision().into()))
+        choose::product(&Sum::new(weight.dims()?.1, None, terms)?.beside(weight, Way::Back))
     }
 
     fn low_back(&self, ups: &[LowRankUp<Self>], options: impl Into<MatmulOptions>) -> Result<Self> {

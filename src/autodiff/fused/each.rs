@@ -9,7 +9,7 @@ use crate::Result;
 use crate::autodiff::{Dual, Ops};
 
 /// Most sets in a launch: parameters of 64 KB or less are sent without waiting for the card.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
 /// Most blocks that share the numbers of one set.
 const BLOCKS: usize = 64;
 
@@ -66,15 +66,21 @@ fn launch_all<const I: usize, const O: usize>(
 ) -> Result<()> {
     let device = like.device();
     let Some(engine) = engine(device) else { return Ok(()) };
-    let bytes: Vec<u8> = made.iter().flat_map(|ready| bytes_of(&ready.params)).collect();
-    let count = bytes.len();
-    #[expect(clippy::disallowed_methods, reason = "parameters, which a launch sends in any case")]
-    let table = Tensor::from_vec(bytes, count, device)?;
+    let table = table(&made.iter().map(|ready| ready.params).collect::<Vec<_>>(), like)?;
     let mut params = Params::default();
     params.tables[0] = address(&table)?;
     let most = made.iter().map(|ready| ready.params.sizes[0]).max().unwrap_or(0);
     let (blocks, threads) = Grid::Elements(most as usize).dims(engine);
     launch(device, key, (blocks.min(BLOCKS), made.len(), threads), &params)
+}
+
+/// Parameters of several sets, on the device of `like`.
+pub(super) fn table(each: &[Params], like: &Tensor) -> Result<Tensor> {
+    let bytes: Vec<u8> = each.iter().flat_map(bytes_of).collect();
+    let count = bytes.len();
+    #[expect(clippy::disallowed_methods, reason = "parameters, which a launch sends in any case")]
+    let table = Tensor::from_vec(bytes, count, like.device())?;
+    Ok(table)
 }
 
 fn bytes_of(params: &Params) -> Vec<u8> {

@@ -11,6 +11,7 @@ mod address;
 mod blas;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod dots;
 mod each;
 mod gemm;
 #[cfg(test)]
@@ -19,25 +20,33 @@ mod launch;
 #[cfg(test)]
 mod print;
 mod sum;
+mod wide;
 
 #[cfg(test)]
 mod tests;
 
+pub(super) use dots::dots;
 pub(super) use each::{Each, run_each};
 pub(super) use launch::{Call, Grid, run};
 pub(super) use sum::sum;
+pub(super) use wide::Wide;
 
 use candle_core::Device;
 
 /// What runs these kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Engine {
+pub(super) enum Engine {
     /// A card.
     #[cfg(feature = "cuda")]
     Cuda,
     /// The CPU, in a test that asks for it.
     #[cfg(test)]
     Host,
+}
+
+/// Whether a device has kernels of its own.
+pub(super) fn is_for(device: &Device) -> bool {
+    engine(device).is_some()
 }
 
 /// The engine of a device, if it has one.

@@ -50,7 +50,7 @@ fn suits(term: &Term) -> bool {
 }
 
 /// Where a sum is written.
-struct Target {
+pub(super) struct Target {
     numbers: Tensor,
     /// Numbers of the value, and as many of the tangent behind them.
     half: usize,
@@ -59,7 +59,7 @@ struct Target {
 
 impl Target {
     /// Some columns of the matrices of a part, `rows` rows each, from its first number.
-    fn operand(&self, part: Part, column: usize, rows: usize) -> Result<Operand> {
+    pub fn operand(&self, part: Part, column: usize, rows: usize) -> Result<Operand> {
         let start = if part == Part::Tangent { self.half } else { 0 };
         let size = self.numbers.dtype().size_in_bytes();
         Ok(Operand {
@@ -72,6 +72,13 @@ impl Target {
 }
 
 fn fill(engine: Engine, sum: &Sum, result: &Target, halves: usize) -> Result<()> {
+    if let Some((wide, way)) = &sum.wide
+        && sum.options.precision == MatmulPrecision::Medium
+        && sum.dtype() == DType::F32
+        && wide.sum(engine, sum, *way, result)?
+    {
+        return Ok(());
+    }
     let fresh = match &sum.bias {
         Some(bias) => {
             write_bias(engine, bias, result, halves)?;
@@ -232,7 +239,7 @@ impl Planes {
 }
 
 /// Takes a product.
-fn multiply(device: &Device, gemm: &Gemm) -> Result<()> {
+pub(super) fn multiply(device: &Device, gemm: &Gemm) -> Result<()> {
     super::launch::count();
     match device {
         #[cfg(feature = "cuda")]

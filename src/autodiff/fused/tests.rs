@@ -1,8 +1,15 @@
 //! The kernels on the CPU, against the row functions.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::process::Command;
 
-use super::host::{HOST, build};
+use candle_core::{DType, Device, Tensor};
+
+use super::host::{HOST, build, is_wanted};
+use super::launch::launches;
+use crate::autodiff::{Dual, Frozen, LowRankUp, Ops};
+use crate::config::MatmulPrecision;
 
 /// The numerical tests once more, in a process of their own where tensors on the CPU are computed by the kernels for a card
 /// and their products are laid out as for cuBLAS.
@@ -29,7 +36,99 @@ fn all_numerical_tests_pass_with_the_kernels_for_a_card_too() {
     let output = tests.env(HOST, library).output().unwrap();
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{report}");
-    for ran in ["kernels::tests::attention_weights", "meta::tests"] {
+    for ran in ["kernels::tests::attention_weights", "meta::tests", "low_rank_terms_and_bias_ride_along"] {
         assert!(report.contains(ran), "{ran} was not run:\n{report}");
     }
+}
+
+fn ramp(dims: &[usize], seed: usize) -> Tensor {
+    let count: usize = dims.iter().product();
+    let numbers: Vec<f32> =
+        (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1009) as f32 / 500.0 - 1.0).collect();
+    Tensor::from_vec(numbers, dims, &Device::Cpu).unwrap()
+}
+
+fn dual(dims: &[usize], seed: usize) -> Dual {
+    Dual::from_stacked(ramp(&[&[2], dims].concat(), seed)).unwrap()
+}
+
+/// The largest difference, as a share of the largest number.
+fn distance(found: &Tensor, expected: &Tensor) -> f64 {
+    let wide = |x: &Tensor| x.to_dtype(DType::F64).unwrap();
+    let most = |x: Tensor| x.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+    most((wide(found) - wide(expected)).unwrap()) / most(wide(expected))
+}
+
+fn frozen(out: usize, width: usize, precision: MatmulPrecision) -> (Frozen, Tensor) {
+    let matrix = ramp(&[out, width], 3).to_dtype(DType::BF16).unwrap();
+    let wide = matrix.to_dtype(DType::F64).unwrap();
+    (Frozen::from(matrix).pack(precision).unwrap(), wide)
+}
+
+const PRECISIONS: [(MatmulPrecision, f64); 3] =
+    [(MatmulPrecision::Highest, 3e-7), (MatmulPrecision::High, 1e-5), (MatmulPrecision::Medium, 4e-3)];
+
+#[test]
+fn products_with_a_frozen_matrix_of_bf16_keep_what_their_precision_promises() {
+    if !is_wanted() {
+        return;
+    }
+    for (precision, bound) in PRECISIONS {
+        let ((weight, exact), x, dy) = (frozen(13, 24, precision), dual(&[5, 24], 1), dual(&[5, 13], 2));
+        let found = [x.affine(&weight, None, None).unwrap(), dy.affine_back(&weight, None).unwrap()];
+        for (found, (left, right)) in found.iter().zip([(&x, exact.t().unwrap()), (&dy, exact.clone())]) {
+            for half in 0..2 {
+                let left = left.stacked().unwrap().get(half).unwrap().to_dtype(DType::F64).unwrap();
+                let expected = left.matmul(&right).unwrap();
+                let error = distance(&found.stacked().unwrap().get(half).unwrap(), &expected);
+                assert!(error < bound, "{precision}: {error:e}");
+                assert!(
+                    precision == MatmulPrecision::Highest || error > bound / 1e4,
+                    "{precision}: {error:e}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn low_rank_terms_and_bias_ride_along_with_the_product_at_medium() {
+    if !is_wanted() {
+        return;
+    }
+    let (weight, _) = frozen(40, 24, MatmulPrecision::Medium);
+    let (wide, bias) = (weight.clone().with_room().unwrap(), ramp(&[40], 9));
+    let up = |b: Dual, column| LowRankUp { b, column };
+    let b = [dual(&[12, 3], 5), dual(&[20, 5], 6)];
+    let constant = |x: &Dual| Dual::constant(x.primal());
+    // What varies: everything, all but B, B alone, nothing.
+    for (of_x, of_b) in [(true, true), (true, false), (false, true), (false, false)] {
+        let kept = |x: &Dual, varies: bool| if varies { x.clone() } else { constant(x) };
+        let (x, z, dy) = (dual(&[5, 24], 1), dual(&[5, 8], 4), dual(&[5, 40], 7));
+        let (x, z, dy) = (kept(&x, of_x), kept(&z, of_x), kept(&dy, of_x));
+        let ups = [up(kept(&b[0], of_b), 2), up(kept(&b[1], of_b), 17)];
+        let a = kept(&dual(&[8, 24], 8), of_b);
+        let run = |weight: &Frozen| {
+            let y = x.affine(weight, Some(&bias), Some((&z, &ups))).unwrap();
+            (y, dy.affine_back(weight, Some((&z, &a))).unwrap())
+        };
+        let before = launches();
+        let found = run(&wide);
+        let launched = launches() - before;
+        let expected = run(&weight);
+        // A constant x with B's that vary has no stack for the tangent's rows.
+        assert!(launched <= 6 || (!of_x && of_b), "{launched} launches");
+        for (found, expected) in [(&found.0, &expected.0), (&found.1, &expected.1)] {
+            assert!(distance(found.primal(), expected.primal()) < 8e-3);
+            assert_eq!(found.tangent().is_some(), expected.tangent().is_some());
+            if let (Some(found), Some(expected)) = (found.tangent(), expected.tangent()) {
+                let error = distance(found, expected);
+                assert!(error < 8e-3, "{error:e}");
+            }
+        }
+    }
+    // The bias keeps all of its digits.
+    let nothing = Dual::constant(&Tensor::zeros((2, 24), DType::F32, &Device::Cpu).unwrap());
+    let y = nothing.affine(&wide, Some(&bias), None).unwrap();
+    assert!(distance(&y.primal().get(1).unwrap(), &bias) < 1e-7);
 }

@@ -79,7 +79,8 @@ impl LoraLayout {
         for sites in self.joint_sites() {
             let Site { layer, projection, .. } = self.sites[sites.start];
             let pairs = || sites.clone().map(|site| (&self.sites[site], &tensors[2 * site..2 * site + 2]));
-            let a = pairs().map(|(_, pair)| pair[0].clone()).collect();
+            // Below each other once, and not wherever they are used.
+            let a = vec![V::cat(&pairs().map(|(_, pair)| pair[0].clone()).collect::<Vec<_>>())?];
             let up = |(site, pair): (&Site, &[V])| LowRankUp { b: pair[1].clone(), column: site.first_row };
             let b = pairs().map(up).collect();
             layers[layer][projection.joint() as usize] = Some(LowRank { a, b, scale: self.spec.scale() });

@@ -101,3 +101,74 @@ extern "C" __global__ void planes_f32(const Params p) {
     }
   }
 }
+
+// [x z … 1] in bf16: beside each row of x the rows of low-rank factors, ones for a bias in rows of the value, zeros up to the
+// width. Size: numbers, columns of x, numbers from row to row of x, rows of the value, columns beside x, how many of them
+// are for a bias, factors; then for each factor its columns and the numbers from row to row.
+extern "C" __global__ void extend_left_f32(const Params p) {
+  const float *x = (const float *)p.in[0];
+  __nv_bfloat16 *y = (__nv_bfloat16 *)p.out[0];
+  unsigned int own = (unsigned int)p.size[1], depth = own + (unsigned int)p.size[4];
+  for (long long n = first_element(); n < p.size[0]; n += next_element()) {
+    long long row = n / depth;
+    unsigned int column = (unsigned int)(n % depth);
+    if (column < own) {
+      y[n] = __float2bfloat16(x[row * p.size[2] + column]);
+      continue;
+    }
+    column -= own;
+    bool tangent = row >= p.size[3];
+    long long within = tangent ? row - p.size[3] : row;
+    float number = 0;
+    int factor = 0;
+    for (; factor < p.size[6]; factor++) {
+      unsigned int columns = (unsigned int)p.size[8 + 2 * factor];
+      if (column < columns) {
+        const float *z = (const float *)(tangent ? p.in_tangent[1 + factor] : p.in[1 + factor]);
+        number = z ? z[within * p.size[9 + 2 * factor] + column] : 0;
+        break;
+      }
+      column -= columns;
+    }
+    if (factor == p.size[6] && column < p.size[5] && !tangent) {
+      number = 1;
+    }
+    y[n] = __float2bfloat16(number);
+  }
+}
+
+// [W B … b] or, on the way back, [W; A …]: what stands beside a frozen matrix. Size: numbers, depth beside the matrix, out, in,
+// numbers from row to row, whether forward, factors; then for each factor its depth, its first column of the result, its
+// columns, and its strides down and across. Table: the bias, or none.
+extern "C" __global__ void extend_right_f32(const Params p) {
+  __nv_bfloat16 *w = (__nv_bfloat16 *)p.out[0];
+  const float *bias = (const float *)p.table[0];
+  long long extra = p.size[1], out = p.size[2], width = p.size[3], stride = p.size[4];
+  bool forward = p.size[5];
+  for (long long n = first_element(); n < p.size[0]; n += next_element()) {
+    // Neighbours in memory are neighbours here.
+    long long depth = forward ? n % extra : n / width;
+    long long column = forward ? n / extra : n % width;
+    long long place = forward ? column * stride + width + depth : (out + depth) * stride + column;
+    float number = 0;
+    int factor = 0;
+    for (; factor < p.size[6]; factor++) {
+      const long long *of = p.size + 8 + 5 * factor;
+      if (depth < of[0]) {
+        if (column >= of[1] && column < of[1] + of[2]) {
+          number = ((const float *)p.in[factor])[depth * of[3] + (column - of[1]) * of[4]];
+        }
+        break;
+      }
+      depth -= of[0];
+    }
+    if (factor == p.size[6] && bias && depth < 3) {
+      // The digits that the columns before it leave.
+      number = bias[column];
+      for (; depth > 0; depth--) {
+        number -= __bfloat162float(__float2bfloat16(number));
+      }
+    }
+    w[place] = __float2bfloat16(number);
+  }
+}

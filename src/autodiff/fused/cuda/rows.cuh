@@ -172,3 +172,22 @@ template <class S> __device__ void cross_entropy(const Params &p) {
   }
 }
 KERNEL(cross_entropy)
+
+// Sums of a, or of a ⊙ b, in f64: blockIdx.y says which set is meant, whose parameters lie in device memory, and blockIdx.x
+// which block of its numbers. Size: numbers of a block.
+template <class T> __device__ void dots(const Params &p) {
+  const Params own = ((const Params *)p.table[0])[blockIdx.y];
+  long long start = blockIdx.x * own.size[0];
+  const T *a = (const T *)own.in[0] + start;
+  const T *b = own.in[1] ? (const T *)own.in[1] + start : nullptr;
+  double sum = 0;
+  for (long long i = threadIdx.x; i < own.size[0]; i += blockDim.x) {
+    sum += b ? (double)a[i] * (double)b[i] : (double)a[i];
+  }
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) {
+    ((double *)own.out[0])[blockIdx.x] = sum;
+  }
+}
+extern "C" __global__ void dots_f32(const Params p) { dots<float>(p); }
+extern "C" __global__ void dots_f64(const Params p) { dots<double>(p); }
