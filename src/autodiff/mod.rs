@@ -40,6 +40,8 @@ pub use dots::{dots, totals};
 pub use dual::Dual;
 #[cfg(test)]
 pub(crate) use formula::source;
+#[cfg(test)]
+pub(crate) use fused::launches;
 pub use frozen::Frozen;
 pub use kernel::Kernel;
 pub use ops::{LowRankUp, MatmulOptions, Ops};

@@ -136,6 +136,7 @@ mod tests {
     use candle_core::DType;
 
     use super::*;
+    use crate::autodiff::{Dual, launches};
     use crate::device::under_test;
     use crate::model::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
     use crate::model::{DecoderConfig, Family, Projection, RopeScaling, tape};
@@ -202,5 +203,40 @@ mod tests {
                 assert!(worst(15, 3) > 1e-6, "padding was read as text");
             }
         }
+    }
+
+    /// Launches of a gradient of `layers` layers, at `medium`.
+    fn launched(layers: usize, varies: bool) -> usize {
+        let config = DecoderConfig { num_layers: layers, ..config(Family::Qwen2, None) };
+        let decoder = Decoder::random_trained(&config, 5, DType::BF16, DType::F32, &under_test()).unwrap();
+        let decoder = decoder.packed(MatmulPrecision::Medium).unwrap();
+        let (targets, layers) = (Projection::ALL.to_vec(), Layers::All);
+        let layout = LoraLayout::new(LoraSpec { rank: 2, alpha: 3.0, rslora: true, targets, layers }, &config);
+        let init = LoraInit::SmallB { std: 0.3 };
+        let adapter = Adapter::new(layout, init, 1, DType::F32, &under_test()).unwrap();
+        let backbone = Backbone::new(decoder).unwrap();
+        let batch = TokenBatch::new(&[vec![1, 2, 3, 4]], vec![(0, 4)], &config, &under_test()).unwrap();
+        let prefix = backbone.prefix(&batch, 0).unwrap();
+        fn run<V: Ops>(backbone: &Backbone, batch: &TokenBatch, prefix: &Tensor, adapters: &[LayerAdapters<V>]) {
+            let (h, trace) = backbone.forward(batch, prefix, 0, adapters, Activations::Keep).unwrap();
+            backbone.backward(batch, trace, adapters, &h).unwrap();
+        }
+        let before = launches();
+        if varies {
+            let dual = |x: &Tensor| Dual::new(x.clone(), Some(x.clone())).unwrap();
+            let tensors: Vec<_> = adapter.tensors.iter().map(dual).collect();
+            run(&backbone, &batch, &prefix, &adapter.layout.by_layer(&tensors).unwrap());
+        } else {
+            run(&backbone, &batch, &prefix, &adapter.layout.by_layer(&adapter.tensors).unwrap());
+        }
+        launches() - before
+    }
+
+    /// On a card, or where the tests run its kernels on the CPU.
+    #[test]
+    fn launches_a_layer_do_not_creep_up() {
+        let a_layer = |varies| launched(3, varies) - launched(2, varies);
+        let found = [a_layer(false), a_layer(true)];
+        assert!(found[0] <= 73 && found[1] <= 120, "{found:?}");
     }
 }

@@ -137,7 +137,7 @@ pub(super) fn count() {
 
 /// How many kernels and products this thread has launched.
 #[cfg(test)]
-pub(in crate::autodiff) fn launches() -> usize {
+pub(crate) fn launches() -> usize {
     LAUNCHES.get()
 }
 

@@ -27,6 +27,8 @@ mod tests;
 
 pub(super) use dots::dots;
 pub(super) use each::{Each, run_each};
+#[cfg(test)]
+pub(crate) use launch::launches;
 pub(super) use launch::{Call, Grid, run};
 pub(super) use sum::sum;
 pub(super) use wide::Wide;
