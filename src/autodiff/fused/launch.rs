@@ -1,6 +1,6 @@
 //! A launch of a kernel: what it is given, and how its results come back.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::Cell;
 
 use candle_core::{DType, Device, Shape, Tensor};
 
@@ -18,7 +18,7 @@ pub(super) struct Params {
     pub outputs: [u64; 6],
     pub output_tangents: [u64; 6],
     pub tables: [u64; 4],
-    pub sizes: [i64; 12],
+    pub sizes: [i64; 20],
     pub numbers: [u64; 24],
 }
 
@@ -112,17 +112,19 @@ impl Variant {
     }
 }
 
-static LAUNCHES: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    static LAUNCHES: Cell<usize> = const { Cell::new(0) };
+}
 
 /// Notes a launch.
 pub(super) fn count() {
-    LAUNCHES.fetch_add(1, Ordering::Relaxed);
+    LAUNCHES.set(LAUNCHES.get() + 1);
 }
 
-/// How many kernels and products have been launched by this process.
+/// How many kernels and products this thread has launched.
 #[cfg(test)]
-pub(super) fn launches() -> usize {
-    LAUNCHES.load(Ordering::Relaxed)
+pub(crate) fn launches() -> usize {
+    LAUNCHES.get()
 }
 
 /// Launches a kernel by its whole name.

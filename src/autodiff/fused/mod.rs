@@ -11,7 +11,9 @@ mod address;
 mod blas;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod decode;
 mod each;
+mod few_rows;
 mod gemm;
 #[cfg(test)]
 mod host;
@@ -23,7 +25,10 @@ mod sum;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use decode::{NextToken, attend_next, attends_next, largest, norm_rows};
 pub(super) use each::{Each, run_each};
+#[cfg(test)]
+pub(crate) use launch::launches;
 pub(super) use launch::{Call, Grid, run};
 pub(super) use sum::sum;
 
@@ -38,6 +43,26 @@ enum Engine {
     /// The CPU, in a test that asks for it.
     #[cfg(test)]
     Host,
+}
+
+impl Engine {
+    /// A number for a card, or another for the CPU, where a test has few threads and small sizes.
+    fn pick(self, card: usize, host: usize) -> usize {
+        #[cfg(test)]
+        if self == Self::Host {
+            return host;
+        }
+        let _ = host;
+        card
+    }
+
+    /// Threads of a warp.
+    fn lanes(self) -> usize {
+        #[cfg(test)]
+        return self.pick(32, host::WARP);
+        #[cfg(not(test))]
+        self.pick(32, 0)
+    }
 }
 
 /// The engine of a device, if it has one.

@@ -19,7 +19,7 @@ struct Params {
   void *out_tangent[6];
   // Tables and numbers of rows, which never vary.
   const void *table[4];
-  long long size[12];
+  long long size[20];
   // Bits of f32 or f64, whichever the kernel computes in.
   unsigned long long number[24];
 };
