@@ -3,9 +3,8 @@
 #pragma once
 #include "params.cuh"
 
-// Most warps that share a head, and keys that each takes at once.
+// Most warps that share a head.
 #define ATTENTION_WARPS 16
-#define KEYS_AT_ONCE 4
 
 // Below every score, and finite: the difference of two infinities is no number.
 template <class T> __device__ __forceinline__ T lowest() { return sizeof(T) == 4 ? T(-3.0e38) : T(-1.0e300); }
@@ -38,31 +37,39 @@ __device__ void turn_head(const Params &p, const T *x, const T *gain, long long 
 // the values in their proportions, of which each lane has N.
 template <class T, int N> struct Attended {
   T most, total, values[N];
+  // So many that what is read at once fits the registers.
+  static constexpr int KEYS = N > 2 ? 8 / N : 4;
 
-  __device__ __forceinline__ void add(const T *query, const T *keys, const T *of_values, long long first, long long to,
+  __device__ __forceinline__ void add(const T *query, const T *all_keys, const T *all_values, long long first, long long to,
                                       int width, T scale) {
     int lane = threadIdx.x % WARP;
-    long long start[KEYS_AT_ONCE];
-    T scores[KEYS_AT_ONCE];
+    // Everything is on its way before the first number is needed. What is not there is read as something that is: its
+    // query is zero, its key's weight is, or nobody reads its value.
+    T keys[KEYS][N], of_values[KEYS][N], scores[KEYS];
 #pragma unroll
-    for (int j = 0; j < KEYS_AT_ONCE; j++) {
-      long long key = first + j;
-      start[j] = (key < to ? key : to - 1) * width;
-      scores[j] = 0;
+    for (int j = 0; j < KEYS; j++) {
+      long long start = (first + j < to ? first + j : to - 1) * width;
 #pragma unroll
       for (int n = 0; n < N; n++) {
         int i = n * WARP + lane;
-        scores[j] += i < width ? query[n] * keys[start[j] + i] : T(0);
+        i = i < width ? i : 0;
+        keys[j][n] = all_keys[start + i];
+        of_values[j][n] = all_values[start + i];
       }
     }
 #pragma unroll
-    for (int j = 0; j < KEYS_AT_ONCE; j++) {
-      T sum = warp_sum(scores[j]);
+    for (int j = 0; j < KEYS; j++) {
+      T sum = 0;
+#pragma unroll
+      for (int n = 0; n < N; n++) {
+        sum += query[n] * keys[j][n];
+      }
+      sum = warp_sum(sum);
       scores[j] = first + j < to ? sum * scale : lowest<T>();
     }
     T before = most;
 #pragma unroll
-    for (int j = 0; j < KEYS_AT_ONCE; j++) {
+    for (int j = 0; j < KEYS; j++) {
       most = scores[j] > most ? scores[j] : most;
     }
     T factor = f_exp(before - most);
@@ -72,13 +79,12 @@ template <class T, int N> struct Attended {
       values[n] *= factor;
     }
 #pragma unroll
-    for (int j = 0; j < KEYS_AT_ONCE; j++) {
+    for (int j = 0; j < KEYS; j++) {
       T weight = first + j < to ? f_exp(scores[j] - most) : T(0);
       total += weight;
 #pragma unroll
       for (int n = 0; n < N; n++) {
-        int i = n * WARP + lane;
-        values[n] += i < width ? weight * of_values[start[j] + i] : T(0);
+        values[n] += weight * of_values[j][n];
       }
     }
   }
@@ -118,8 +124,9 @@ template <class T, int N> __device__ void attend_head(const Params &p, long long
     own_query[n] = i < width ? query[i] : T(0);
   }
   // All warps go on together: the sums are taken by all of them.
-  for (; from < to; from += warps * KEYS_AT_ONCE) {
-    mixed.add(own_query, keys, values, from + warp * KEYS_AT_ONCE, to, (int)width, number<T>(p, 0));
+  constexpr int KEYS = Attended<T, N>::KEYS;
+  for (; from < to; from += warps * KEYS) {
+    mixed.add(own_query, keys, values, from + warp * KEYS, to, (int)width, number<T>(p, 0));
   }
 
   if (lane == 0) {

@@ -61,7 +61,8 @@ template <class T, class W, int ROWS> __device__ void few_rows(const Params &p) 
       const Chunk<W> *wide = (const Chunk<W> *)weight;
       int step = parts * WARP;
       for (int chunk = part * WARP + lane; chunk < chunks; chunk += step * LOADS) {
-        // All of them are on their way before the first is needed.
+        // All of them are on their way before the first is needed: loads without a condition, beyond the end once more of
+        // what is there.
         Chunk<W> w[LOADS];
 #pragma unroll
         for (int load = 0; load < LOADS; load++) {
@@ -71,15 +72,16 @@ template <class T, class W, int ROWS> __device__ void few_rows(const Params &p) 
 #pragma unroll
         for (int load = 0; load < LOADS; load++) {
           int nth = chunk + load * step;
-          if (nth < chunks) {
+          bool there = nth < chunks;
 #pragma unroll
-            for (int row = 0; row < ROWS; row++) {
-              Chunk<T> of_x = ((const Chunk<T> *)x[row])[nth];
+          for (int row = 0; row < ROWS; row++) {
+            Chunk<T> of_x = ((const Chunk<T> *)x[row])[there ? nth : chunk];
+            T sum = 0;
 #pragma unroll
-              for (int i = 0; i < AT_ONCE; i++) {
-                own[row] += of_x.numbers[i] * widened(w[load].numbers[i]);
-              }
+            for (int i = 0; i < AT_ONCE; i++) {
+              sum += of_x.numbers[i] * widened(w[load].numbers[i]);
             }
+            own[row] += there ? sum : T(0);
           }
         }
       }
