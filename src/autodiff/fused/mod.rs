@@ -3,8 +3,9 @@
 //!
 //! The kernels are CUDA sources in `cuda/`, compiled when the feature `cuda` is built; the element-wise ones are printed
 //! from their formulas ([`print`](self::print)). Value and tangent are computed in one pass and come out stacked. Products
-//! are laid out here and taken by cuBLAS. In tests the same sources run on the CPU, behind `cuda/host.h`, so that all of
-//! this is checked on machines without a card ([`HOST`](self::host::HOST)).
+//! are laid out here and taken by cuBLAS, those of a few rows, as decoding has them, by a kernel (`few_rows.rs`). In tests
+//! the same sources run on the CPU, behind `cuda/host.h`, so that all of this is checked on machines without a card
+//! ([`HOST`](self::host::HOST)).
 
 mod address;
 #[cfg(feature = "cuda")]
