@@ -40,9 +40,10 @@ pub use dots::{dots, totals};
 pub use dual::Dual;
 #[cfg(test)]
 pub(crate) use formula::source;
+pub use frozen::Frozen;
 #[cfg(test)]
 pub(crate) use fused::launches;
-pub use frozen::Frozen;
+pub(crate) use fused::{NextToken, attend_next, attends_next, largest, norm_rows};
 pub use kernel::Kernel;
 pub use ops::{LowRankUp, MatmulOptions, Ops};
 pub use packed::{BlockRows, Blocked, CpuKernel, KERNEL};

@@ -211,13 +211,19 @@ mod tests {
         let decoder = Decoder::random_trained(&config, 5, DType::BF16, DType::F32, &under_test()).unwrap();
         let decoder = decoder.packed(MatmulPrecision::Medium).unwrap();
         let (targets, layers) = (Projection::ALL.to_vec(), Layers::All);
-        let layout = LoraLayout::new(LoraSpec { rank: 2, alpha: 3.0, rslora: true, targets, layers }, &config);
+        let layout =
+            LoraLayout::new(LoraSpec { rank: 2, alpha: 3.0, rslora: true, targets, layers }, &config);
         let init = LoraInit::SmallB { std: 0.3 };
         let adapter = Adapter::new(layout, init, 1, DType::F32, &under_test()).unwrap();
         let backbone = Backbone::new(decoder).unwrap();
         let batch = TokenBatch::new(&[vec![1, 2, 3, 4]], vec![(0, 4)], &config, &under_test()).unwrap();
         let prefix = backbone.prefix(&batch, 0).unwrap();
-        fn run<V: Ops>(backbone: &Backbone, batch: &TokenBatch, prefix: &Tensor, adapters: &[LayerAdapters<V>]) {
+        fn run<V: Ops>(
+            backbone: &Backbone,
+            batch: &TokenBatch,
+            prefix: &Tensor,
+            adapters: &[LayerAdapters<V>],
+        ) {
             let (h, trace) = backbone.forward(batch, prefix, 0, adapters, Activations::Keep).unwrap();
             backbone.backward(batch, trace, adapters, &h).unwrap();
         }

@@ -5,7 +5,8 @@ use candle_core::{DType, Device, Tensor};
 use super::{DecoderConfig, RopeScaling};
 use crate::Result;
 
-/// Cosines and sines of the angles of positions 0, 1, …, `(positions, head_dim / 2)` each.
+/// Cosines and sines of the angles of positions 0, 1, …, `(positions, head_dim / 2)` each; clones share them.
+#[derive(Debug, Clone)]
 pub(super) struct RotaryTables {
     pub cos: Tensor,
     pub sin: Tensor,

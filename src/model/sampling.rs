@@ -4,6 +4,7 @@ use candle_core::{D, DType, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::autodiff::largest;
 use crate::{Error, Result};
 
 /// How the next token is chosen.
@@ -83,12 +84,15 @@ impl Sampler {
     /// # Errors
     /// Logits whose largest is not a finite number.
     pub fn choose(&mut self, logits: &Tensor) -> Result<u32> {
-        let largest = logits.max(D::Minus1)?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let (largest, place) = match largest(logits)? {
+            Some((largest, place)) => (largest, Some(place)),
+            None => (logits.max(D::Minus1)?.to_dtype(DType::F64)?.to_scalar::<f64>()?, None),
+        };
         if !largest.is_finite() {
             return Err(Error::Invalid(format!("the largest logit is {largest}: the adapter has diverged")));
         }
         match &mut self.random {
-            None => Ok(logits.argmax(D::Minus1)?.to_scalar::<u32>()?),
+            None => place.map_or_else(|| Ok(logits.argmax(D::Minus1)?.to_scalar::<u32>()?), Ok),
             Some(nucleus) => {
                 let drawn = nucleus.draw(&logits.to_dtype(DType::F64)?.to_vec1()?, largest);
                 drawn.ok_or_else(|| Error::Invalid("a logit is no number: the adapter has diverged".into()))

@@ -3,16 +3,19 @@
 //!
 //! The kernels are CUDA sources in `cuda/`, compiled when the feature `cuda` is built; the element-wise ones are printed
 //! from their formulas ([`print`](self::print)). Value and tangent are computed in one pass and come out stacked. Products
-//! are laid out here and taken by cuBLAS. In tests the same sources run on the CPU, behind `cuda/host.h`, so that all of
-//! this is checked on machines without a card ([`HOST`](self::host::HOST)).
+//! are laid out here and taken by cuBLAS, those of a few rows, as decoding has them, by a kernel (`few_rows.rs`). In tests
+//! the same sources run on the CPU, behind `cuda/host.h`, so that all of this is checked on machines without a card
+//! ([`HOST`](self::host::HOST)).
 
 mod address;
 #[cfg(feature = "cuda")]
 mod blas;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod decode;
 mod dots;
 mod each;
+mod few_rows;
 mod gemm;
 #[cfg(test)]
 mod host;
@@ -25,6 +28,7 @@ mod wide;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use decode::{NextToken, attend_next, attends_next, largest, norm_rows};
 pub(super) use dots::dots;
 pub(super) use each::{Each, run_each};
 #[cfg(test)]
@@ -49,6 +53,26 @@ pub(super) enum Engine {
 /// Whether a device has kernels of its own.
 pub(super) fn is_for(device: &Device) -> bool {
     engine(device).is_some()
+}
+
+impl Engine {
+    /// A number for a card, or another for the CPU, where a test has few threads and small sizes.
+    fn pick(self, card: usize, host: usize) -> usize {
+        #[cfg(test)]
+        if self == Self::Host {
+            return host;
+        }
+        let _ = host;
+        card
+    }
+
+    /// Threads of a warp.
+    fn lanes(self) -> usize {
+        #[cfg(test)]
+        return self.pick(32, host::WARP);
+        #[cfg(not(test))]
+        self.pick(32, 0)
+    }
 }
 
 /// The engine of a device, if it has one.

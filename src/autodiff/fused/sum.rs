@@ -6,6 +6,7 @@ use std::ops::Range;
 use candle_core::{DType, Device, Tensor};
 
 use super::address::{address, room};
+use super::few_rows::{checked_bias, few_rows};
 use super::gemm::{Gemm, Kind, Matrices, Operand, kind};
 use super::launch::{Grid, Params, Variant, launch};
 use super::{Engine, engine};
@@ -23,6 +24,9 @@ pub(in crate::autodiff) fn sum(sum: &Sum) -> Result<Option<Dual>> {
     let Some(engine) = engine(like.device()).filter(|_| sum.terms.iter().all(suits)) else {
         return Ok(None);
     };
+    if let Some(result) = few_rows(engine, sum)? {
+        return Ok(Some(result));
+    }
     let mut dims = sum.dims();
     let half: usize = dims.iter().product();
     let halves = if sum.varies() { 2 } else { 1 };
@@ -136,11 +140,7 @@ fn fresh_terms(sum: &Sum, halves: usize) -> Option<Vec<bool>> {
 
 fn write_bias(engine: Engine, bias: &Tensor, result: &Target, halves: usize) -> Result<()> {
     let (numbers, columns) = (&result.numbers, result.columns);
-    if bias.dims() != [columns] {
-        let found = bias.dims();
-        return Err(Error::Invalid(format!("no sum of {columns} columns with a bias of shape {found:?}")));
-    }
-    let bias = bias.to_dtype(numbers.dtype())?.contiguous()?;
+    let bias = checked_bias(bias, columns, numbers.dtype())?;
     let variant = Variant::of(numbers.dtype(), false).expect("results are f32 or f64");
     let mut params = Params::default();
     (params.inputs[0], params.outputs[0]) = (address(&bias)?, address(numbers)?);

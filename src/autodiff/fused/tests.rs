@@ -21,7 +21,14 @@ fn all_numerical_tests_pass_with_the_kernels_for_a_card_too() {
         return;
     };
     let mut tests = Command::new(std::env::current_exe().unwrap());
-    tests.args(["autodiff::", "optim::", "meta::tests", "model::backbone"]);
+    tests.args([
+        "autodiff::",
+        "optim::",
+        "meta::tests",
+        "model::backbone",
+        "model::generate",
+        "model::sampling",
+    ]);
     // They start processes of their own, or are about forms of the CPU alone.
     tests.args([
         "--skip",
@@ -36,7 +43,14 @@ fn all_numerical_tests_pass_with_the_kernels_for_a_card_too() {
     let output = tests.env(HOST, library).output().unwrap();
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{report}");
-    for ran in ["kernels::tests::attention_weights", "meta::tests", "low_rank_terms_and_bias_ride_along"] {
+    let witnesses = [
+        "kernels::tests::attention_weights",
+        "meta::tests",
+        "low_rank_terms_and_bias_ride_along",
+        "few_rows::tests",
+        "a_layer_reads_a_token",
+    ];
+    for ran in witnesses {
         assert!(report.contains(ran), "{ran} was not run:\n{report}");
     }
 }

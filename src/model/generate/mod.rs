@@ -1,5 +1,6 @@
 //! Decoding with a cache of keys and values, with or without an adapter: one sequence that can be read on, or
-//! many prompts side by side. Inference only: it uses Candle's fused operations, which have no gradient.
+//! many prompts side by side. Inference only: it uses Candle's fused operations and a device's kernels, which have no
+//! gradient.
 
 mod cache;
 mod continuation;

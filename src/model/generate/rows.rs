@@ -6,9 +6,9 @@
 
 use candle_core::Tensor;
 
-use super::cache::{Cache, OverCache, Piece, norm};
+use super::cache::{Cache, Form, OverCache, Piece, norm};
 use crate::Result;
-use crate::autodiff::Ops;
+use crate::autodiff::{Ops, attends_next};
 use crate::device::among_threads;
 use crate::model::Decoder;
 use crate::model::block::Block;
@@ -36,6 +36,8 @@ pub(super) struct Rows<'a> {
     len: usize,
     /// How many of them are pads, at the left edge; one number a row.
     pads: Vec<usize>,
+    /// The same, `(rows)` u32.
+    pads_on_device: Tensor,
 }
 
 impl<'a> Rows<'a> {
@@ -60,7 +62,9 @@ impl<'a> Rows<'a> {
         let caches = model.layers.iter().map(|_| Cache::new(model, rows, capacity));
         let caches = caches.collect::<Result<Vec<_>>>()?;
         let rotary = RotaryTables::new(&model.config, capacity, model.dtype, &model.device)?;
-        Ok(Self { model, adapters, caches, rotary, capacity, len: 0, pads: vec![0; rows] })
+        let pads = vec![0; rows];
+        let pads_on_device = on_device(&pads, model)?;
+        Ok(Self { model, adapters, caches, rotary, capacity, len: 0, pads, pads_on_device })
     }
 
     /// What reads.
@@ -89,7 +93,12 @@ impl<'a> Rows<'a> {
         let ids: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
         let ids = Tensor::new(ids, &self.model.device)?;
         self.caches.iter_mut().try_for_each(|cache| cache.keep(&ids))?;
-        self.pads = rows.iter().map(|&row| self.pads[row]).collect();
+        self.set_pads(rows.iter().map(|&row| self.pads[row]).collect())
+    }
+
+    fn set_pads(&mut self, pads: Vec<usize>) -> Result<()> {
+        self.pads_on_device = on_device(&pads, self.model)?;
+        self.pads = pads;
         Ok(())
     }
 
@@ -108,7 +117,7 @@ impl<'a> Rows<'a> {
     fn read_here(&mut self, tokens: &[&[u32]]) -> Result<Tensor> {
         let width = tokens.iter().map(|row| row.len()).max().unwrap_or(0);
         if self.len == 0 {
-            self.pads = tokens.iter().map(|row| width - row.len()).collect();
+            self.set_pads(tokens.iter().map(|row| width - row.len()).collect())?;
         }
         let padded: Vec<Vec<u32>> =
             tokens.iter().map(|row| [&vec![PAD; width - row.len()], *row].concat()).collect();
@@ -154,8 +163,14 @@ impl<'a> Rows<'a> {
 
     /// What the layers need to know of the next `len` tokens of every row.
     fn piece(&self, len: usize) -> Result<Piece> {
-        let (rows, read, mask) = (self.pads.len(), self.len, self.mask(len)?);
-        let piece = |rotary| Piece { rows, len, read, rotary, mask };
+        let (rows, read, model) = (self.pads.len(), self.len, self.model);
+        let piece = |form| Piece { rows, len, read, form };
+        if len == 1 && attends_next(&model.device, model.dtype, model.config.head_dim) {
+            let pads = self.pads_on_device.clone();
+            return Ok(piece(Form::Next { rotary: self.rotary.clone(), pads }));
+        }
+        let mask = self.mask(len)?;
+        let piece = |rotary| piece(Form::Composed { rotary, mask });
         let RotaryTables { cos, sin } = &self.rotary;
         if self.pads.iter().all(|&pads| pads == 0) {
             let here = |table: &Tensor| table.narrow(0, read, len);
@@ -193,16 +208,22 @@ impl<'a> Rows<'a> {
     }
 }
 
+fn on_device(pads: &[usize], model: &Decoder) -> Result<Tensor> {
+    let pads: Vec<u32> = pads.iter().map(|&pads| pads as u32).collect();
+    Ok(Tensor::new(pads, &model.device)?)
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
+    use crate::autodiff::launches;
     use crate::model::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
-    use crate::model::{DecoderConfig, Projection};
+    use crate::model::{DecoderConfig, Family, Projection};
 
-    fn decoder() -> Decoder {
-        let config = DecoderConfig {
+    fn config() -> DecoderConfig {
+        DecoderConfig {
             vocab_size: 50,
             hidden_size: 32,
             intermediate_size: 48,
@@ -211,15 +232,22 @@ mod tests {
             num_kv_heads: 2,
             head_dim: 8,
             ..DecoderConfig::qwen2_5_0_5b()
-        };
-        Decoder::random_trained(&config, 7, DType::F64, DType::F64, &Device::Cpu).unwrap()
+        }
+    }
+
+    fn random(config: &DecoderConfig, dtype: DType) -> Decoder {
+        Decoder::random_trained(config, 7, dtype, dtype, &Device::Cpu).unwrap()
+    }
+
+    fn decoder() -> Decoder {
+        random(&config(), DType::F64)
     }
 
     fn adapter(model: &Decoder) -> Adapter {
         let (targets, layers) = (Projection::ALL.to_vec(), Layers::All);
         let layout =
             LoraLayout::new(LoraSpec { rank: 4, alpha: 6.0, rslora: true, targets, layers }, &model.config);
-        Adapter::new(layout, LoraInit::SmallB { std: 0.2 }, 3, DType::F64, &Device::Cpu).unwrap()
+        Adapter::new(layout, LoraInit::SmallB { std: 0.2 }, 3, model.dtype, &Device::Cpu).unwrap()
     }
 
     fn tokens(len: usize, seed: usize) -> Vec<u32> {
@@ -270,5 +298,60 @@ mod tests {
         };
         let same = |a: &Tensor, b: &Tensor| (a - b).unwrap().abs().unwrap().max(0).unwrap();
         assert_eq!(same(&logits(2), &logits(9)).to_scalar::<f64>().unwrap(), 0.0);
+    }
+
+    /// What a kernel of the device reads one by one is what Candle's operations read at once.
+    #[test]
+    fn tokens_that_are_read_one_by_one_have_the_logits_of_those_read_at_once() {
+        for (family, head_dim, dtype, tolerance) in [
+            (Family::Qwen2, 8, DType::F64, 1e-10),
+            (Family::Qwen2, 6, DType::F32, 1e-3),
+            (Family::Qwen3, 2, DType::F64, 1e-10),
+            (Family::Qwen3, 14, DType::F64, 1e-10),
+            (Family::Qwen3, 32, DType::F32, 1e-3),
+        ] {
+            let model = random(&DecoderConfig { family, head_dim, ..config() }, dtype);
+            let adapter = adapter(&model);
+            let read_all = |tokens: &[Vec<u32>], once: bool| {
+                let mut rows = Rows::new(&model, Some(adapter.parts()), tokens.len(), 4).unwrap();
+                if once {
+                    return read(&mut rows, tokens);
+                }
+                let (later, mut next) = (11, tokens.to_vec());
+                next.iter_mut().for_each(|row| row.truncate(row.len() - later));
+                let mut logits = read(&mut rows, &next);
+                for left in (0..later).rev() {
+                    let next: Vec<_> = tokens.iter().map(|row| vec![row[row.len() - 1 - left]]).collect();
+                    logits = read(&mut rows, &next);
+                }
+                logits
+            };
+            let tokens = [tokens(12, 1), tokens(20, 2), tokens(13, 3)];
+            let difference = (read_all(&tokens, false) - read_all(&tokens, true)).unwrap().abs().unwrap();
+            let difference = difference.flatten_all().unwrap().max(0).unwrap().to_dtype(DType::F64).unwrap();
+            let difference = difference.to_scalar::<f64>().unwrap();
+            assert!(difference < tolerance, "{family:?}, heads of {head_dim}, {dtype:?}: {difference:e}");
+        }
+    }
+
+    #[test]
+    fn a_layer_reads_a_token_in_fourteen_launches() {
+        if !attends_next(&Device::Cpu, DType::F64, config().head_dim) {
+            // Nothing is launched without kernels for a card.
+            return;
+        }
+        let of_layers = |num_layers: usize| {
+            let model = random(&DecoderConfig { num_layers, ..config() }, DType::F64);
+            let adapter = adapter(&model);
+            let mut rows = Rows::new(&model, Some(adapter.parts()), 1, 4).unwrap();
+            read(&mut rows, &[tokens(3, 1)]);
+            let before = launches();
+            read(&mut rows, &[vec![7]]);
+            launches() - before
+        };
+        // Launches are counted by the thread.
+        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let [two, three] = alone.install(|| [of_layers(2), of_layers(3)]);
+        assert_eq!((three - two, two - 2 * 14), (14, 2));
     }
 }

@@ -4,3 +4,5 @@
 #include "rows.cuh"
 #include "formulas.cuh"
 #include "elements.cuh"
+#include "few_rows.cuh"
+#include "decode.cuh"
