@@ -1,12 +1,9 @@
-// CUDA's words for a C++ compiler: a kernel is a function, the threads of a block are fibers that take turns at every
-// barrier, and blocks run one after another. For the tests of kernels on machines without a card.
+// CUDA's words for a C++ compiler: a kernel is a function, the threads of a block are fibers (or, where HOST_THREADS is
+// defined, threads), and blocks run one after another. For the tests of kernels on machines without a card.
 #pragma once
 #include <cmath>
 #include <cstring>
 #include <functional>
-#include <memory>
-#include <ucontext.h>
-#include <vector>
 
 #define __device__
 #define __global__
@@ -15,8 +12,10 @@
 #define __shared__ static
 #define __restrict__
 
-// Small, so that few fibers take turns.
+// Small, so that few threads take turns.
+#ifndef WARP
 #define WARP 4
+#endif
 #define EACH_LANE 0xffffffffu
 
 struct Index {
@@ -24,67 +23,15 @@ struct Index {
 };
 
 namespace host {
-struct Fiber {
-  ucontext_t context;
-  std::unique_ptr<char[]> stack;
-  bool done;
-};
-constexpr size_t STACK = 64 << 10;
-
-inline std::vector<Fiber> fibers;
-inline ucontext_t scheduler;
-inline size_t running = 0;
 inline std::function<void()> body;
-// What each thread of a block shows to the others.
-inline unsigned long long shown[1024];
 inline Index block_index, block_size, grid_size;
-
-// Goes on with the other threads until all have come here.
-inline void barrier() { swapcontext(&fibers[running].context, &scheduler); }
-
-inline void begin() {
-  body();
-  fibers[running].done = true;
-  barrier();
-}
-
-inline void run_block(size_t threads) {
-  if (fibers.size() < threads) {
-    fibers.resize(threads);
-  }
-  for (size_t thread = 0; thread < threads; thread++) {
-    Fiber &fiber = fibers[thread];
-    if (!fiber.stack) {
-      fiber.stack.reset(new char[STACK]);
-    }
-    fiber.done = false;
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.get();
-    fiber.context.uc_stack.ss_size = STACK;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, begin, 0);
-  }
-  for (bool busy = true; busy;) {
-    busy = false;
-    for (running = 0; running < threads; running++) {
-      if (!fibers[running].done) {
-        swapcontext(&scheduler, &fibers[running].context);
-        busy |= !fibers[running].done;
-      }
-    }
-  }
-}
-
-template <class T> T exchange(T x, int lane) {
-  static_assert(sizeof(T) <= sizeof shown[0], "a number");
-  memcpy(&shown[running], &x, sizeof x);
-  barrier();
-  T other;
-  memcpy(&other, &shown[running ^ (size_t)lane], sizeof other);
-  barrier();
-  return other;
-}
 } // namespace host
+
+#ifdef HOST_THREADS
+#include "host_threads.h"
+#else
+#include "host_fibers.h"
+#endif
 
 #define threadIdx (Index{(unsigned int)host::running, 0, 0})
 #define blockIdx host::block_index

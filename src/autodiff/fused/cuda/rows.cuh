@@ -74,14 +74,16 @@ template <class S> __device__ void causal_softmax(const Params &p) {
       to = (int)span[1] < position + 1 ? (int)span[1] : position + 1;
     }
     long long start = row * tokens;
+    // Each lane reads back what it wrote itself, for a shuffle does not order memory among lanes.
+    int own = from + (lane + WARP - from % WARP) % WARP;
     T most = T(-INFINITY);
-    for (int i = from + lane; i < to; i += WARP) {
+    for (int i = own; i < to; i += WARP) {
       T one = value(x[start + i]);
       most = one > most ? one : most;
     }
     most = warp_max(most);
     S total = constant<S>(0);
-    for (int i = from + lane; i < to; i += WARP) {
+    for (int i = own; i < to; i += WARP) {
       S weight = f_exp((x[start + i] - constant<S>(most)) * scale);
       y.set(start + i, weight);
       total = total + weight;
