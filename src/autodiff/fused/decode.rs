@@ -96,13 +96,19 @@ pub(crate) fn attend_next(qkv: &Tensor, next: &NextToken<'_>) -> Result<Tensor> 
     let parts = room((rows * heads, blocks, width + 2), qkv.dtype(), &qkv)?;
     params.outputs[3] = address(&parts)?;
     launch(device, name, (first, blocks, threads), &params)?;
-    let mut params = Params::default();
-    (params.inputs[0], params.outputs[0]) = (address(&parts)?, address(&result)?);
-    let sizes = [rows * heads, width, blocks];
-    params.sizes.iter_mut().zip(sizes).for_each(|(place, size)| *place = size as i64);
-    let (first, threads) = Grid::BlockARow(rows * heads, 4 * width).dims(engine);
-    launch(device, ("attend_merge", variant), (first, 1, threads), &params)?;
+    merge(engine, variant, &parts, &result)?;
     Ok(result)
+}
+
+/// Puts together the parts of every head, `(heads of all rows, parts, head_dim + 2)`.
+fn merge(engine: Engine, variant: Variant, parts: &Tensor, result: &Tensor) -> Result<()> {
+    let (heads, count, width) = parts.dims3()?;
+    let mut params = Params::default();
+    (params.inputs[0], params.outputs[0]) = (address(parts)?, address(result)?);
+    let sizes = [heads, width - 2, count];
+    params.sizes.iter_mut().zip(sizes).for_each(|(place, size)| *place = size as i64);
+    let (blocks, threads) = Grid::BlockARow(heads, 4 * width).dims(engine);
+    launch(parts.device(), ("attend_merge", variant), (blocks, 1, threads), &params)
 }
 
 /// RMSNorm of rows as wide as a gain, of the same type; `None` where the device has no kernels.

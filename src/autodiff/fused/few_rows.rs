@@ -12,8 +12,8 @@ use crate::{Error, Result};
 
 /// Most rows; for more, tensor cores pay.
 const MOST_ROWS: usize = 8;
-/// Numbers that a lane reads of a row of W at once, and what the address of the first must be a multiple of.
-const AT_ONCE: usize = 8;
+/// Numbers that a lane reads of a row at once, and the most bytes that their address must be a multiple of.
+const AT_ONCE: usize = 4;
 const ALIGNMENT: usize = 16;
 /// Low-rank terms beside W, and where their sizes begin: as in `cuda/few_rows.cuh`.
 const LOW_TERMS: usize = 3;
@@ -39,10 +39,11 @@ impl Factors {
         Ok(Some(Self { address: address(x)?, rows, depth, stride: down, size }))
     }
 
-    /// Whether every row can be read 16 bytes at once.
+    /// Whether every row can be read several numbers at once.
     fn is_wide(&self) -> bool {
-        let steps = self.rows == 1 || (self.stride * self.size).is_multiple_of(ALIGNMENT);
-        steps && self.address.is_multiple_of(ALIGNMENT as u64)
+        let alignment = ALIGNMENT.min(AT_ONCE * self.size);
+        let steps = self.rows == 1 || (self.stride * self.size).is_multiple_of(alignment);
+        steps && self.address.is_multiple_of(alignment as u64)
     }
 }
 
@@ -108,7 +109,7 @@ fn name(rows: usize, weights: DType) -> &'static str {
 fn warps_a_column(engine: Engine, columns: usize, chunks: usize) -> usize {
     let (warps, enough, lanes) = (engine.pick(8, 2), engine.pick(8192, 8), engine.lanes());
     let mut parts = 1;
-    while 2 * parts <= warps && 2 * parts * columns <= enough && chunks >= 4 * parts * lanes {
+    while 2 * parts <= warps && 2 * parts * columns <= enough && chunks >= 8 * parts * lanes {
         parts *= 2;
     }
     parts
@@ -208,7 +209,7 @@ mod tests {
         let ranks: [&[usize]; 5] = [&[], &[1], &[16], &[3, 3, 3], &[16, 1]];
         for (types, tolerance) in [([f64, f64], 1e-13), ([f32, f32], 1e-5), ([f32, bf16], 1e-5)] {
             for rows in 1..=8 {
-                for (nth, shape) in [(5, 1), (12, 7), (3, 80), (41, 72), (9, 131)].into_iter().enumerate() {
+                for (nth, shape) in [(5, 1), (12, 7), (3, 160), (41, 72), (4, 131)].into_iter().enumerate() {
                     let sum = sum(rows, shape, ranks[nth], types);
                     let found = few_rows(engine, &sum).unwrap().expect("a sum of few rows").into_primal();
                     let expected = sum.composed().unwrap().scale(sum.options.scale).unwrap().into_primal();
