@@ -9,7 +9,7 @@ from .running import run
 
 # Program, filters, limit in seconds.
 SUITES = [
-    ("lib", ["autodiff::", "optim::", "meta::tests", "model::backbone", "device::"], 150),
+    ("lib", ["autodiff::", "optim::", "meta::tests", "model::backbone", "model::generate", "device::"], 150),
     ("golden", [], 90),
     ("model", [], 90),
 ]

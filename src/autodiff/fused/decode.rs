@@ -7,7 +7,7 @@ use super::address::{address, room};
 use super::launch::{Call, Grid, Params, Variant, launch, run};
 use super::{Engine, engine};
 use crate::Result;
-use crate::autodiff::{Dual, Ops};
+use crate::autodiff::{Dual, Ops, choose};
 
 /// Numbers of a head that each lane of a warp may have.
 const MOST_OF_A_LANE: usize = 8;
@@ -36,9 +36,14 @@ pub(crate) struct NextToken<'a> {
     pub scale: f64,
 }
 
+/// What runs these kernels, if they may run.
+fn allowed(device: &Device) -> Option<Engine> {
+    engine(device).filter(|_| !choose::composed_only())
+}
+
 /// Whether [`attend_next`] takes heads of this width on a device.
 pub(crate) fn attends_next(device: &Device, dtype: DType, head_dim: usize) -> bool {
-    let most = engine(device).map_or(0, |engine| MOST_OF_A_LANE * engine.lanes());
+    let most = allowed(device).map_or(0, |engine| MOST_OF_A_LANE * engine.lanes());
     (2..=most).contains(&head_dim) && head_dim.is_multiple_of(2) && Variant::of(dtype, false).is_some()
 }
 
@@ -68,7 +73,7 @@ pub(crate) fn attend_next(qkv: &Tensor, next: &NextToken<'_>) -> Result<Tensor> 
     let device = qkv.device();
     let (rows, kv_heads, slots, width) = next.keys.dims4()?;
     let heads = qkv.dim(1)? / width - 2 * kv_heads;
-    let (Some(engine), Some(variant)) = (engine(device), Variant::of(qkv.dtype(), false)) else {
+    let (Some(engine), Some(variant)) = (allowed(device), Variant::of(qkv.dtype(), false)) else {
         return Err(crate::Error::Invalid("this device does not attend to a cache in one piece".into()));
     };
     let qkv = qkv.contiguous()?;
@@ -96,13 +101,19 @@ pub(crate) fn attend_next(qkv: &Tensor, next: &NextToken<'_>) -> Result<Tensor> 
     let parts = room((rows * heads, blocks, width + 2), qkv.dtype(), &qkv)?;
     params.outputs[3] = address(&parts)?;
     launch(device, name, (first, blocks, threads), &params)?;
-    let mut params = Params::default();
-    (params.inputs[0], params.outputs[0]) = (address(&parts)?, address(&result)?);
-    let sizes = [rows * heads, width, blocks];
-    params.sizes.iter_mut().zip(sizes).for_each(|(place, size)| *place = size as i64);
-    let (first, threads) = Grid::BlockARow(rows * heads, 4 * width).dims(engine);
-    launch(device, ("attend_merge", variant), (first, 1, threads), &params)?;
+    merge(engine, variant, &parts, &result)?;
     Ok(result)
+}
+
+/// Puts together the parts of every head, `(heads of all rows, parts, head_dim + 2)`.
+fn merge(engine: Engine, variant: Variant, parts: &Tensor, result: &Tensor) -> Result<()> {
+    let (heads, count, width) = parts.dims3()?;
+    let mut params = Params::default();
+    (params.inputs[0], params.outputs[0]) = (address(parts)?, address(result)?);
+    let sizes = [heads, width - 2, count];
+    params.sizes.iter_mut().zip(sizes).for_each(|(place, size)| *place = size as i64);
+    let (blocks, threads) = Grid::BlockARow(heads, 4 * width).dims(engine);
+    launch(parts.device(), ("attend_merge", variant), (blocks, 1, threads), &params)
 }
 
 /// RMSNorm of rows as wide as a gain, of the same type; `None` where the device has no kernels.
@@ -110,6 +121,9 @@ pub(crate) fn attend_next(qkv: &Tensor, next: &NextToken<'_>) -> Result<Tensor> 
 /// # Errors
 /// What the device refuses.
 pub(crate) fn norm_rows(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Option<Tensor>> {
+    if allowed(x.device()).is_none() {
+        return Ok(None);
+    }
     let width = gain.dim(0)?;
     let rows = x.elem_count() / width;
     let call = Call {
@@ -133,7 +147,7 @@ const LOOKING: usize = 64;
 /// What the device refuses.
 pub(crate) fn largest(logits: &Tensor) -> Result<Option<(f64, u32)>> {
     let (count, device) = (logits.elem_count(), logits.device());
-    let (Some(engine), Some(variant)) = (engine(device), Variant::of(logits.dtype(), false)) else {
+    let (Some(engine), Some(variant)) = (allowed(device), Variant::of(logits.dtype(), false)) else {
         return Ok(None);
     };
     if count == 0 {
@@ -166,10 +180,11 @@ pub(crate) fn largest(logits: &Tensor) -> Result<Option<(f64, u32)>> {
 #[allow(clippy::disallowed_methods)]
 mod tests {
     use super::*;
+    use crate::device::under_test;
 
     #[test]
     fn the_largest_number_is_found_wherever_it_is_the_first_of_equals() {
-        let find = |numbers: &[f32]| largest(&Tensor::new(numbers, &Device::Cpu).unwrap()).unwrap();
+        let find = |numbers: &[f32]| largest(&Tensor::new(numbers, &under_test()).unwrap()).unwrap();
         if find(&[0.0]).is_none() {
             return;
         }

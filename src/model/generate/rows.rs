@@ -215,10 +215,11 @@ fn on_device(pads: &[usize], model: &Decoder) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::DType;
 
     use super::*;
     use crate::autodiff::launches;
+    use crate::device::under_test;
     use crate::model::lora::{Adapter, Layers, LoraInit, LoraLayout, LoraSpec};
     use crate::model::{DecoderConfig, Family, Projection};
 
@@ -236,7 +237,7 @@ mod tests {
     }
 
     fn random(config: &DecoderConfig, dtype: DType) -> Decoder {
-        Decoder::random_trained(config, 7, dtype, dtype, &Device::Cpu).unwrap()
+        Decoder::random_trained(config, 7, dtype, dtype, &under_test()).unwrap()
     }
 
     fn decoder() -> Decoder {
@@ -247,7 +248,7 @@ mod tests {
         let (targets, layers) = (Projection::ALL.to_vec(), Layers::All);
         let layout =
             LoraLayout::new(LoraSpec { rank: 4, alpha: 6.0, rslora: true, targets, layers }, &model.config);
-        Adapter::new(layout, LoraInit::SmallB { std: 0.2 }, 3, model.dtype, &Device::Cpu).unwrap()
+        Adapter::new(layout, LoraInit::SmallB { std: 0.2 }, 3, model.dtype, &under_test()).unwrap()
     }
 
     fn tokens(len: usize, seed: usize) -> Vec<u32> {
@@ -336,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_layer_reads_a_token_in_fourteen_launches() {
-        if !attends_next(&Device::Cpu, DType::F64, config().head_dim) {
+        if !attends_next(&under_test(), DType::F64, config().head_dim) {
             // Nothing is launched without kernels for a card.
             return;
         }

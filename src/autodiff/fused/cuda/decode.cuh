@@ -90,52 +90,18 @@ template <class T, int N> struct Attended {
   }
 };
 
-// The next token of a head: it goes to the cache, and then attends to the keys there that it may read. Every block that
-// shares a key head writes the same key and value, so that it reads its own and waits for no other. With several blocks a
-// head (blockIdx.y), each takes some of the keys, and attend_merge puts them together.
-template <class T, int N> __device__ void attend_head(const Params &p, long long row, long long head) {
-  __shared__ T query[N * WARP], key[N * WARP];
+// Puts together what the warps of a block have, and writes it: the values in their proportions, or where several blocks
+// share a head (not whole) their sum, the largest score and the sum of the exponentials.
+template <class T, int N> __device__ void write_head(const Attended<T, N> &own, int width, bool whole, T *y) {
   __shared__ T most_of[ATTENTION_WARPS], total_of[ATTENTION_WARPS], values_of[ATTENTION_WARPS][N * WARP];
-  long long heads = p.size[1], kv = p.size[2], width = p.size[3], capacity = p.size[4], slot = p.size[5];
-  const T *qkv = (const T *)p.in[0] + row * (heads + 2 * kv) * width;
-  long long own = head / (heads / kv);
-  T *keys = (T *)p.out[1] + (row * kv + own) * capacity * width, *values = (T *)p.out[2] + (row * kv + own) * capacity * width;
-  long long pads = ((const unsigned int *)p.table[2])[row];
-  // A pad reads pads, and its position means nothing.
-  long long from = slot < pads ? 0 : pads, position = slot < pads ? 0 : slot - pads, to = slot + 1;
-  turn_head(p, qkv + head * width, (const T *)p.in[1], position, query);
-  turn_head(p, qkv + (heads + own) * width, (const T *)p.in[2], position, key);
-  __syncthreads();
-  for (int i = threadIdx.x; i < width; i += blockDim.x) {
-    keys[slot * width + i] = key[i];
-    values[slot * width + i] = qkv[(heads + kv + own) * width + i];
-  }
-  __syncthreads();
-
   int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
-  long long share = (to - from + gridDim.y - 1) / gridDim.y;
-  from += blockIdx.y * share;
-  to = to < from + share ? to : from + share;
-  Attended<T, N> mixed{lowest<T>(), 0, {}};
-  T own_query[N];
-#pragma unroll
-  for (int n = 0; n < N; n++) {
-    int i = n * WARP + lane;
-    own_query[n] = i < width ? query[i] : T(0);
-  }
-  // All warps go on together: the sums are taken by all of them.
-  constexpr int KEYS = Attended<T, N>::KEYS;
-  for (; from < to; from += warps * KEYS) {
-    mixed.add(own_query, keys, values, from + warp * KEYS, to, (int)width, number<T>(p, 0));
-  }
-
   if (lane == 0) {
-    most_of[warp] = mixed.most;
-    total_of[warp] = mixed.total;
+    most_of[warp] = own.most;
+    total_of[warp] = own.total;
   }
 #pragma unroll
   for (int n = 0; n < N; n++) {
-    values_of[warp][n * WARP + lane] = mixed.values[n];
+    values_of[warp][n * WARP + lane] = own.values[n];
   }
   __syncthreads();
   T most = lowest<T>(), total = 0;
@@ -145,9 +111,6 @@ template <class T, int N> __device__ void attend_head(const Params &p, long long
   for (int other = 0; other < warps; other++) {
     total += total_of[other] * f_exp(most_of[other] - most);
   }
-  bool whole = gridDim.y == 1;
-  T *y = whole ? (T *)p.out[0] + (row * heads + head) * width
-               : (T *)p.out[3] + ((row * heads + head) * gridDim.y + blockIdx.y) * (width + 2);
   for (int i = threadIdx.x; i < width; i += blockDim.x) {
     T sum = 0;
     for (int other = 0; other < warps; other++) {
@@ -160,6 +123,49 @@ template <class T, int N> __device__ void attend_head(const Params &p, long long
     y[width + 1] = total;
   }
   __syncthreads();
+}
+
+// The next token of a head: it goes to the cache, and then attends to the keys there that it may read. Every block that
+// shares a key head writes the same key and value, so that it reads its own and waits for no other. With several blocks a
+// head (blockIdx.y), each takes some of the keys, and attend_merge puts them together.
+template <class T, int N> __device__ void attend_head(const Params &p, long long row, long long head) {
+  __shared__ T query[N * WARP], key[N * WARP];
+  long long heads = p.size[1], kv = p.size[2], slots = p.size[4], slot = p.size[5], own = head / (heads / kv);
+  int width = (int)p.size[3], lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
+  const T *qkv = (const T *)p.in[0] + row * (heads + 2 * kv) * width;
+  long long cache = (row * kv + own) * slots * width;
+  T *keys = (T *)p.out[1] + cache, *values = (T *)p.out[2] + cache;
+  long long pads = ((const unsigned int *)p.table[2])[row];
+  // A pad reads pads, and its position means nothing.
+  long long from = slot < pads ? 0 : pads, position = slot < pads ? 0 : slot - pads, to = slot + 1;
+  turn_head(p, qkv + head * width, (const T *)p.in[1], position, query);
+  turn_head(p, qkv + (heads + own) * width, (const T *)p.in[2], position, key);
+  __syncthreads();
+  for (int i = threadIdx.x; i < width; i += blockDim.x) {
+    keys[slot * width + i] = key[i];
+    values[slot * width + i] = qkv[(heads + kv + own) * width + i];
+  }
+  __syncthreads();
+
+  Attended<T, N> mixed{lowest<T>(), 0, {}};
+  T own_query[N];
+#pragma unroll
+  for (int n = 0; n < N; n++) {
+    int i = n * WARP + lane;
+    own_query[n] = i < width ? query[i] : T(0);
+  }
+  long long share = (to - from + gridDim.y - 1) / gridDim.y;
+  from += blockIdx.y * share;
+  to = to < from + share ? to : from + share;
+  // All warps go on together: the sums are taken by all of them.
+  constexpr int KEYS = Attended<T, N>::KEYS;
+  for (; from < to; from += warps * KEYS) {
+    mixed.add(own_query, keys, values, from + warp * KEYS, to, width, number<T>(p, 0));
+  }
+  bool whole = gridDim.y == 1;
+  long long of_all = row * heads + head;
+  write_head(mixed, width, whole,
+             whole ? (T *)p.out[0] + of_all * width : (T *)p.out[3] + (of_all * gridDim.y + blockIdx.y) * (width + 2));
 }
 
 // One new token of every row, from its queries, keys and values side by side: y = softmax(scale · q kᵀ) v head by head.

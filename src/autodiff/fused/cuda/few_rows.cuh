@@ -2,9 +2,10 @@
 #pragma once
 #include "params.cuh"
 
-// Numbers of a row of the matrix that a lane reads at once: 16 bytes of bf16.
-#define AT_ONCE 8
-template <class W> struct alignas(16) Chunk {
+// Numbers of a row that a lane reads at once: 16 bytes of f32, 8 of bf16, so that the lanes of a warp read what lies
+// side by side of both.
+#define AT_ONCE 4
+template <class W> struct alignas(sizeof(W) < 4 ? 8 : 16) Chunk {
   W numbers[AT_ONCE];
 };
 
@@ -33,16 +34,56 @@ template <class T> __device__ __forceinline__ T low_rank(const Params &p, int ro
   return sum;
 }
 
+// Adds to every row its product with a row of the matrix: this lane's share, which begins at `start` and goes on in steps.
+template <class T, class W, int ROWS>
+__device__ __forceinline__ void multiply(const Params &p, const T *const *x, const W *weight, int start, int step, T *own) {
+  // As many loads as registers hold.
+  constexpr int LOADS = ROWS > 2 ? 4 : 8;
+  int depth = (int)p.size[2], chunks = (int)p.size[5];
+  const Chunk<W> *wide = (const Chunk<W> *)weight;
+  for (int chunk = start; chunk < chunks; chunk += step * LOADS) {
+    // All of them are on their way before the first is needed: loads without a condition, beyond the end once more of what
+    // is there.
+    Chunk<W> w[LOADS];
+#pragma unroll
+    for (int load = 0; load < LOADS; load++) {
+      int nth = chunk + load * step;
+      w[load] = wide[nth < chunks ? nth : chunk];
+    }
+#pragma unroll
+    for (int load = 0; load < LOADS; load++) {
+      int nth = chunk + load * step;
+      bool there = nth < chunks;
+#pragma unroll
+      for (int row = 0; row < ROWS; row++) {
+        Chunk<T> of_x = ((const Chunk<T> *)x[row])[there ? nth : chunk];
+        T sum = 0;
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+          sum += of_x.numbers[i] * widened(w[load].numbers[i]);
+        }
+        own[row] += there ? sum : T(0);
+      }
+    }
+  }
+  for (int i = chunks * AT_ONCE + start; i < depth; i += step) {
+    T w = widened(weight[i]);
+#pragma unroll
+    for (int row = 0; row < ROWS; row++) {
+      own[row] += x[row][i] * w;
+    }
+  }
+}
+
 // y = s (x Wᵀ + Σ z Bᵀ) + bias; some warps a column of y, all rows at once. W: (columns, depth) as it is stored, each B:
 // (columns of its own, rank). Size: rows, columns, depth, numbers from row to row of x and of W, chunks of a row that lie
 // for wide reads, warps a column, numbers from row to row of z, and for each low-rank term its first column, its columns
 // and its rank.
 template <class T, class W, int ROWS> __device__ void few_rows(const Params &p) {
-  constexpr int LOADS = ROWS > 2 ? 2 : 4;
   const W *weights = (const W *)p.in[1];
   const T *bias = (const T *)p.table[0];
   T *y = (T *)p.out[0];
-  int rows = (int)p.size[0], depth = (int)p.size[2], chunks = (int)p.size[5], parts = (int)p.size[6];
+  int rows = (int)p.size[0], parts = (int)p.size[6];
   long long columns = p.size[1];
   __shared__ T sums[MOST_WARPS][ROWS];
   int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, together = blockDim.x / WARP / parts, part = warp % parts;
@@ -57,41 +98,7 @@ template <class T, class W, int ROWS> __device__ void few_rows(const Params &p) 
     long long column = first + warp / parts;
     T own[ROWS] = {};
     if (column < columns) {
-      const W *weight = weights + column * p.size[4];
-      const Chunk<W> *wide = (const Chunk<W> *)weight;
-      int step = parts * WARP;
-      for (int chunk = part * WARP + lane; chunk < chunks; chunk += step * LOADS) {
-        // All of them are on their way before the first is needed: loads without a condition, beyond the end once more of
-        // what is there.
-        Chunk<W> w[LOADS];
-#pragma unroll
-        for (int load = 0; load < LOADS; load++) {
-          int nth = chunk + load * step;
-          w[load] = wide[nth < chunks ? nth : chunk];
-        }
-#pragma unroll
-        for (int load = 0; load < LOADS; load++) {
-          int nth = chunk + load * step;
-          bool there = nth < chunks;
-#pragma unroll
-          for (int row = 0; row < ROWS; row++) {
-            Chunk<T> of_x = ((const Chunk<T> *)x[row])[there ? nth : chunk];
-            T sum = 0;
-#pragma unroll
-            for (int i = 0; i < AT_ONCE; i++) {
-              sum += of_x.numbers[i] * widened(w[load].numbers[i]);
-            }
-            own[row] += there ? sum : T(0);
-          }
-        }
-      }
-      for (int i = chunks * AT_ONCE + part * WARP + lane; i < depth; i += parts * WARP) {
-        T w = widened(weight[i]);
-#pragma unroll
-        for (int row = 0; row < ROWS; row++) {
-          own[row] += x[row][i] * w;
-        }
-      }
+      multiply<T, W, ROWS>(p, x, weights + column * p.size[4], part * WARP + lane, parts * WARP, own);
       if (part == 0) {
 #pragma unroll
         for (int row = 0; row < ROWS; row++) {
