@@ -42,7 +42,7 @@ pub(in crate::autodiff) fn run_each<const I: usize, const O: usize>(
                 tables: &[],
             };
             let shapes: [Shape; O] = std::array::from_fn(|_| shape.clone());
-            match ready::<I, O>(&call, set.inputs, &shapes)? {
+            match ready(&call, set.inputs, &shapes)? {
                 Some(ready) => made.push(ready),
                 None => return Ok(None),
             }
@@ -54,16 +54,12 @@ pub(in crate::autodiff) fn run_each<const I: usize, const O: usize>(
     Ok(Some(outputs))
 }
 
-fn one_variant<const I: usize, const O: usize>(made: &[Ready<I, O>]) -> Option<Variant> {
+fn one_variant<const O: usize>(made: &[Ready<O>]) -> Option<Variant> {
     let first = made.first()?.variant;
     made.iter().all(|ready| ready.variant == first).then_some(first)
 }
 
-fn launch_all<const I: usize, const O: usize>(
-    key: (&'static str, Variant),
-    like: &Tensor,
-    made: &[Ready<I, O>],
-) -> Result<()> {
+fn launch_all<const O: usize>(key: (&'static str, Variant), like: &Tensor, made: &[Ready<O>]) -> Result<()> {
     let device = like.device();
     let Some(engine) = engine(device) else { return Ok(()) };
     let table = table(&made.iter().map(|ready| ready.params).collect::<Vec<_>>(), like)?;

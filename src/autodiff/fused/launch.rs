@@ -161,7 +161,7 @@ pub(super) fn launch(
     }
 }
 
-/// An input as a kernel reads it: value and tangent, each contiguous. Held until the launch.
+/// An input as a kernel reads it: value and tangent, each contiguous.
 pub(super) struct Input {
     primal: Tensor,
     tangent: Option<Tensor>,
@@ -181,11 +181,12 @@ impl Input {
 }
 
 /// A kernel made ready: its parameters, what they point to, and what it will have written.
-pub(super) struct Ready<const I: usize, const O: usize> {
+pub(super) struct Ready<const O: usize> {
     pub params: Params,
     pub variant: Variant,
     pub outputs: [Dual; O],
-    _inputs: [Input; I],
+    /// Held until the launch.
+    _inputs: Vec<Input>,
 }
 
 /// Makes a kernel ready for inputs of one type; `None` where the device or the type has none.
@@ -193,7 +194,7 @@ pub(super) fn ready<const I: usize, const O: usize>(
     call: &Call<'_>,
     inputs: [&Dual; I],
     shapes: &[Shape; O],
-) -> Result<Option<Ready<I, O>>> {
+) -> Result<Option<Ready<O>>> {
     let like = inputs[0].primal();
     let varies = inputs.iter().any(|x| x.tangent().is_some());
     let Some(variant) = Variant::of(like.dtype(), varies).filter(|_| engine(like.device()).is_some()) else {
@@ -216,13 +217,8 @@ pub(super) fn ready<const I: usize, const O: usize>(
     }
     params.sizes.iter_mut().zip(call.sizes).for_each(|(place, &size)| *place = size as i64);
     params.numbers.iter_mut().zip(call.numbers).for_each(|(place, &number)| *place = variant.bits(number));
-    let expect = "as many as went in";
-    Ok(Some(Ready {
-        params,
-        variant,
-        outputs: outputs.try_into().ok().expect(expect),
-        _inputs: inputs.try_into().ok().expect(expect),
-    }))
+    let outputs = outputs.try_into().expect("one value an output");
+    Ok(Some(Ready { params, variant, outputs, _inputs: inputs }))
 }
 
 fn output(shape: &Shape, varies: bool, like: &Tensor) -> Result<Dual> {

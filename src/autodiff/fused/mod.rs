@@ -7,6 +7,9 @@
 //! the same sources run on the CPU, behind `cuda/host.h`, so that all of this is checked on machines without a card
 //! ([`HOST`](self::host::HOST)).
 
+// A build without an engine prepares launches that it never makes.
+#![cfg_attr(not(any(feature = "cuda", test)), allow(dead_code))]
+
 mod address;
 #[cfg(feature = "cuda")]
 mod blas;
