@@ -1,5 +1,7 @@
 //! The device that tensors live on, opened by name.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::{fmt, panic, str::FromStr};
 
 use candle_core::{DType, Device, Tensor};
@@ -133,7 +135,21 @@ fn open_cuda(index: usize) -> std::result::Result<Device, String> {
     }
 }
 
+/// GPUs that were opened, by their numbers: a process has one stream on each, so that all of its work there is done in the
+/// order in which it is asked for, whichever thread asks.
+static OPEN: Mutex<BTreeMap<usize, Device>> = Mutex::new(BTreeMap::new());
+
 fn tried(index: usize) -> candle_core::Result<Device> {
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(device) = open.get(&index) {
+        return Ok(device.clone());
+    }
+    let device = opened(index)?;
+    open.insert(index, device.clone());
+    Ok(device)
+}
+
+fn opened(index: usize) -> candle_core::Result<Device> {
     let device = Device::new_cuda_with_stream(index)?;
     #[cfg(feature = "cuda")]
     {
@@ -145,8 +161,7 @@ fn tried(index: usize) -> candle_core::Result<Device> {
     Ok(device)
 }
 
-/// Threads share the one stream of the device, so that all work is done in the order in which it is asked for; the bindings
-/// need not watch for that.
+/// With one stream there is nothing that the bindings must watch for.
 #[cfg(feature = "cuda")]
 fn in_one_order(device: &Device) {
     if let Ok(device) = device.as_cuda_device() {
