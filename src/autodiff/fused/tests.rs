@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::host::{HOST, build, is_wanted};
 use super::launch::launches;
-use crate::autodiff::{Dual, Frozen, LowRankUp, Ops};
+use crate::autodiff::{COMPOSED, Dual, Frozen, LowRankUp, Ops};
 use crate::config::MatmulPrecision;
 
 /// The numerical tests once more, in a process of their own where tensors on the CPU are computed by the kernels for a card
@@ -40,6 +40,8 @@ fn all_numerical_tests_pass_with_the_kernels_for_a_card_too() {
         "--skip",
         "gemv::",
     ]);
+    // On the CPU, and with no other form chosen, whatever this process was asked for.
+    tests.env_remove("PERK_TEST_DEVICE").env_remove(COMPOSED);
     let output = tests.env(HOST, library).output().unwrap();
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{report}");
