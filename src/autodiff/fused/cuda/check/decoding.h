@@ -32,6 +32,26 @@ inline void merge(const Case &one, long long heads, const NextToken &next, Grid 
   look_at_heads(merged, heads, next.width);
 }
 
+// Keys and values of the tokens so far. Slots behind the new token's have nothing that may be read.
+inline void caches(Case &one, const NextToken &next) {
+  const long long rows = (long long)next.pads.size(), width = next.width;
+  for (int which : {1, 2}) {
+    Buffer cache = numbers(one.entry.kind, rows * KEY_HEADS * next.slots * width);
+    for (long long i = 0; which == 2 && i < cache.count; i++) {
+      cache.set(i, value_of(i / (next.slots * width) % KEY_HEADS));
+    }
+    for (long long head = 0; head < rows * KEY_HEADS; head++) {
+      const long long first = (head * next.slots + next.slot) * width;
+      cache.poison(first, width);
+      for (long long i = first + width; i < (head + 1) * next.slots * width; i++) {
+        cache.set(i, INFINITY);
+      }
+    }
+    cache.may_be_infinite = true;
+    one.in_place(which, cache);
+  }
+}
+
 inline void attend(const Entry &entry, const NextToken &next, Grid grid) {
   const long long rows = (long long)next.pads.size(), width = next.width, side_by_side = HEADS + 2 * KEY_HEADS;
   Case one(entry, 0);
@@ -49,22 +69,7 @@ inline void attend(const Entry &entry, const NextToken &next, Grid grid) {
   if (next.blocks == 1) {
     one.output(0, rows * HEADS * width);
   }
-  for (int which : {1, 2}) {
-    Buffer cache = numbers(entry.kind, rows * KEY_HEADS * next.slots * width);
-    for (long long i = 0; which == 2 && i < cache.count; i++) {
-      cache.set(i, value_of(i / (next.slots * width) % KEY_HEADS));
-    }
-    for (long long head = 0; head < rows * KEY_HEADS; head++) {
-      // Slots behind the new token's have nothing that may be read.
-      const long long first = (head * next.slots + next.slot) * width;
-      cache.poison(first, width);
-      for (long long i = first + width; i < (head + 1) * next.slots * width; i++) {
-        cache.set(i, INFINITY);
-      }
-    }
-    cache.may_be_infinite = true;
-    one.in_place(which, cache);
-  }
+  caches(one, next);
   for (int index : {0, 1}) {
     one.table(index, numbers(entry.kind, (next.slot + 1) * width / 2));
   }
