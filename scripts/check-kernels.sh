@@ -83,7 +83,7 @@ all_kernels_ran() { # PROGRAM
   local all
   all=$(nm --defined-only "$1" | grep -cE ' T [a-z0-9_]+_f(32|64)(_dual)?$')
   grep -q " of $all kernels$" "$1.log" && return
-  echo "error: there are $all kernels; those that did not run need a line in $sources/main.cpp" >&2
+  echo "error: there are $all kernels; those that did not run need a line in $sources/" >&2
   return 1
 }
 
@@ -114,6 +114,8 @@ overflow signed integer overflow
 unwritten not written
 infinite not finite
 shared_by_blocks as a block before it does
+overwrites which is to stay
+differs_by_block but not the same
 needs_other_block needs what another block writes
 END
     races) cat <<'END' ;;

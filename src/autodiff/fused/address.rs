@@ -24,7 +24,7 @@ fn on_host(storage: &CpuStorage) -> Result<u64> {
         CpuStorage::F64(numbers) => Ok(numbers.as_ptr() as u64),
         CpuStorage::BF16(numbers) => Ok(numbers.as_ptr() as u64),
         CpuStorage::U32(numbers) => Ok(numbers.as_ptr() as u64),
-        CpuStorage::U8(numbers) => Ok(numbers.as_ptr() as u64),
+        CpuStorage::I64(numbers) => Ok(numbers.as_ptr() as u64),
         _ => Err(Error::Invalid("a kernel was given a tensor of a type that it does not compute in".into())),
     }
 }

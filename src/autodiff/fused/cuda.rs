@@ -102,7 +102,7 @@ pub(super) fn base_address(storage: &CudaStorage) -> Result<u64> {
         CudaStorageSlice::F64(slice) => of!(slice),
         CudaStorageSlice::BF16(slice) => of!(slice),
         CudaStorageSlice::U32(slice) => of!(slice),
-        CudaStorageSlice::U8(slice) => of!(slice),
+        CudaStorageSlice::I64(slice) => of!(slice),
         _ => {
             return Err(Error::Invalid(
                 "a kernel was given a tensor of a type that it does not compute in".into(),

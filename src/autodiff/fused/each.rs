@@ -70,18 +70,50 @@ fn launch_all<const O: usize>(key: (&'static str, Variant), like: &Tensor, made:
     launch(device, key, (blocks.min(BLOCKS), made.len(), threads), &params)
 }
 
-/// Parameters of several sets, on the device of `like`.
+/// Parameters of several sets, on the device of `like`: words of 64 bits, as the kernels read them, so that they lie at a
+/// multiple of 8 bytes.
 pub(super) fn table(each: &[Params], like: &Tensor) -> Result<Tensor> {
-    let bytes: Vec<u8> = each.iter().flat_map(bytes_of).collect();
-    let count = bytes.len();
+    let words: Vec<i64> = each.iter().flat_map(words_of).collect();
+    let count = words.len();
     #[expect(clippy::disallowed_methods, reason = "parameters, which a launch sends in any case")]
-    let table = Tensor::from_vec(bytes, count, like.device())?;
+    let table = Tensor::from_vec(words, count, like.device())?;
     Ok(table)
 }
 
-fn bytes_of(params: &Params) -> Vec<u8> {
+fn words_of(params: &Params) -> Vec<i64> {
     let Params { inputs, input_tangents, outputs, output_tangents, tables, sizes, numbers } = params;
-    let words = [&inputs[..], input_tangents, outputs, output_tangents, tables].concat();
-    let words = words.into_iter().chain(sizes.iter().map(|&size| size as u64)).chain(numbers.iter().copied());
-    words.flat_map(u64::to_ne_bytes).collect()
+    let addresses = [&inputs[..], input_tangents, outputs, output_tangents, tables].concat().into_iter();
+    let numbers = numbers.iter().copied();
+    let as_i64 = |word| word as i64;
+    addresses.map(as_i64).chain(sizes.iter().copied()).chain(numbers.map(as_i64)).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use std::mem::{align_of, offset_of, size_of};
+
+    use candle_core::{DType, Device};
+
+    use super::*;
+
+    #[test]
+    fn a_table_has_parameters_as_a_kernel_reads_them() {
+        let like = Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap();
+        let mut params = Params::default();
+        (params.input_tangents[7], params.outputs[0], params.tables[3]) = (u64::MAX, 2, 3);
+        (params.sizes[0], params.sizes[39], params.numbers[23]) = (-4, 5, 1.5_f64.to_bits());
+        let table = table(&[Params::default(), params], &like).unwrap();
+        assert!(address(&table).unwrap().is_multiple_of(align_of::<Params>() as u64));
+
+        let words = table.to_vec1::<i64>().unwrap();
+        let (first, second) = words.split_at(size_of::<Params>() / 8);
+        assert!(first.len() == second.len() && first.iter().all(|&word| word == 0));
+        let word = |offset: usize, nth: usize| second[offset / 8 + nth];
+        assert_eq!(word(offset_of!(Params, input_tangents), 7), -1);
+        assert_eq!(word(offset_of!(Params, outputs), 0), 2);
+        assert_eq!(word(offset_of!(Params, tables), 3), 3);
+        assert_eq!([0, 39].map(|nth| word(offset_of!(Params, sizes), nth)), [-4, 5]);
+        assert_eq!(word(offset_of!(Params, numbers), 23), 1.5_f64.to_bits() as i64);
+    }
 }

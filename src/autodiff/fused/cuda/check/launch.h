@@ -1,5 +1,5 @@
-// A launch of a kernel under a sanitizer, and what must hold of any: all that it is to write is written and finite, and
-// no two blocks write one place or need what the other writes.
+// A launch of a kernel under a sanitizer, and what must hold of any: all that it is to write is written and finite, all
+// else is left as it was, and no two blocks write one place or need what the other writes.
 #pragma once
 #include "../host.cpp"
 #include "memory.h"
@@ -37,12 +37,15 @@ public:
 
   Buffer input(int index, long long count, bool positive = false) {
     if (varies >> index & 1) {
-      params.in_tangent[index] = keep(numbers(entry.kind, count)).address();
+      params.in_tangent[index] = hold(numbers(entry.kind, count)).address();
     }
-    Buffer made = keep(numbers(entry.kind, count, positive));
+    Buffer made = hold(numbers(entry.kind, count, positive));
     params.in[index] = made.address();
     return made;
   }
+
+  void input(int index, const Buffer &made) { params.in[index] = hold(made).address(); }
+  void tangent(int index, const Buffer &made) { params.in_tangent[index] = hold(made).address(); }
 
   void output(int index, long long count) { output(index, count, entry.kind); }
 
@@ -53,7 +56,13 @@ public:
     }
   }
 
-  void table(int index, const Buffer &made) { params.table[index] = keep(made).address(); }
+  // An output that is written where it is poison, by several blocks if they write the same, and kept elsewhere.
+  void in_place(int index, Buffer made) {
+    made.keep();
+    params.out[index] = outputs.emplace_back(made).address();
+  }
+
+  void table(int index, const Buffer &made) { params.table[index] = hold(made).address(); }
 
   void sizes(std::initializer_list<long long> sizes) { std::copy(sizes.begin(), sizes.end(), params.size); }
 
@@ -71,7 +80,7 @@ public:
   std::vector<Buffer> outputs;
 
 private:
-  Buffer keep(const Buffer &made) { return inputs.emplace_back(made); }
+  Buffer hold(const Buffer &made) { return inputs.emplace_back(made); }
 
   unsigned int varies;
   std::vector<Buffer> inputs;
@@ -83,18 +92,20 @@ inline void launch_block(const Entry &entry, const Params &params, unsigned int 
   host::run_block(host::block_size.x);
 }
 
-inline void poison(const std::vector<Buffer> &outputs) {
+inline void restore(const std::vector<Buffer> &outputs) {
   for (const Buffer &output : outputs) {
-    output.poison();
+    output.restore();
   }
 }
 
-// Bits of all numbers of some outputs, one after another.
-inline std::vector<unsigned long long> bits(const std::vector<Buffer> &outputs) {
-  std::vector<unsigned long long> all;
+// Bits of all numbers of each output.
+typedef std::vector<std::vector<unsigned long long>> Bits;
+inline Bits bits(const std::vector<Buffer> &outputs) {
+  Bits all;
   for (const Buffer &output : outputs) {
+    all.emplace_back();
     for (long long i = 0; i < output.count; i++) {
-      all.push_back(output.bits(i));
+      all.back().push_back(output.bits(i));
     }
   }
   return all;
@@ -103,31 +114,53 @@ inline std::vector<unsigned long long> bits(const std::vector<Buffer> &outputs) 
 // A kernel's numbers must be there and finite.
 inline void look(const Entry &entry, const std::vector<Buffer> &outputs) {
   for (size_t output = 0; output < outputs.size(); output++) {
-    for (long long i = 0; i < outputs[output].count; i++) {
-      if (!outputs[output].written(i) || !std::isfinite(outputs[output].get(i))) {
-        fail("%s: number %lld of %lld in output buffer %zu is %s", entry.name, i, outputs[output].count, output,
-             outputs[output].written(i) ? "not finite" : "not written");
+    const Buffer &of = outputs[output];
+    for (long long i = 0; i < of.count; i++) {
+      double x = of.get(i);
+      if (!of.written(i) || std::isnan(x) || (std::isinf(x) && !of.may_be_infinite)) {
+        fail("%s: number %lld of %lld in output buffer %zu is %s", entry.name, i, of.count, output,
+             of.written(i) ? "not finite" : "not written");
       }
     }
   }
 }
 
-// Runs every block as if it were alone, and gives what they write together: each place is for one block.
-inline std::vector<unsigned long long> run_blocks(const Entry &entry, const Params &params,
-                                                  const std::vector<Buffer> &outputs) {
-  std::vector<unsigned long long> all;
+// Notes what a block wrote: each place is for one block, or for several that write the same.
+inline void note(const Entry &entry, const std::vector<Buffer> &outputs, const Bits &before, Bits &all) {
+  const Bits own = bits(outputs);
+  for (size_t output = 0; output < outputs.size(); output++) {
+    for (size_t i = 0; i < own[output].size(); i++) {
+      const unsigned long long wrote = own[output][i], was = before[output][i];
+      if (wrote == was) {
+        continue;
+      }
+      const char *fault = nullptr;
+      if (was != Buffer::POISON) {
+        fault = "which is to stay";
+      } else if (all[output][i] != was && !outputs[output].is_kept()) {
+        fault = "as a block before it does";
+      } else if (all[output][i] != was && all[output][i] != wrote) {
+        fault = "as a block before it does, but not the same";
+      }
+      if (fault) {
+        fail("%s: block (%u, %u) writes number %zu of output buffer %zu, %s", entry.name, host::block_index.x,
+             host::block_index.y, i, output, fault);
+      }
+      all[output][i] = wrote;
+    }
+  }
+}
+
+// Runs every block as if it were alone, and gives what they write together.
+inline Bits run_blocks(const Entry &entry, const Params &params, const std::vector<Buffer> &outputs) {
+  restore(outputs);
+  const Bits before = bits(outputs);
+  Bits all = before;
   for (unsigned int y = 0; y < host::grid_size.y; y++) {
     for (unsigned int x = 0; x < host::grid_size.x; x++) {
-      poison(outputs);
+      restore(outputs);
       launch_block(entry, params, x, y);
-      const std::vector<unsigned long long> own = bits(outputs);
-      all.resize(own.size(), ~0ull);
-      for (size_t i = 0; i < own.size(); i++) {
-        if (own[i] != ~0ull && all[i] != ~0ull) {
-          fail("%s: block (%u, %u) writes number %zu of its outputs, as a block before it does", entry.name, x, y, i);
-        }
-        all[i] &= own[i];
-      }
+      note(entry, outputs, before, all);
     }
   }
   return all;
@@ -142,8 +175,8 @@ inline void run(const Entry &entry, const Params &params, Grid grid, unsigned in
   unsigned int blocks[2] = {grid.blocks, sets}, threads = grid.warps * WARP;
   host::block_size = {threads, 1, 1};
   host::grid_size = {grid.blocks, sets, 1};
-  const std::vector<unsigned long long> apart = run_blocks(entry, params, outputs);
-  poison(outputs);
+  const Bits apart = run_blocks(entry, params, outputs);
+  restore(outputs);
   host_launch(entry.kernel, &params, blocks, threads);
   look(entry, outputs);
   if (bits(outputs) != apart) {
@@ -153,5 +186,20 @@ inline void run(const Entry &entry, const Params &params, Grid grid, unsigned in
   launched.insert(entry.kernel);
 }
 
-inline void run(const Case &one, Grid grid) { run(one.entry, one.params, grid, 1, one.outputs); }
+inline void run(const Case &one, Grid grid, unsigned int second = 1) {
+  run(one.entry, one.params, grid, second, one.outputs);
+}
+
+// Launches a kernel that finds the parameters of each set in a table.
+inline void run_together(const std::vector<Case> &cases, Grid grid) {
+  std::vector<Buffer> outputs;
+  Buffer table(Kind::f64, (long long)(cases.size() * sizeof(Params) / 8));
+  for (size_t set = 0; set < cases.size(); set++) {
+    outputs.insert(outputs.end(), cases[set].outputs.begin(), cases[set].outputs.end());
+    memcpy((Params *)table.address() + set, &cases[set].params, sizeof(Params));
+  }
+  Params params = {};
+  params.table[0] = table.address();
+  run(cases[0].entry, params, grid, (unsigned int)cases.size(), outputs);
+}
 } // namespace check

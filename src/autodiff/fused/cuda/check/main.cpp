@@ -1,52 +1,9 @@
 // Every kernel in all its types on small and odd shapes, for a sanitizer to look at: scripts/check-kernels.sh. Values
 // are compared elsewhere, with the row functions; here they must be there, and a few sums must be right.
-#include "launch.h"
+#include "decoding.h"
+#include "products.h"
 
 using namespace check;
-
-// A kernel's types.
-#define TYPES(name)                                                                                                    \
-  {                                                                                                                    \
-    {#name "_f32", name##_f32, Kind::f32, false}, {#name "_f64", name##_f64, Kind::f64, false},                        \
-        {#name "_f32_dual", name##_f32_dual, Kind::f32, true}, {#name "_f64_dual", name##_f64_dual, Kind::f64, true},  \
-  }
-typedef std::vector<Entry> Entries;
-
-constexpr long long ROWS[] = {1, 3, 33}, WIDTHS[] = {1, 7, 64, 130};
-
-// Calls `with` for each type, each of some choices of inputs that vary, and each grid.
-template <class F> void each(const Entries &entries, const std::vector<unsigned int> &varies, F with) {
-  for (const Entry &entry : entries) {
-    for (size_t choice = 0; choice < (entry.dual ? varies.size() : 1); choice++) {
-      for (Grid grid : GRIDS) {
-        with(entry, varies[choice], grid);
-      }
-    }
-  }
-}
-
-// And for each shape.
-template <class F> void each_shape(const Entries &entries, const std::vector<unsigned int> &varies, F with) {
-  for (long long rows : ROWS) {
-    for (long long width : WIDTHS) {
-      each(entries, varies, [&](const Entry &entry, unsigned int varies, Grid grid) {
-        with(Case(entry, varies), rows, width, grid);
-      });
-    }
-  }
-}
-
-// The sum of a row of an output must be this.
-void look_at_sum(const Case &one, size_t output, long long start, long long width, double wanted) {
-  double sum = 0;
-  for (long long i = start; i < start + width; i++) {
-    sum += one.outputs[output].get(i);
-  }
-  if (!(std::fabs(sum - wanted) < 1e-4)) {
-    fail("%s: the numbers from %lld to %lld of output buffer %zu add up to %g, not %g", one.entry.name, start,
-         start + width, output, sum, wanted);
-  }
-}
 
 void norms() {
   each_shape(TYPES(rms_norm), {1}, [](Case one, long long rows, long long width, Grid grid) {
@@ -197,40 +154,26 @@ void rows_by_number() {
   });
 }
 
-void biases() {
-  const Entries entries = {{"rows_of_bias_f32", rows_of_bias_f32, Kind::f32, false},
-                           {"rows_of_bias_f64", rows_of_bias_f64, Kind::f64, false}};
-  for (long long halves : {1, 2}) {
-    each_shape(entries, {0}, [=](Case one, long long rows, long long width, Grid grid) {
-      one.input(0, width);
-      one.output(0, halves * rows * width);
-      one.sizes({rows * width, width, halves});
-      run(one, grid);
-    });
-  }
-}
-
-// Rows lie apart, and what stands between them is not there behind the last.
-void planes() {
-  for (long long planes : {1, 2, 3}) {
-    each_shape({{"planes_f32", planes_f32, Kind::f32, false}}, {0},
-               [=](Case one, long long rows, long long width, Grid grid) {
-                 const long long apart = width + 5, count = rows * width;
-                 const Buffer x = one.input(0, (rows - 1) * apart + width);
-                 one.output(0, planes * count, Kind::bf16);
-                 one.sizes({count, width, apart, planes});
-                 run(one, grid);
-                 for (long long n = 0; planes == 3 && n < count; n++) {
-                   double sum = 0;
-                   for (long long plane = 0; plane < planes; plane++) {
-                     sum += one.outputs[0].get(plane * count + n);
-                   }
-                   if (sum != x.get(n / width * apart + n % width)) {
-                     fail("planes_f32: the planes of number %lld do not add up to it", n);
-                   }
-                 }
-               });
-  }
+// Of some sets with the sums of their squares, or of their numbers alone, in each block.
+void dot_products() {
+  each(PLAIN_TYPES(dots), {0}, [](const Entry &entry, unsigned int, Grid grid) {
+    std::vector<Case> cases;
+    for (long long width : {1, 130, 7, 64}) {
+      Case &one = cases.emplace_back(entry, 0);
+      const Buffer x = one.input(0, grid.blocks * width);
+      if (width % 2) {
+        one.input(1, x);
+      }
+      one.output(0, grid.blocks, Kind::f64);
+      one.sizes({width});
+      run_together(cases, grid);
+      double sum = 0;
+      for (long long i = 0; i < x.count; i++) {
+        sum += width % 2 ? x.get(i) * x.get(i) : x.get(i);
+      }
+      look_at_sum(one, 0, 0, grid.blocks, sum);
+    }
+  });
 }
 
 template <class F> void fill(Case &one, long long count) {
@@ -256,18 +199,9 @@ template <class F> void formula(const Entries &alone, const Entries &together) {
   });
   each(together, {1, every}, [](const Entry &entry, unsigned int varies, Grid grid) {
     std::vector<Case> cases;
-    std::vector<Buffer> outputs;
-    std::vector<long long> counts = {1, 130, 7, 64};
-    Params params = {};
-    for (unsigned int sets = 1; sets <= counts.size(); sets++) {
-      fill<F>(cases.emplace_back(entry, varies), counts[sets - 1]);
-      outputs.insert(outputs.end(), cases.back().outputs.begin(), cases.back().outputs.end());
-      Buffer all(Kind::f64, sets * (long long)(sizeof(Params) / 8));
-      for (unsigned int set = 0; set < sets; set++) {
-        memcpy((Params *)all.address() + set, &cases[set].params, sizeof(Params));
-      }
-      params.table[0] = all.address();
-      run(entry, params, grid, sets, outputs);
+    for (long long count : {1, 130, 7, 64}) {
+      fill<F>(cases.emplace_back(entry, varies), count);
+      run_together(cases, grid);
     }
   });
 }
@@ -280,8 +214,13 @@ int main() {
   gates();
   heads();
   rows_by_number();
+  dot_products();
   biases();
   planes();
+  beside_a_matrix();
+  few_rows();
+  attention();
+  largest();
   FORMULA_CHECK(plus, Plus);
   FORMULA_CHECK(gelu, Gelu);
   FORMULA_CHECK(gelu_vjp, GeluVjp);

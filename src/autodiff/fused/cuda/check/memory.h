@@ -29,7 +29,23 @@ public:
   void *address() const { return memory.get(); }
 
   // In every type that kernels write these bytes are no number.
-  void poison() const { memset(address(), 0xff, bytes); }
+  void poison() const { poison(0, count); }
+  void poison(long long first, long long some) const {
+    memset((char *)address() + (size_t)first * bytes_of(kind), 0xff, (size_t)some * bytes_of(kind));
+  }
+
+  // As it was before a launch: all poisoned, or what is to be kept with poison where a kernel is to write.
+  void restore() const {
+    if (before.empty()) {
+      poison();
+    } else {
+      memcpy(address(), before.data(), bytes);
+    }
+  }
+
+  // From here on `restore` brings back the present numbers.
+  void keep() { before.assign((const char *)address(), (const char *)address() + bytes); }
+  bool is_kept() const { return !before.empty(); }
 
   double get(long long i) const {
     if (kind == Kind::f64) {
@@ -45,23 +61,35 @@ public:
   void set(long long i, double x) const {
     if (kind == Kind::f64) {
       ((double *)address())[i] = x;
+      return;
+    }
+    float narrow = (float)x;
+    unsigned int bits;
+    memcpy(&bits, &narrow, sizeof bits);
+    if (kind == Kind::f32) {
+      ((unsigned int *)address())[i] = bits;
     } else {
-      ((float *)address())[i] = (float)x;
+      // Which of two neighbours it becomes does not matter here.
+      ((unsigned short *)address())[i] = (unsigned short)(bits >> 16);
     }
   }
 
-  // The bits of number i, and whether they were written since they were poisoned.
+  // The bits of number i, and whether they are still poison.
   unsigned long long bits(long long i) const {
-    unsigned long long bits = ~0ull;
+    unsigned long long bits = POISON;
     memcpy(&bits, (const char *)address() + (size_t)i * bytes_of(kind), bytes_of(kind));
     return bits;
   }
-  bool written(long long i) const { return bits(i) != ~0ull; }
+  bool written(long long i) const { return bits(i) != POISON; }
+  static constexpr unsigned long long POISON = ~0ull;
 
   Kind kind;
   long long count;
+  // Whether a kernel may write an infinity.
+  bool may_be_infinite = false;
 
 private:
+  std::vector<char> before;
   size_t bytes;
   std::shared_ptr<void> memory;
 };

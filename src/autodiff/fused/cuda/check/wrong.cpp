@@ -29,6 +29,10 @@ static void shared_by_blocks(const Params p) {
   to(p)[blockDim.x + threadIdx.x] = 1;
 }
 
+// A number that is to stay, and one that blocks may all write, if they write the same.
+static void overwrites(const Params p) { ((float *)p.out[1])[0] = 1; }
+static void differs_by_block(const Params p) { ((float *)p.out[1])[0] = (float)blockIdx.x; }
+
 // A shuffle is taken for a barrier.
 static void read_across_shuffle(const Params p) {
   to(p)[first_element()] = from(p)[first_element()];
@@ -59,12 +63,18 @@ int main(int, char **arguments) {
       NAMED(read_beyond),   NAMED(read_across_shuffle), NAMED(shared_by_blocks),
       NAMED(write_beyond),  NAMED(barrier_for_some),    NAMED(needs_other_block),
       NAMED(unwritten),     NAMED(infinite),            NAMED(overflow),
+      NAMED(overwrites),    NAMED(differs_by_block),
   };
   for (const Entry &entry : entries) {
     if (!strcmp(entry.name, arguments[1])) {
       Case one(entry, 0);
       one.input(0, 2 * 2 * WARP);
       one.output(0, 2 * 2 * WARP);
+      const Buffer kept = numbers(Kind::f32, 1);
+      if (entry.kernel == differs_by_block) {
+        kept.poison();
+      }
+      one.in_place(1, kept);
       run(one, {2, 2});
       return 0;
     }
