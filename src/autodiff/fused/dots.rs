@@ -8,8 +8,9 @@ use super::engine;
 use super::launch::{Grid, Params, Variant, launch};
 use crate::Result;
 
-/// Numbers that a block adds up before a wider one would be faster.
-const WIDTH: usize = 1024;
+/// Numbers that a block adds up, about, and most blocks for one sum.
+const PIECE: usize = 1 << 14;
+const MOST_PIECES: usize = 64;
 
 /// For each set the sum of a, or of a ⊙ b, in each of `episodes` blocks of their numbers: `(sets, episodes)` in f64. `None`
 /// where the device or a type has no kernels.
@@ -28,7 +29,9 @@ pub(in crate::autodiff) fn dots(
     else {
         return Ok(None);
     };
-    let sums = room((sets.len(), episodes), DType::F64, like)?;
+    let longest = sets.iter().map(|(a, _)| a.elem_count() / episodes).max().unwrap_or(0);
+    let pieces = longest.div_ceil(PIECE).clamp(1, MOST_PIECES);
+    let sums = room((sets.len(), episodes, pieces), DType::F64, like)?;
     for (chunk, part) in sets.chunks(AT_ONCE).enumerate() {
         // Copies live until the launch.
         let whole = part.iter().map(|(a, b)| Ok((a.contiguous()?, b.map(Tensor::contiguous).transpose()?)));
@@ -37,16 +40,16 @@ pub(in crate::autodiff) fn dots(
             let mut params = Params::default();
             params.inputs[0] = address(a)?;
             params.inputs[1] = b.as_ref().map_or(Ok(0), address)?;
-            let place = (chunk * AT_ONCE + nth) * episodes * DType::F64.size_in_bytes();
+            let place = (chunk * AT_ONCE + nth) * episodes * pieces * DType::F64.size_in_bytes();
             params.outputs[0] = address(&sums)? + place as u64;
-            params.sizes[0] = (a.elem_count() / episodes) as i64;
+            params.sizes[..2].copy_from_slice(&[(a.elem_count() / episodes) as i64, pieces as i64]);
             Ok(params)
         });
         let table = table(&each.collect::<Result<Vec<_>>>()?, like)?;
         let mut params = Params::default();
         params.tables[0] = address(&table)?;
-        let (_, threads) = Grid::BlockARow(1, WIDTH).dims(engine);
-        launch(like.device(), ("dots", variant), (episodes, part.len(), threads), &params)?;
+        let (_, threads) = Grid::BlockARow(1, 4 * 256).dims(engine);
+        launch(like.device(), ("dots", variant), (episodes * pieces, part.len(), threads), &params)?;
     }
-    Ok(Some(sums))
+    Ok(Some(if pieces == 1 { sums.squeeze(2)? } else { sums.sum(2)? }))
 }

@@ -4,6 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::address::address;
 use crate::Result;
+use crate::config::MatmulPrecision;
 
 /// What the numbers of both factors are, and what of them counts. Sums are f32, or f64 of f64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub(super) enum Kind {
     F32,
     /// f32 of which 10 bits count.
     Tf32,
+    /// f32 of which 8 bits count, as of bf16.
+    Rounded,
     Bf16,
 }
 
@@ -111,11 +114,14 @@ fn evenly_spaced(dims: &[usize], strides: &[usize]) -> Option<(usize, usize)> {
 }
 
 /// The kind of products of two factors of a type.
-pub(super) fn kind(dtype: DType, tf32: bool) -> Option<Kind> {
+pub(super) fn kind(dtype: DType, precision: MatmulPrecision) -> Option<Kind> {
     match dtype {
         DType::F64 => Some(Kind::F64),
-        DType::F32 if tf32 => Some(Kind::Tf32),
-        DType::F32 => Some(Kind::F32),
+        DType::F32 => Some(match precision {
+            MatmulPrecision::Highest => Kind::F32,
+            MatmulPrecision::High => Kind::Tf32,
+            MatmulPrecision::Medium => Kind::Rounded,
+        }),
         DType::BF16 => Some(Kind::Bf16),
         _ => None,
     }

@@ -60,7 +60,7 @@ pub(super) fn build(folder: &Path) -> Option<PathBuf> {
     let library = folder.join("libkernels.so");
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/autodiff/fused/cuda");
     let mut compiler = Command::new("c++");
-    compiler.args(["-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", "-Wno-unused-variable", "-o"]);
+    compiler.args(["-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Wno-unused-variable", "-o"]);
     let output = compiler.arg(&library).arg(sources.join("host.cpp")).output().ok()?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(library)
@@ -99,7 +99,7 @@ fn read(kind: Kind, factor: &Operand, nth: usize, row: usize, column: usize) -> 
     unsafe {
         match kind {
             Kind::F64 => *(factor.address as *const f64).add(place),
-            Kind::F32 | Kind::Tf32 => f64::from(*(factor.address as *const f32).add(place)),
+            Kind::F32 | Kind::Tf32 | Kind::Rounded => f64::from(*(factor.address as *const f32).add(place)),
             Kind::Bf16 => f64::from(*(factor.address as *const half::bf16).add(place)),
         }
     }

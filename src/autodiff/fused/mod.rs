@@ -26,6 +26,7 @@ mod launch;
 #[cfg(test)]
 mod print;
 mod sum;
+mod thin;
 mod wide;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::address::{address, room};
 use super::few_rows::{checked_bias, few_rows};
 use super::gemm::{Gemm, Kind, Matrices, Operand, kind};
 use super::launch::{Grid, Params, Variant, launch};
+use super::thin::thin;
 use super::{Engine, engine};
 use crate::autodiff::product::{Factor, Part, Sum, Term};
 use crate::autodiff::{Dual, Ops};
@@ -25,6 +26,9 @@ pub(in crate::autodiff) fn sum(sum: &Sum) -> Result<Option<Dual>> {
         return Ok(None);
     };
     if let Some(result) = few_rows(engine, sum)? {
+        return Ok(Some(result));
+    }
+    if let Some(result) = thin(engine, sum)? {
         return Ok(Some(result));
     }
     let mut dims = sum.dims();
@@ -112,7 +116,7 @@ fn halves_of(part: Part) -> Range<usize> {
 
 /// For each term whether it is the first to write its places; `None` if terms overlap in parts or leave places out, so that
 /// the result must be cleared first.
-fn fresh_terms(sum: &Sum, halves: usize) -> Option<Vec<bool>> {
+pub(super) fn fresh_terms(sum: &Sum, halves: usize) -> Option<Vec<bool>> {
     let mut written: [Vec<Range<usize>>; 2] = Default::default();
     let mut fresh = vec![];
     for term in &sum.terms {
@@ -163,8 +167,7 @@ fn add(engine: Engine, sum: &Sum, term: &Term, result: &Target, fresh: bool) -> 
     let one = if right.count == 1 { left.stacked() } else { None };
     let left = one.unwrap_or(left);
     let mixed = term.left.dtype() != right.tensor.dtype();
-    let tf32 = sum.options.precision != MatmulPrecision::Highest;
-    let kind = kind(right.tensor.dtype(), tf32).expect("suits() has looked");
+    let kind = kind(right.tensor.dtype(), sum.options.precision).expect("suits() has looked");
     let mut gemm = Gemm {
         kind,
         a: left.operand,
@@ -199,6 +202,13 @@ struct Planes {
     count: usize,
 }
 
+/// How many numbers of rows of f32 a kernel moves at once.
+pub(super) fn at_once(rows: &Matrices) -> usize {
+    let Operand { address, stride, .. } = rows.operand;
+    let even = [rows.columns, stride].iter().all(|size| size.is_multiple_of(4)) && address.is_multiple_of(16);
+    if even { 4 } else { 1 }
+}
+
 /// How many planes keep what the precision promises: 8 bits each.
 fn planes(precision: MatmulPrecision) -> usize {
     match precision {
@@ -222,10 +232,11 @@ impl Planes {
         let room = room((count, numbers), DType::BF16, x)?;
         let mut params = Params::default();
         (params.inputs[0], params.outputs[0]) = (matrices.operand.address, address(&room)?);
-        let sizes = [numbers, matrices.columns, matrices.operand.stride, count];
+        let at_once = at_once(&matrices);
+        let sizes = [numbers, matrices.columns, matrices.operand.stride, count, at_once];
         params.sizes.iter_mut().zip(sizes).for_each(|(place, size)| *place = size as i64);
         let variant = Variant::of(x.dtype(), false).expect("planes are of f32");
-        let (blocks, threads) = Grid::Elements(numbers).dims(engine);
+        let (blocks, threads) = Grid::Elements(numbers / at_once).dims(engine);
         launch(x.device(), ("planes", variant), (blocks, 1, threads), &params)?;
         Ok(Self { numbers: room, count })
     }

@@ -9,7 +9,7 @@ use candle_core::{DType, Tensor};
 use super::address::{address, room};
 use super::gemm::{Gemm, Kind, Matrices, Operand};
 use super::launch::{Grid, Params, Variant, launch};
-use super::sum::{Target, multiply};
+use super::sum::{Target, at_once, multiply};
 use super::{Engine, engine};
 use crate::Result;
 use crate::autodiff::packed::Way;
@@ -187,7 +187,8 @@ fn extend_left(
     (params.inputs[0], params.outputs[0]) = (x.operand.address, address(&result)?);
     let half = if first.part == Part::Both { x.rows / 2 } else { x.rows };
     let count = x.rows * depth;
-    set(&mut params, 0, &[count, x.columns, x.operand.stride, half, extra, bias, slots.len()]);
+    let at_once = at_once(x);
+    set(&mut params, 0, &[count, x.columns, x.operand.stride, half, extra, bias, slots.len(), at_once]);
     let size = DType::F32.size_in_bytes();
     for (nth, slot) in slots.iter().enumerate() {
         let Operand { address, stride, batch_stride, .. } = slot.left.operand;
@@ -198,7 +199,7 @@ fn extend_left(
         };
         set(&mut params, 8 + 2 * nth, &[slot.left.columns, stride]);
     }
-    let (blocks, threads) = Grid::Elements(count).dims(engine);
+    let (blocks, threads) = Grid::Elements(count / at_once).dims(engine);
     launch(first.left.device(), ("extend_left", single()), (blocks, 1, threads), &params)?;
     Ok(result)
 }

@@ -55,7 +55,7 @@ template <class S> __device__ void gated(const Params &p) {
   Numbers<S> c{p};
   long long width = p.size[1];
   for (long long n = first_element(); n < p.size[0]; n += next_element()) {
-    long long gate = n / width * 2 * width + n % width;
+    long long gate = n + quotient_of(n, width) * width;
     S in[2] = {x[gate], x[gate + width]}, out[1];
     Swiglu::eval(in, out, c);
     y.set(n, out[0]);
@@ -69,7 +69,7 @@ template <class S> __device__ void gated_vjp(const Params &p) {
   Numbers<S> c{p};
   long long width = p.size[1];
   for (long long n = first_element(); n < p.size[0]; n += next_element()) {
-    long long gate = n / width * 2 * width + n % width;
+    long long gate = n + quotient_of(n, width) * width;
     S in[3] = {x[gate], x[gate + width], dy[n]}, out[2];
     SwigluVjp::eval(in, out, c);
     dx.set(gate, out[0]);

@@ -3,6 +3,10 @@
 #include "params.cuh"
 
 __device__ __forceinline__ long long first_element() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }
+// Division of numbers that are mostly short: that of 64 bits takes the card several times as long.
+__device__ __forceinline__ long long quotient_of(long long a, long long b) {
+  return ((a | b) >> 32) == 0 ? (long long)((unsigned int)a / (unsigned int)b) : a / b;
+}
 __device__ __forceinline__ long long next_element() { return (long long)gridDim.x * blockDim.x; }
 
 // Of (B, S, all · width) some heads, turned by each position's angle → (B, count, S, width); a thread turns two numbers.
@@ -15,7 +19,9 @@ template <class S> __device__ void split_heads(const Params &p) {
   const T *cosines = (const T *)p.table[0], *sines = (const T *)p.table[1];
   long long tokens = p.size[1], all = p.size[2], first = p.size[3], count = p.size[4], half = p.size[5];
   for (long long n = first_element(); n < p.size[0]; n += next_element()) {
-    long long i = n % half, token = n / half % tokens, head = n / (half * tokens) % count, batch = n / (half * tokens * count);
+    long long rest = quotient_of(n, half), i = n - rest * half;
+    long long above = quotient_of(rest, tokens), token = rest - above * tokens;
+    long long batch = quotient_of(above, count), head = above - batch * count;
     long long source = ((batch * tokens + token) * all + first + head) * 2 * half + i;
     long long target = ((batch * count + head) * tokens + token) * 2 * half + i;
     S a = x[source], b = x[source + half];
@@ -39,7 +45,9 @@ template <class S> __device__ void merge_heads(const Params &p) {
   const T *cosines = (const T *)p.table[0], *sines = (const T *)p.table[1];
   long long tokens = p.size[1], all = p.size[2], half = p.size[3];
   for (long long n = first_element(); n < p.size[0]; n += next_element()) {
-    long long i = n % half, head = n / half % all, token = n / (half * all) % tokens, batch = n / (half * all * tokens);
+    long long rest = quotient_of(n, half), i = n - rest * half;
+    long long above = quotient_of(rest, all), head = rest - above * all;
+    long long batch = quotient_of(above, tokens), token = above - batch * tokens;
     int kind = 0;
     long long own = head;
     while (own >= p.size[4 + 2 * kind]) {
@@ -69,8 +77,9 @@ template <class S> __device__ void take_rows(const Params &p) {
   const unsigned int *rows = (const unsigned int *)p.table[0];
   long long width = p.size[1];
   for (long long n = first_element(); n < p.size[0]; n += next_element()) {
-    unsigned int row = rows[n / width];
-    y.set(n, row == 0xffffffffu ? constant<S>(0) : x[row * width + n % width]);
+    long long place = quotient_of(n, width);
+    unsigned int row = rows[place];
+    y.set(n, row == 0xffffffffu ? constant<S>(0) : x[row * width + n - place * width]);
   }
 }
 KERNEL(take_rows)
@@ -81,59 +90,102 @@ template <class T> __device__ void rows_of_bias(const Params &p) {
   const T *bias = (const T *)p.in[0];
   T *y = (T *)p.out[0];
   for (long long n = first_element(); n < p.size[0] * p.size[2]; n += next_element()) {
-    y[n] = n < p.size[0] ? bias[n % p.size[1]] : T(0);
+    y[n] = n < p.size[0] ? bias[n - quotient_of(n, p.size[1]) * p.size[1]] : T(0);
   }
 }
 extern "C" __global__ void rows_of_bias_f32(const Params p) { rows_of_bias<float>(p); }
 extern "C" __global__ void rows_of_bias_f64(const Params p) { rows_of_bias<double>(p); }
 
+// Four numbers that are moved at once.
+struct alignas(16) FourFloats {
+  float at[4];
+};
+struct alignas(8) FourPlaned {
+  __nv_bfloat16 at[4];
+};
+
 // x = x₁ + x₂ + …, each a plane of bf16 with the digits that the planes before it leave. Rows of x may lie apart. Size:
-// numbers, columns, numbers from row to row, planes.
+// numbers, columns, numbers from row to row, planes, and how many numbers are moved at once: four where rows begin so.
 extern "C" __global__ void planes_f32(const Params p) {
   const float *x = (const float *)p.in[0];
   __nv_bfloat16 *planes = (__nv_bfloat16 *)p.out[0];
-  for (long long n = first_element(); n < p.size[0]; n += next_element()) {
-    float rest = x[n / p.size[1] * p.size[2] + n % p.size[1]];
+  int at_once = (int)p.size[4];
+  for (long long n = first_element() * at_once; n < p.size[0]; n += next_element() * at_once) {
+    long long row = quotient_of(n, p.size[1]);
+    const float *from = x + row * p.size[2] + (n - row * p.size[1]);
+    FourFloats rest;
+    if (at_once == 4) {
+      rest = *(const FourFloats *)from;
+    } else {
+      rest.at[0] = *from;
+    }
     for (int plane = 0; plane < p.size[3]; plane++) {
-      __nv_bfloat16 part = __float2bfloat16(rest);
-      planes[plane * p.size[0] + n] = part;
-      rest -= __bfloat162float(part);
+      FourPlaned parts;
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        if (i < at_once) {
+          parts.at[i] = __float2bfloat16(rest.at[i]);
+          rest.at[i] -= __bfloat162float(parts.at[i]);
+        }
+      }
+      __nv_bfloat16 *to = planes + plane * p.size[0] + n;
+      if (at_once == 4) {
+        *(FourPlaned *)to = parts;
+      } else {
+        *to = parts.at[0];
+      }
     }
   }
 }
 
 // [x z … 1] in bf16: beside each row of x the rows of low-rank factors, ones for a bias in rows of the value, zeros up to the
 // width. Size: numbers, columns of x, numbers from row to row of x, rows of the value, columns beside x, how many of them
-// are for a bias, factors; then for each factor its columns and the numbers from row to row.
+// are for a bias, factors, and how many numbers are moved at once; then for each factor its columns and the numbers from row
+// to row.
+__device__ __forceinline__ float beside(const Params &p, long long row, long long column) {
+  bool tangent = row >= p.size[3];
+  long long within = tangent ? row - p.size[3] : row;
+  for (int factor = 0; factor < p.size[6]; factor++) {
+    long long columns = p.size[8 + 2 * factor];
+    if (column < columns) {
+      const float *z = (const float *)(tangent ? p.in_tangent[1 + factor] : p.in[1 + factor]);
+      return z ? z[within * p.size[9 + 2 * factor] + column] : 0.0f;
+    }
+    column -= columns;
+  }
+  return column < p.size[5] && !tangent ? 1.0f : 0.0f;
+}
+
 extern "C" __global__ void extend_left_f32(const Params p) {
   const float *x = (const float *)p.in[0];
   __nv_bfloat16 *y = (__nv_bfloat16 *)p.out[0];
-  unsigned int own = (unsigned int)p.size[1], depth = own + (unsigned int)p.size[4];
-  for (long long n = first_element(); n < p.size[0]; n += next_element()) {
-    long long row = n / depth;
-    unsigned int column = (unsigned int)(n % depth);
+  long long own = p.size[1], depth = own + p.size[4];
+  int at_once = (int)p.size[7];
+  for (long long n = first_element() * at_once; n < p.size[0]; n += next_element() * at_once) {
+    long long row = quotient_of(n, depth), column = n - row * depth;
+    FourFloats numbers = {};
     if (column < own) {
-      y[n] = __float2bfloat16(x[row * p.size[2] + column]);
-      continue;
-    }
-    column -= own;
-    bool tangent = row >= p.size[3];
-    long long within = tangent ? row - p.size[3] : row;
-    float number = 0;
-    int factor = 0;
-    for (; factor < p.size[6]; factor++) {
-      unsigned int columns = (unsigned int)p.size[8 + 2 * factor];
-      if (column < columns) {
-        const float *z = (const float *)(tangent ? p.in_tangent[1 + factor] : p.in[1 + factor]);
-        number = z ? z[within * p.size[9 + 2 * factor] + column] : 0;
-        break;
+      const float *from = x + row * p.size[2] + column;
+      if (at_once == 4) {
+        numbers = *(const FourFloats *)from;
+      } else {
+        numbers.at[0] = *from;
       }
-      column -= columns;
+    } else {
+      for (int i = 0; i < at_once; i++) {
+        numbers.at[i] = beside(p, row, column - own + i);
+      }
     }
-    if (factor == p.size[6] && column < p.size[5] && !tangent) {
-      number = 1;
+    if (at_once == 4) {
+      FourPlaned parts;
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        parts.at[i] = __float2bfloat16(numbers.at[i]);
+      }
+      *(FourPlaned *)(y + n) = parts;
+    } else {
+      y[n] = __float2bfloat16(numbers.at[0]);
     }
-    y[n] = __float2bfloat16(number);
   }
 }
 
@@ -147,8 +199,8 @@ extern "C" __global__ void extend_right_f32(const Params p) {
   bool forward = p.size[5];
   for (long long n = first_element(); n < p.size[0]; n += next_element()) {
     // Neighbours in memory are neighbours here.
-    long long depth = forward ? n % extra : n / width;
-    long long column = forward ? n / extra : n % width;
+    long long high = quotient_of(n, forward ? extra : width), low = n - high * (forward ? extra : width);
+    long long depth = forward ? low : high, column = forward ? high : low;
     long long place = forward ? column * stride + width + depth : (out + depth) * stride + column;
     float number = 0;
     int factor = 0;

@@ -175,15 +175,18 @@ template <class S> __device__ void cross_entropy(const Params &p) {
 }
 KERNEL(cross_entropy)
 
-// Sums of a, or of a ⊙ b, in f64: blockIdx.y says which set is meant, whose parameters lie in device memory, and blockIdx.x
-// which block of its numbers. Size: numbers of a block.
+// Sums of a, or of a ⊙ b, in f64, each in some pieces: blockIdx.y says which set is meant, whose parameters lie in device
+// memory, and blockIdx.x which piece of which block of its numbers. Size: numbers of a block, pieces.
 template <class T> __device__ void dots(const Params &p) {
   const Params own = ((const Params *)p.table[0])[blockIdx.y];
-  long long start = blockIdx.x * own.size[0];
-  const T *a = (const T *)own.in[0] + start;
-  const T *b = own.in[1] ? (const T *)own.in[1] + start : nullptr;
+  long long count = own.size[0], pieces = own.size[1];
+  long long block = blockIdx.x / pieces, piece = blockIdx.x % pieces, length = (count + pieces - 1) / pieces;
+  long long end = (piece + 1) * length < count ? (piece + 1) * length : count;
+  const T *a = (const T *)own.in[0] + block * count;
+  const T *b = own.in[1] ? (const T *)own.in[1] + block * count : nullptr;
   double sum = 0;
-  for (long long i = threadIdx.x; i < own.size[0]; i += blockDim.x) {
+#pragma unroll 4
+  for (long long i = piece * length + threadIdx.x; i < end; i += blockDim.x) {
     sum += b ? (double)a[i] * (double)b[i] : (double)a[i];
   }
   sum = block_sum(sum);
