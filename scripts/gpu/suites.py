@@ -7,17 +7,16 @@ from collections import Counter
 
 from .running import run
 
+ENGINE = ["autodiff::", "optim::", "meta::tests", "model::backbone", "model::generate", "device::"]
+# Those that start a process of their own are about forms for the CPU, or take the time of all others again.
+SKIPPED = ["--skip", "by_composition", "--skip", "for_a_card_too", "--skip", "composed_too"]
 # Program, filters, limit in seconds.
-SUITES = [
-    ("lib", ["autodiff::", "optim::", "meta::tests", "model::backbone", "model::generate", "device::"], 150),
-    ("golden", [], 90),
-    ("model", [], 90),
-]
+SUITES = [("lib", ENGINE + SKIPPED, 150), ("golden", SKIPPED, 90), ("model", SKIPPED, 90)]
 FIRST_FAILURES = 10
 # Characters of what failing tests said.
 MESSAGES = 4000
 
-PROFILED_LAUNCHES = 8000
+PROFILED_LAUNCHES = 1500
 PROFILE_SECS = 120
 
 

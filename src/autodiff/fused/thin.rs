@@ -16,6 +16,8 @@ use crate::autodiff::{Dual, Ops};
 const THIN: usize = 48;
 /// Columns that a block takes at a time, as `THIN` in `cuda/thin.cuh`.
 const CHUNK: usize = 16;
+/// Blocks that keep a card busy.
+const ENOUGH_BLOCKS: usize = 128;
 /// Most products of one launch.
 const PRODUCTS: usize = 3;
 /// Where the sizes of each product begin, and how many there are.
@@ -207,7 +209,9 @@ fn left(engine: Engine, sum: &Sum, product: &Product) -> Option<Launch> {
     let depth = right.value.rows;
     let wide = if std::ptr::eq(d, left) { left.value.rows } else { right.value.columns };
     let thin = if std::ptr::eq(z, left) { left.value.rows } else { right.value.columns };
-    let (tile, chunks) = (engine.pick(CHUNK, engine.lanes()), thin.div_ceil(CHUNK));
+    // Half as many columns a block where a card would not be full.
+    let columns = if wide.div_ceil(CHUNK) < ENOUGH_BLOCKS { CHUNK / 2 } else { CHUNK };
+    let (tile, chunks) = (engine.pick(columns, engine.lanes()), thin.div_ceil(CHUNK));
     let mut params = Params::default();
     (params.inputs[0], params.input_tangents[0]) = d.addresses();
     (params.inputs[1], params.input_tangents[1]) = z.addresses();

@@ -36,7 +36,9 @@ template <class S> __device__ __forceinline__ S times(S x, typename Of<S>::Real 
 template <class S> __device__ void thin_right(const Params &p) {
   typedef typename Of<S>::Real T;
   constexpr int DEPTH = 2048 / (int)sizeof(S);
-  __shared__ S tile[THIN * DEPTH];
+  // One more than the depth from column to column: neighbours then lie in different banks.
+  constexpr int PITCH = DEPTH + 1;
+  __shared__ S tile[THIN * PITCH];
   long long m = p.size[0], chunks = p.size[4], products = p.size[3];
   int nth = (int)(blockIdx.y / chunks % products), first = (int)(blockIdx.y % chunks) * THIN;
   long long batch = blockIdx.y / (chunks * products);
@@ -63,7 +65,7 @@ template <class S> __device__ void thin_right(const Params &p) {
       for (int n = threadIdx.x; n < THIN * depth; n += blockDim.x) {
         // Neighbours in memory are read by neighbours.
         int c = across == 1 ? n % THIN : n / depth, i = across == 1 ? n / THIN : n % depth;
-        tile[c * DEPTH + i] = c < columns ? w[(start + i) * down + (first + c) * across] : constant<S>(0);
+        tile[c * PITCH + i] = c < columns ? w[(start + i) * down + (first + c) * across] : constant<S>(0);
       }
       __syncthreads();
 #pragma unroll 4
@@ -75,7 +77,7 @@ template <class S> __device__ void thin_right(const Params &p) {
         }
 #pragma unroll
         for (int c = 0; c < THIN; c++) {
-          S by = tile[c * DEPTH + i];
+          S by = tile[c * PITCH + i];
 #pragma unroll
           for (int r = 0; r < ROWS_A_WARP; r++) {
             sums[r][c] = sums[r][c] + own[r] * by;
@@ -98,9 +100,6 @@ template <class S> __device__ void thin_right(const Params &p) {
 }
 KERNEL(thin_right)
 
-// Rows that pass through the memory of a block at a time.
-#define ROWS_A_TILE 64
-
 // y = scale · dᵀ z for a thin z: d (batch, m, n), z (batch, m, columns). A block takes a few columns of d, whose rows its
 // threads share. Size: m, n, columns, numbers of d from row to row and from matrix to matrix, those of z, those of y from
 // column to column of d, from column to column of z and from matrix to matrix; columns of d a block; chunks of THIN columns.
@@ -109,7 +108,9 @@ template <class S> __device__ void thin_left(const Params &p) {
   struct alignas(16) Four {
     T at[4];
   };
-  __shared__ Four values[ROWS_A_TILE * THIN / 4], tangents[ROWS_A_TILE * THIN / 4];
+  // Rows that pass through the memory of a block at a time.
+  constexpr int ROWS = 1024 / (int)sizeof(T);
+  __shared__ Four values[ROWS * THIN / 4], tangents[ROWS * THIN / 4];
   __shared__ S parts[1024];
   int m = (int)p.size[0], n = (int)p.size[1], tile = (int)p.size[10], chunks = (int)p.size[11];
   int first = (int)(blockIdx.y % chunks) * THIN, columns = (int)p.size[2] - first;
@@ -124,8 +125,8 @@ template <class S> __device__ void thin_left(const Params &p) {
     for (int c = 0; c < THIN; c++) {
       sums[c] = constant<S>(0);
     }
-    for (int start = 0; start < m; start += ROWS_A_TILE) {
-      int rows = m - start < ROWS_A_TILE ? m - start : ROWS_A_TILE;
+    for (int start = 0; start < m; start += ROWS) {
+      int rows = m - start < ROWS ? m - start : ROWS;
       __syncthreads();
       for (int i = threadIdx.x; i < rows * THIN; i += blockDim.x) {
         int row = i / THIN, c = i % THIN;
@@ -137,7 +138,7 @@ template <class S> __device__ void thin_left(const Params &p) {
       }
       __syncthreads();
       if (column < n) {
-#pragma unroll 4
+#pragma unroll 8
         for (int row = group; row < rows; row += groups) {
           S by = d[(long long)(start + row) * p.size[3] + column];
 #pragma unroll
