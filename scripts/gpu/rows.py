@@ -38,6 +38,7 @@ MEDIUM = "--matmul-precision medium"
 
 ROWS = [
     meta("meta-medium", "meta-step 8,192 tokens, medium", "0.8 s, 12 GB", f"{MEDIUM} --tokens 8192"),
+    meta("meta-medium-32", "meta-step 8,192 tokens, medium, all 32 segments at once", "", f"{MEDIUM} --tokens 8192 --micro-batch 32"),
     meta("meta-episodes", "meta-step 8 episodes of 1,024 tokens, medium", "0.9 s", f"{MEDIUM} --tokens 1024 --episodes 8"),
     meta("meta-smollm2", "meta-step SmolLM2-135M, 24 episodes of 4 × 48 tokens, medium", "0.3 s", f"{MEDIUM} {SHORT_EPISODES}"),
     Row("encode-65536", "perk", "encode 65,536 tokens, medium", "4 s", "cost", f"{MEDIUM} {LONG.format(65536)}"),
@@ -82,7 +83,9 @@ class Programs:
             return self.quickstart(*flags)
         if row.kind == "ask":
             return [str(self.room / "ask"), *perk, *flags]
-        often = ["--micro-batch", str(self.micro_batch), "--budget-secs", str(BUDGET_SECS), "--json"]
+        often = ["--budget-secs", str(BUDGET_SECS), "--json"]
+        if "--micro-batch" not in flags:
+            often += ["--micro-batch", str(self.micro_batch)]
         return [str(self.room / "cost"), *perk, *often, *flags]
 
     def quickstart(self, device):

@@ -8,8 +8,8 @@
 //! # To add
 //! - *a kernel*: a file in `kernels/` with [`Kernel::row`] and [`Kernel::compose`], its transpose beside it, and a line
 //!   in `kernels/tests.rs`. An element-wise one is a [`Pointwise`](super::Pointwise) formula, which composes itself.
-//! - *a fused form of a kernel*: [`Kernel::fused`], which looks at the device and type of its inputs and returns
-//!   `None` if it does not handle them. `Elements` in `pointwise.rs` is the place for all element-wise kernels at once.
+//! - *a fused form of a kernel*: [`Kernel::fused`], which names a kernel of `fused/cuda/` and what it is given; it returns
+//!   `None` for a device or a type that has none. Element-wise ones are printed: see `fused/print.rs`.
 //! - *a product*: a function of a [`Sum`] that returns `None` for sums it does not handle, and a line in [`PRODUCTS`]
 //!   before the more general ones. It gets frozen factors in the type that they are stored in.
 //! - *a device*: nothing here. What has no form of its own on it is composed, and constants are sent to it when first

@@ -4,6 +4,8 @@
 //! The result is then written once, where each term added in its place would read and write it again. B and A are rounded
 //! to bf16, as x is: this is for the precision `medium` alone.
 
+use std::sync::{Mutex, PoisonError};
+
 use candle_core::{DType, Tensor};
 
 use super::address::{address, room};
@@ -22,13 +24,16 @@ const SLOTS: usize = 6;
 /// Columns that keep all digits of a bias of f32.
 const BIAS: usize = 3;
 
-/// A matrix with room beside it. What stands there is written anew for every product, in the order of the device's stream.
+/// A matrix with room beside it. What stands there is written anew for every product, in the order of the device's one
+/// stream.
 #[derive(Debug)]
 pub(in crate::autodiff) struct Wide {
     /// `(out + ROOM, in + ROOM)`.
     numbers: Tensor,
     out: usize,
     width: usize,
+    /// Held from what is written beside the matrix to the product that reads it.
+    turn: Mutex<()>,
 }
 
 /// A low-rank term in its place: `depth` columns beside x.
@@ -51,7 +56,7 @@ impl Wide {
             return Ok(None);
         }
         let padded = matrix.pad_with_zeros(0, 0, ROOM)?.pad_with_zeros(1, 0, ROOM)?;
-        Ok(Some(Self { numbers: padded.contiguous()?, out, width }))
+        Ok(Some(Self { numbers: padded.contiguous()?, out, width, turn: Mutex::new(()) }))
     }
 
     /// The matrix alone, in its place.
@@ -79,6 +84,7 @@ impl Wide {
             return Ok(false);
         }
         let left = extend_left(engine, first, &x, &slots, (bias, extra))?;
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.extend_right(engine, sum, way, &slots, extra)?;
         let depth = own + extra;
         let b = Operand {
