@@ -8,6 +8,7 @@
 #   memory   AddressSanitizer and UBSan; the threads of a block are fibers, blocks also run alone
 #   card     the same with warps of 32, as a card has them
 #   races    ThreadSanitizer; the threads of a block are threads
+#   jumps    UBSan alone, optimised and with fortified headers: fibers then jump, as they do in the tests
 #
 # What this machine cannot run is skipped, and said so. Shared memory that is read before it is written, and a stray
 # read that ends in another buffer, are not found.
@@ -38,6 +39,8 @@ declare -A flags=(
   [memory]="-O0 -fsanitize=address,undefined -fno-sanitize-recover=all"
   [card]="-O0 -fsanitize=address,undefined -fno-sanitize-recover=all -DWARP=32"
   [races]="-O1 -fsanitize=thread -DHOST_THREADS"
+  # Some systems fortify whatever is optimised.
+  [jumps]="-O1 -fsanitize=undefined -fno-sanitize-recover=all -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2"
 )
 
 compile() { # WAY SOURCE PROGRAM
@@ -124,6 +127,11 @@ shared_place data race
 read_across_shuffle data race
 barrier_for_some another thread leaves out
 END
+    jumps) cat <<'END' ;;
+overflow signed integer overflow
+unwritten not written
+needs_other_block needs what another block writes
+END
   esac
 }
 
@@ -149,8 +157,8 @@ self_test() { # WAY
 }
 
 # Ways run beside each other.
-ways=(memory card races) task=check
-[[ -z $self_test ]] || { ways=(memory races) task=self_test; }
+ways=(memory card races jumps) task=check
+[[ -z $self_test ]] || { ways=(memory races jumps) task=self_test; }
 running=() failed=0
 for way in "${ways[@]}"; do
   "$task" "$way" &

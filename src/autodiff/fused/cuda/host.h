@@ -1,6 +1,8 @@
 // CUDA's words for a C++ compiler: a kernel is a function, the threads of a block are fibers (or, where HOST_THREADS is
 // defined, threads), and blocks run one after another. For the tests of kernels on machines without a card.
 #pragma once
+// Fibers jump from stack to stack, which fortified headers take for a fault. The first header of the system decides.
+#undef _FORTIFY_SOURCE
 #include <cmath>
 #include <cstring>
 #include <functional>

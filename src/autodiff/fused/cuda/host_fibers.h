@@ -1,12 +1,13 @@
 // The threads of a block as fibers of one thread, which take turns at every barrier: quick, and the same each time.
 #pragma once
-// Jumps that leave frames behind are what is meant.
-#undef _FORTIFY_SOURCE
 #include <csetjmp>
 #include <cstring>
 #include <memory>
 #include <ucontext.h>
 #include <vector>
+#if defined(__USE_FORTIFY_LEVEL) && __USE_FORTIFY_LEVEL > 0
+#error "a header of the system was included before host.h: a jump from thread to thread would end the program"
+#endif
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>

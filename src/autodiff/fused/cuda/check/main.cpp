@@ -2,6 +2,7 @@
 // are compared elsewhere, with the row functions; here they must be there, and a few sums must be right.
 #include "decoding.h"
 #include "products.h"
+#include "thin.h"
 
 using namespace check;
 
@@ -154,26 +155,37 @@ void rows_by_number() {
   });
 }
 
-// Of some sets with the sums of their squares, or of their numbers alone, in each block.
-void dot_products() {
-  each(PLAIN_TYPES(dots), {0}, [](const Entry &entry, unsigned int, Grid grid) {
-    std::vector<Case> cases;
-    for (long long width : {1, 130, 7, 64}) {
-      Case &one = cases.emplace_back(entry, 0);
-      const Buffer x = one.input(0, grid.blocks * width);
-      if (width % 2) {
-        one.input(1, x);
-      }
-      one.output(0, grid.blocks, Kind::f64);
-      one.sizes({width});
-      run_together(cases, grid);
-      double sum = 0;
-      for (long long i = 0; i < x.count; i++) {
-        sum += width % 2 ? x.get(i) * x.get(i) : x.get(i);
-      }
-      look_at_sum(one, 0, 0, grid.blocks, sum);
+// The pieces of each block add up to the sum of its squares, or of its numbers alone.
+void look_at_dots(const Case &one, const Buffer &x, bool squares, long long count, long long pieces) {
+  for (long long block = 0; block < x.count / count; block++) {
+    double sum = 0;
+    for (long long i = block * count; i < (block + 1) * count; i++) {
+      sum += squares ? x.get(i) * x.get(i) : x.get(i);
     }
-  });
+    look_at_sum(one, 0, block * pieces, pieces, sum);
+  }
+}
+
+// Of some sets in pieces, of which some are shorter than others or have no numbers at all.
+void dot_products() {
+  for (long long pieces : {1, 3, 5}) {
+    each(PLAIN_TYPES(dots), {0}, [=](const Entry &entry, unsigned int, Grid grid) {
+      std::vector<Case> cases;
+      const long long blocks = grid.blocks;
+      for (long long count : {1, 130, 7, 64}) {
+        const bool squares = count % 2;
+        Case &one = cases.emplace_back(entry, 0);
+        const Buffer x = one.input(0, blocks * count);
+        if (squares) {
+          one.input(1, x);
+        }
+        one.output(0, blocks * pieces, Kind::f64);
+        one.sizes({count, pieces});
+        run_together(cases, {(unsigned int)(blocks * pieces), grid.warps});
+        look_at_dots(one, x, squares, count, pieces);
+      }
+    });
+  }
 }
 
 template <class F> void fill(Case &one, long long count) {
@@ -219,6 +231,7 @@ int main() {
   planes();
   beside_a_matrix();
   few_rows();
+  thin_products();
   attention();
   largest();
   FORMULA_CHECK(plus, Plus);

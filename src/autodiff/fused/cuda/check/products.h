@@ -14,26 +14,36 @@ inline void biases() {
   }
 }
 
+// Rows that begin where as many numbers can be moved at once, and how far they lie apart.
+inline long long even(long long width, long long at_once) { return (width + at_once - 1) / at_once * at_once; }
+inline long long pitch(long long width, long long at_once) { return width + (at_once == 4 ? 4 : 5); }
+
 // Rows lie apart, and what stands between them is not there behind the last.
-inline void planes() {
-  for (long long planes : {1, 2, 3}) {
-    each_shape({{"planes_f32", planes_f32, Kind::f32, false}}, {0},
-               [=](Case one, long long rows, long long width, Grid grid) {
-                 const long long apart = width + 5, count = rows * width;
-                 const Buffer x = one.input(0, (rows - 1) * apart + width);
-                 one.output(0, planes * count, Kind::bf16);
-                 one.sizes({count, width, apart, planes});
-                 run(one, grid);
-                 for (long long n = 0; planes == 3 && n < count; n++) {
-                   double sum = 0;
-                   for (long long plane = 0; plane < planes; plane++) {
-                     sum += one.outputs[0].get(plane * count + n);
-                   }
-                   if (sum != x.get(n / width * apart + n % width)) {
-                     fail("planes_f32: the planes of number %lld do not add up to it", n);
-                   }
+inline void planes(long long planes, long long at_once) {
+  each_shape({{"planes_f32", planes_f32, Kind::f32, false}}, {0},
+             [=](Case one, long long rows, long long columns, Grid grid) {
+               const long long width = even(columns, at_once), apart = pitch(width, at_once), count = rows * width;
+               const Buffer x = one.input(0, (rows - 1) * apart + width);
+               one.output(0, planes * count, Kind::bf16);
+               one.sizes({count, width, apart, planes, at_once});
+               run(one, grid);
+               for (long long n = 0; planes == 3 && n < count; n++) {
+                 double sum = 0;
+                 for (long long plane = 0; plane < planes; plane++) {
+                   sum += one.outputs[0].get(plane * count + n);
                  }
-               });
+                 if (sum != x.get(n / width * apart + n % width)) {
+                   fail("planes_f32: the planes of number %lld do not add up to it", n);
+                 }
+               }
+             });
+}
+
+inline void planes() {
+  for (long long at_once : {1, 4}) {
+    for (long long count : {1, 2, 3}) {
+      planes(count, at_once);
+    }
   }
 }
 
@@ -43,15 +53,16 @@ inline Buffer rows_apart(Kind kind, long long rows, long long width, long long a
 }
 
 // Low-rank factors beside x, of the value and the tangent or of one of them, and ones for a bias.
-inline void beside_x(long long halves, long long bias) {
+inline void beside_x(long long halves, long long bias, long long at_once) {
   const std::vector<long long> columns = {1, 3, 2};
   const long long extra = bias ? 16 : 8;
   each_shape({{"extend_left_f32", extend_left_f32, Kind::f32, false}}, {0},
-             [=](Case one, long long rows, long long width, Grid grid) {
-               const long long depth = width + extra;
-               one.input(0, rows_apart(Kind::f32, halves * rows, width, width + 5));
-               one.output(0, halves * rows * depth, Kind::bf16);
-               one.sizes({halves * rows * depth, width, width + 5, rows, extra, bias, (long long)columns.size()});
+             [=](Case one, long long rows, long long x_columns, Grid grid) {
+               const long long width = even(x_columns, at_once), apart = pitch(width, at_once), depth = width + extra;
+               const long long count = halves * rows * depth, factors = (long long)columns.size();
+               one.input(0, rows_apart(Kind::f32, halves * rows, width, apart));
+               one.output(0, count, Kind::bf16);
+               one.sizes({count, width, apart, rows, extra, bias, factors, at_once});
                for (int factor = 0; factor < 3; factor++) {
                  const long long own = columns[factor], apart = own + factor;
                  if (factor != 1) {
@@ -103,8 +114,10 @@ inline void beside_w(bool forward, bool biased) {
 
 inline void beside_a_matrix() {
   for (long long halves : {1, 2}) {
-    beside_x(halves, 0);
-    beside_x(halves, 3);
+    for (long long at_once : {1, 4}) {
+      beside_x(halves, 0, at_once);
+      beside_x(halves, 3, at_once);
+    }
   }
   for (bool forward : {true, false}) {
     beside_w(forward, true);
