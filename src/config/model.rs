@@ -45,7 +45,7 @@ pub enum MatmulPrecision {
     /// All 24 bits of f32.
     #[default]
     Highest,
-    /// 16 bits or more: two bf16 products, or TF32.
+    /// 16 bits: two bf16 products.
     High,
     /// 8 bits: one bf16 product.
     Medium,

@@ -13,8 +13,6 @@ pub(super) enum Kind {
     F32,
     /// f32 of which 10 bits count.
     Tf32,
-    /// f32 of which 8 bits count, as of bf16.
-    Rounded,
     Bf16,
 }
 
@@ -117,11 +115,9 @@ fn evenly_spaced(dims: &[usize], strides: &[usize]) -> Option<(usize, usize)> {
 pub(super) fn kind(dtype: DType, precision: MatmulPrecision) -> Option<Kind> {
     match dtype {
         DType::F64 => Some(Kind::F64),
-        DType::F32 => Some(match precision {
-            MatmulPrecision::Highest => Kind::F32,
-            MatmulPrecision::High => Kind::Tf32,
-            MatmulPrecision::Medium => Kind::Rounded,
-        }),
+        // TF32 has fewer bits than `high` promises.
+        DType::F32 if precision == MatmulPrecision::Medium => Some(Kind::Tf32),
+        DType::F32 => Some(Kind::F32),
         DType::BF16 => Some(Kind::Bf16),
         _ => None,
     }

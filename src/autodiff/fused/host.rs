@@ -99,7 +99,7 @@ fn read(kind: Kind, factor: &Operand, nth: usize, row: usize, column: usize) -> 
     unsafe {
         match kind {
             Kind::F64 => *(factor.address as *const f64).add(place),
-            Kind::F32 | Kind::Tf32 | Kind::Rounded => f64::from(*(factor.address as *const f32).add(place)),
+            Kind::F32 | Kind::Tf32 => f64::from(*(factor.address as *const f32).add(place)),
             Kind::Bf16 => f64::from(*(factor.address as *const half::bf16).add(place)),
         }
     }

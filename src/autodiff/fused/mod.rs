@@ -26,7 +26,6 @@ mod launch;
 #[cfg(test)]
 mod print;
 mod sum;
-mod thin;
 mod wide;
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use super::address::{address, room};
 use super::few_rows::{checked_bias, few_rows};
 use super::gemm::{Gemm, Kind, Matrices, Operand, kind};
 use super::launch::{Grid, Params, Variant, launch};
-use super::thin::thin;
 use super::{Engine, engine};
 use crate::autodiff::product::{Factor, Part, Sum, Term};
 use crate::autodiff::{Dual, Ops};
@@ -26,9 +25,6 @@ pub(in crate::autodiff) fn sum(sum: &Sum) -> Result<Option<Dual>> {
         return Ok(None);
     };
     if let Some(result) = few_rows(engine, sum)? {
-        return Ok(Some(result));
-    }
-    if let Some(result) = thin(engine, sum)? {
         return Ok(Some(result));
     }
     let mut dims = sum.dims();
@@ -116,7 +112,7 @@ fn halves_of(part: Part) -> Range<usize> {
 
 /// For each term whether it is the first to write its places; `None` if terms overlap in parts or leave places out, so that
 /// the result must be cleared first.
-pub(super) fn fresh_terms(sum: &Sum, halves: usize) -> Option<Vec<bool>> {
+fn fresh_terms(sum: &Sum, halves: usize) -> Option<Vec<bool>> {
     let mut written: [Vec<Range<usize>>; 2] = Default::default();
     let mut fresh = vec![];
     for term in &sum.terms {

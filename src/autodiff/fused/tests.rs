@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::host::{HOST, build, is_wanted};
 use super::launch::launches;
-use crate::autodiff::{COMPOSED, Dual, Frozen, LowRankUp, MatmulOptions, Ops};
+use crate::autodiff::{COMPOSED, Dual, Frozen, LowRankUp, Ops};
 use crate::config::MatmulPrecision;
 
 /// The numerical tests once more, in a process of their own where tensors on the CPU are computed by the kernels for a card
@@ -147,67 +147,4 @@ fn low_rank_terms_and_bias_ride_along_with_the_product_at_medium() {
     let nothing = Dual::constant(&Tensor::zeros((2, 24), DType::F32, &Device::Cpu).unwrap());
     let y = nothing.affine(&wide, Some(&bias), None).unwrap();
     assert!(distance(&y.primal().get(1).unwrap(), &bias) < 1e-7);
-}
-
-/// Value and tangent of `scale · left · right` by Candle's products, in f64.
-fn by_leibniz(left: &Dual, right: &Dual, scale: f64) -> [Tensor; 2] {
-    let wide = |x: &Tensor| x.to_dtype(DType::F64).unwrap().contiguous().unwrap();
-    let product = |a: &Tensor, b: &Tensor| (wide(a).matmul(&wide(b)).unwrap() * scale).unwrap();
-    let (a, b) = (left.primal(), right.primal());
-    let zeros = product(a, b).zeros_like().unwrap();
-    let of_left = left.tangent().map_or(zeros.clone(), |tangent| product(tangent, b));
-    let of_right = right.tangent().map_or(zeros, |tangent| product(a, tangent));
-    [product(a, b), (of_left + of_right).unwrap()]
-}
-
-fn check_thin(what: &str, left: &Dual, right: &Dual, launched: usize) {
-    let options = MatmulOptions { scale: 0.7, ..Default::default() };
-    let before = launches();
-    let found = left.matmul(right, options).unwrap();
-    assert_eq!(launches() - before, launched, "{what}");
-    let [value, tangent] = by_leibniz(left, right, 0.7);
-    assert!(distance(found.primal(), &value) < 1e-6, "{what}");
-    if let Some(found) = found.tangent() {
-        let error = distance(found, &tangent);
-        assert!(error < 1e-6, "{what}: {error:e}");
-    }
-}
-
-#[test]
-fn products_with_a_thin_factor_take_one_launch_whatever_varies() {
-    if !is_wanted() {
-        return;
-    }
-    let constant = |x: &Dual| Dual::constant(x.primal());
-    // Of one matrix and of three, with more columns than a block takes at a time.
-    for lead in [&[][..], &[3]] {
-        let of = |dims: [usize; 2], seed| dual(&[lead, &dims].concat(), seed);
-        let (x, a, z) = (of([21, 300], 1), of([40, 300], 2), of([21, 40], 3));
-        for (x, a, z) in [
-            (x.clone(), a.clone(), z.clone()),
-            (constant(&x), a.clone(), z.clone()),
-            (x, constant(&a), constant(&z)),
-        ] {
-            check_thin("x Aᵀ", &x, &a.t().unwrap(), 1);
-            check_thin("dyᵀ z", &x.t().unwrap(), &z, 1);
-            check_thin("dzᵀ x", &z.t().unwrap(), &x, 1);
-        }
-    }
-    // Beside each other, each with columns of its own.
-    let (dy, parts) = (dual(&[9, 50], 4), [dual(&[20, 16], 5), dual(&[18, 3], 6), dual(&[12, 20], 7)]);
-    let columns = [0, 20, 38];
-    let ups: Vec<_> =
-        parts.iter().zip(columns).map(|(b, column)| LowRankUp { b: b.clone(), column }).collect();
-    let before = launches();
-    let found = dy.low_back(&ups, MatmulPrecision::Highest).unwrap();
-    assert_eq!(launches() - before, 1);
-    let mut start = 0;
-    for LowRankUp { b, column } in &ups {
-        let [out, rank] = *b.primal().dims() else { panic!("a matrix") };
-        let expected = by_leibniz(&dy.columns(*column, out).unwrap(), b, 1.0);
-        let own = found.columns(start, rank).unwrap();
-        assert!(distance(own.primal(), &expected[0]) < 1e-6);
-        assert!(distance(own.tangent().unwrap(), &expected[1]) < 1e-6);
-        start += rank;
-    }
 }

@@ -2,7 +2,6 @@
 #include "params.cuh"
 #include "layout.cuh"
 #include "rows.cuh"
-#include "thin.cuh"
 #include "formulas.cuh"
 #include "elements.cuh"
 #include "few_rows.cuh"

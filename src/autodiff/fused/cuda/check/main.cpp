@@ -2,7 +2,6 @@
 // are compared elsewhere, with the row functions; here they must be there, and a few sums must be right.
 #include "decoding.h"
 #include "products.h"
-#include "thin.h"
 
 using namespace check;
 
@@ -231,7 +230,6 @@ int main() {
   planes();
   beside_a_matrix();
   few_rows();
-  thin_products();
   attention();
   largest();
   FORMULA_CHECK(plus, Plus);
