@@ -39,6 +39,14 @@ pub(super) struct Plain {
     wide: Option<Arc<Wide>>,
 }
 
+impl Plain {
+    /// How much memory it takes, in bytes, the room beside it included.
+    fn bytes(&self) -> usize {
+        let alone = || self.matrix.elem_count() * self.matrix.dtype().size_in_bytes();
+        self.wide.as_ref().map_or_else(alone, |wide| wide.bytes())
+    }
+}
+
 impl From<Tensor> for Frozen {
     fn from(matrix: Tensor) -> Self {
         let dtype = matrix.dtype();
@@ -213,7 +221,7 @@ impl Frozen {
     /// How much memory it takes, in bytes: packed for products both ways, if it is packed.
     pub fn bytes(&self) -> usize {
         match &self.0 {
-            Form::Plain(plain) => plain.matrix.elem_count() * plain.matrix.dtype().size_in_bytes(),
+            Form::Plain(plain) => plain.bytes(),
             Form::Packed(packed) => packed.bytes(),
             Form::Blocked(blocked) => blocked.bytes(),
         }

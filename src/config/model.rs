@@ -37,7 +37,7 @@ impl Storage {
     }
 }
 
-/// How products with frozen weights are taken, in PyTorch's words: what their factors keep of an f32 number. Sums
+/// How products with frozen weights are taken, in PyTorch's words: what their factors keep of an f32 number at least. Sums
 /// are f32 everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

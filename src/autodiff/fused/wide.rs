@@ -67,6 +67,11 @@ impl Wide {
         Ok(self.numbers.narrow(0, 0, self.out)?.narrow(1, 0, self.width)?)
     }
 
+    /// How much memory it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.numbers.elem_count() * self.numbers.dtype().size_in_bytes()
+    }
+
     /// The sum by one product, if its terms have room; else `false`, and nothing was written.
     pub(super) fn sum(&self, engine: Engine, sum: &Sum, way: Way, result: &Target) -> Result<bool> {
         let Some((first, rest)) = sum.terms.split_first() else { return Ok(false) };

@@ -35,7 +35,6 @@ use crate::{Error, Result};
 
 use layout::Panels;
 use multiply::{FEW_ROWS, Product};
-use planes::keep;
 
 pub use blocked::{BlockRows, Blocked};
 pub use kernel::{CpuKernel, KERNEL};
@@ -163,18 +162,15 @@ impl Packed {
             Way::Back => (self.out, self.width),
         };
         require_fit(&left, &target, (depth, columns))?;
-        let Left { numbers, stride, rows, width } = left;
+        let Left { numbers, stride, rows, .. } = left;
         let planes = planes(self.precision);
         let panels = self.way(way);
         // Three products of bf16 are worth it on tiles alone.
         let taken = planes.or((kernel == CpuKernel::Amx).then_some(3));
         match taken.filter(|_| kernel.takes_bf16() && rows > FEW_ROWS) {
             Some(planes) => Product::new(numbers, stride, rows, target).by_planes(panels, planes, kernel),
-            None => {
-                let kept = planes.map(|planes| keep(numbers, stride, rows, width, planes));
-                let (numbers, stride) = kept.as_ref().map_or((numbers, stride), |kept| (&kept[..], width));
-                Product::new(numbers, stride, rows, target).by_panels(panels, kernel);
-            }
+            // Instructions for f32 lose nothing, and what they would round first only takes time.
+            None => Product::new(numbers, stride, rows, target).by_panels(panels, kernel),
         }
         Ok(())
     }
@@ -193,7 +189,7 @@ fn require_fit(left: &Left<'_>, target: &Target<'_>, (depth, columns): (usize, u
     }
 }
 
-/// Planes of bf16 that a left factor is rounded to; `None` where it is kept.
+/// Planes of bf16 that a left factor may be rounded to; `None` where it must not.
 fn planes(precision: MatmulPrecision) -> Option<usize> {
     match precision {
         MatmulPrecision::Medium => Some(1),

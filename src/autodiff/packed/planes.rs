@@ -37,32 +37,6 @@ fn take(rest: &mut f32) -> bf16 {
     plane
 }
 
-/// What `planes` planes keep of a number.
-#[inline(always)]
-fn kept(value: f32, planes: usize) -> f32 {
-    let mut rest = value;
-    (0..planes).fold(0.0, |sum, _| sum + widened(take(&mut rest)))
-}
-
-/// What `planes` planes keep of `rows` rows of `width` numbers, `stride` apart: the rows without gaps.
-pub(super) fn keep(left: &[f32], stride: usize, rows: usize, width: usize, planes: usize) -> Vec<f32> {
-    let mut room = Room::new(rows * width);
-    let work = |(row, kept_row): (usize, &mut [MaybeUninit<f32>])| {
-        let values = &left[row * stride..][..width];
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for (place, &value) in kept_row.iter_mut().zip(values) {
-                    place.write(kept(value, planes));
-                }
-            },
-        );
-    };
-    room.places().par_chunks_mut(width.max(1)).with_min_len(ROWS_AT_ONCE).enumerate().for_each(work);
-    // SAFETY: every row has as many values as places, and each is written.
-    unsafe { room.filled() }
-}
-
 /// The rows of a left factor in planes: those of a row behind each other.
 pub(super) struct Planes {
     pub count: usize,
@@ -145,6 +119,12 @@ fn split_chunk<const COUNT: usize>(
 mod tests {
     use super::*;
 
+    /// What `planes` planes keep of a number.
+    fn kept(value: f32, planes: usize) -> f32 {
+        let mut rest = value;
+        (0..planes).fold(0.0, |sum, _| sum + widened(take(&mut rest)))
+    }
+
     #[test]
     fn two_planes_keep_sixteen_bits_and_three_keep_all() {
         for seed in 1..2000u32 {
@@ -193,13 +173,5 @@ mod tests {
             }
         }
         assert_eq!(planes.from(0, 31, 0).len(), planes.stride());
-    }
-
-    #[test]
-    fn kept_rows_stand_without_gaps() {
-        let left: Vec<f32> = (0..4 * 9).map(|i| i as f32 * 1.37 + 0.001).collect();
-        let found = keep(&left, 9, 4, 7, 1);
-        let expected = (0..4).flat_map(|row| left[row * 9..][..7].iter().map(|&value| kept(value, 1)));
-        assert_eq!(found, expected.collect::<Vec<_>>());
     }
 }

@@ -16,8 +16,7 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::multiply::{FEW_ROWS, Product};
-use super::planes::keep;
-use super::{CpuKernel, Left, Target, Way, planes, require_fit};
+use super::{CpuKernel, Left, Target, Way, require_fit};
 use crate::config::MatmulPrecision;
 use crate::gguf::TensorType;
 use crate::{Error, Result};
@@ -201,8 +200,6 @@ impl Blocked {
         };
         require_fit(&left, &target, dims)?;
         let Left { numbers, stride, rows, width } = left;
-        let kept = planes(self.precision).map(|planes| keep(numbers, stride, rows, width, planes));
-        let (numbers, stride) = kept.as_ref().map_or((numbers, stride), |kept| (&kept[..], width));
         match way {
             Way::Forward if rows <= FEW_ROWS => {
                 few::multiply(self, Left { numbers, stride, rows, width }, target)
