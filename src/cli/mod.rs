@@ -46,7 +46,31 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(fault) => return usage(&fault),
     };
-    let outcome = match cli.command {
+    match start_threads(&cli.command).and_then(|()| run(cli.command)) {
+        Ok(code) => code,
+        Err(error) => {
+            terminal::note(&format!("error: {error}"));
+            ExitCode::from(if matches!(error, Error::Config { .. }) { USAGE } else { 1 })
+        }
+    }
+}
+
+/// Starts the threads that tensors are computed by. They would start by themselves at their first use, and be a panic where
+/// the system grants none.
+fn start_threads(command: &Command) -> perk::Result<()> {
+    if matches!(command, Command::Adapters(_) | Command::Data(_) | Command::Fetch(_) | Command::Doctor(_)) {
+        return Ok(());
+    }
+    rayon::ThreadPoolBuilder::new().build_global().map_err(|fault| {
+        Error::Invalid(format!(
+            "threads could not be started ({fault}): fewer are asked for with RAYON_NUM_THREADS, more allowed by the limits \
+             of memory and processes (ulimit -v, -u)"
+        ))
+    })
+}
+
+fn run(command: Command) -> perk::Result<ExitCode> {
+    match command {
         Command::MetaTrain(args) => meta_train::run(&args, Objective::Perk),
         Command::Finetune(args) => meta_train::run(&args, Objective::InContext),
         Command::Encode(args) => encode::run(&args),
@@ -58,13 +82,6 @@ pub fn main() -> ExitCode {
         Command::Pretrain(args) => pretrain::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Doctor(args) => doctor::run(&args),
-    };
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            terminal::note(&format!("error: {error}"));
-            ExitCode::from(if matches!(error, Error::Config { .. }) { USAGE } else { 1 })
-        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Counts on the command line and in a configuration that no use has: refused before anything is allocated.
 
+use std::process::Command;
+
 use super::room::{Room, message};
 
 const HUGE: [&str; 3] = ["0", "18446744073709551615", "18446744073709551616"];
@@ -87,4 +89,17 @@ fn every_count_of_a_configuration_has_an_end() {
     ];
     let set: Vec<&str> = large.iter().flat_map(|key| ["--set", key]).collect();
     room.succeed(&[&["--config", "c.toml", "--dry-run"], set.as_slice()].concat());
+}
+
+#[test]
+#[cfg(unix)]
+fn threads_that_the_system_does_not_grant_are_an_error_and_no_panic() {
+    let room = Room::trained();
+    // Each thread has a stack of its own.
+    let script =
+        format!("ulimit -v 4000000; exec {} ask --adapter none 'Where is Mary?'", env!("CARGO_BIN_EXE_perk"));
+    let mut command = Command::new("bash");
+    command.args(["-c", &script]).current_dir(room.path("")).env("RAYON_NUM_THREADS", "20000");
+    let refused = message(&command.output().unwrap(), 1);
+    assert!(refused.contains("threads could not be started") && !refused.contains("panicked"), "{refused}");
 }
