@@ -91,7 +91,7 @@ pub(crate) fn attend_next(qkv: &Tensor, next: &NextToken<'_>) -> Result<Tensor> 
     }
     params.outputs[..3].copy_from_slice(&[address(&result)?, address(next.keys)?, address(next.values)?]);
     let sizes = [rows * heads, heads, kv_heads, width, slots, next.slot];
-    params.sizes.iter_mut().zip(sizes).for_each(|(place, size)| *place = size as i64);
+    params.set_sizes(0, &sizes);
     let (first, threads) = Grid::BlockARow(rows * heads, 4 * THREADS).dims(engine);
     let name = (attend_name(engine, width), variant);
     if blocks == 1 {
@@ -111,7 +111,7 @@ fn merge(engine: Engine, variant: Variant, parts: &Tensor, result: &Tensor) -> R
     let mut params = Params::default();
     (params.inputs[0], params.outputs[0]) = (address(parts)?, address(result)?);
     let sizes = [heads, width - 2, count];
-    params.sizes.iter_mut().zip(sizes).for_each(|(place, size)| *place = size as i64);
+    params.set_sizes(0, &sizes);
     let (blocks, threads) = Grid::BlockARow(heads, 4 * width).dims(engine);
     launch(parts.device(), ("attend_merge", variant), (blocks, 1, threads), &params)
 }
@@ -159,7 +159,7 @@ pub(crate) fn largest(logits: &Tensor) -> Result<Option<(f64, u32)>> {
     let found = room((2, blocks), logits.dtype(), &logits)?;
     let mut params = Params::default();
     (params.inputs[0], params.outputs[0]) = (address(&logits)?, address(&found)?);
-    params.sizes[0] = count as i64;
+    params.set_sizes(0, &[count]);
     launch(device, ("largest", variant), (blocks, 1, threads), &params)?;
     #[expect(clippy::disallowed_methods, reason = "the one copy of a token")]
     let found = found.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec2::<f64>()?;

@@ -42,7 +42,7 @@ pub(in crate::autodiff) fn dots(
             params.inputs[1] = b.as_ref().map_or(Ok(0), address)?;
             let place = (chunk * AT_ONCE + nth) * episodes * pieces * DType::F64.size_in_bytes();
             params.outputs[0] = address(&sums)? + place as u64;
-            params.sizes[..2].copy_from_slice(&[(a.elem_count() / episodes) as i64, pieces as i64]);
+            params.set_sizes(0, &[a.elem_count() / episodes, pieces]);
             Ok(params)
         });
         let table = table(&each.collect::<Result<Vec<_>>>()?, like)?;

@@ -136,12 +136,11 @@ pub(super) fn few_rows(engine: Engine, sum: &Sum) -> Result<Option<Dual>> {
     let stride_of_z = pairs.get(1).map_or(0, |pair| pair.left.stride);
     let mut params = Params::default();
     let sizes = [left.rows, sum.columns, left.depth, left.stride, right.stride, chunks, parts, stride_of_z];
-    params.sizes[..LOW_SIZES].copy_from_slice(&sizes.map(|size| size as i64));
+    params.set_sizes(0, &sizes);
     for (nth, Pair { left, right, column }) in pairs.iter().enumerate() {
         params.inputs[2 * nth..2 * nth + 2].copy_from_slice(&[left.address, right.address]);
         if let Some(low) = nth.checked_sub(1) {
-            let sizes = [*column, right.rows, right.depth].map(|size| size as i64);
-            params.sizes[LOW_SIZES + 3 * low..][..3].copy_from_slice(&sizes);
+            params.set_sizes(LOW_SIZES + 3 * low, &[*column, right.rows, right.depth]);
         }
     }
     params.tables[0] = bias.as_ref().map_or(Ok(0), address)?;

@@ -34,6 +34,14 @@ impl Default for Params {
     }
 }
 
+impl Params {
+    /// Sizes from the one of number `first` on.
+    pub fn set_sizes(&mut self, first: usize, sizes: &[usize]) {
+        let places = &mut self.sizes[first..][..sizes.len()];
+        places.iter_mut().zip(sizes).for_each(|(place, &size)| *place = size as i64);
+    }
+}
+
 /// How a kernel shares its work among threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::autodiff) enum Grid {
@@ -215,7 +223,7 @@ pub(super) fn ready<const I: usize, const O: usize>(
     for (index, table) in call.tables.iter().enumerate() {
         params.tables[index] = address(table)?;
     }
-    params.sizes.iter_mut().zip(call.sizes).for_each(|(place, &size)| *place = size as i64);
+    params.set_sizes(0, call.sizes);
     params.numbers.iter_mut().zip(call.numbers).for_each(|(place, &number)| *place = variant.bits(number));
     let outputs = outputs.try_into().expect("one value an output");
     Ok(Some(Ready { params, variant, outputs, _inputs: inputs }))

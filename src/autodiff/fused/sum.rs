@@ -144,7 +144,7 @@ fn write_bias(engine: Engine, bias: &Tensor, result: &Target, halves: usize) -> 
     let variant = Variant::of(numbers.dtype(), false).expect("results are f32 or f64");
     let mut params = Params::default();
     (params.inputs[0], params.outputs[0]) = (address(&bias)?, address(numbers)?);
-    params.sizes[..3].copy_from_slice(&[result.half as i64, columns as i64, halves as i64]);
+    params.set_sizes(0, &[result.half, columns, halves]);
     let (blocks, threads) = Grid::Elements(result.half * halves).dims(engine);
     launch(numbers.device(), ("rows_of_bias", variant), (blocks, 1, threads), &params)
 }
@@ -230,7 +230,7 @@ impl Planes {
         (params.inputs[0], params.outputs[0]) = (matrices.operand.address, address(&room)?);
         let at_once = at_once(&matrices);
         let sizes = [numbers, matrices.columns, matrices.operand.stride, count, at_once];
-        params.sizes.iter_mut().zip(sizes).for_each(|(place, size)| *place = size as i64);
+        params.set_sizes(0, &sizes);
         let variant = Variant::of(x.dtype(), false).expect("planes are of f32");
         let (blocks, threads) = Grid::Elements(numbers / at_once).dims(engine);
         launch(x.device(), ("planes", variant), (blocks, 1, threads), &params)?;

@@ -131,11 +131,11 @@ impl Wide {
         let count = extra * if forward { self.out } else { self.width };
         let sizes =
             [count, extra, self.out, self.width, self.width + ROOM, usize::from(forward), slots.len()];
-        set(&mut params, 0, &sizes);
+        params.set_sizes(0, &sizes);
         for (nth, slot) in slots.iter().enumerate() {
             params.inputs[nth] = address(slot.right)?;
             let (columns, strides) = (slot.right.dims()[1], slot.right.stride());
-            set(&mut params, 8 + 5 * nth, &[slot.left.columns, slot.column, columns, strides[0], strides[1]]);
+            params.set_sizes(8 + 5 * nth, &[slot.left.columns, slot.column, columns, strides[0], strides[1]]);
         }
         let (blocks, threads) = Grid::Elements(count).dims(engine);
         launch(self.numbers.device(), ("extend_right", single()), (blocks, 1, threads), &params)
@@ -145,10 +145,6 @@ impl Wide {
 /// The type that kernels of one type are named after.
 fn single() -> Variant {
     Variant::of(DType::F32, false).expect("there are kernels of f32")
-}
-
-fn set(params: &mut Params, first: usize, sizes: &[usize]) {
-    params.sizes[first..].iter_mut().zip(sizes).for_each(|(place, &size)| *place = size as i64);
 }
 
 /// The terms beside the first, if each is one matrix of f32 with as many rows.
@@ -199,7 +195,7 @@ fn extend_left(
     let half = if first.part == Part::Both { x.rows / 2 } else { x.rows };
     let count = x.rows * depth;
     let at_once = at_once(x);
-    set(&mut params, 0, &[count, x.columns, x.operand.stride, half, extra, bias, slots.len(), at_once]);
+    params.set_sizes(0, &[count, x.columns, x.operand.stride, half, extra, bias, slots.len(), at_once]);
     let size = DType::F32.size_in_bytes();
     for (nth, slot) in slots.iter().enumerate() {
         let Operand { address, stride, batch_stride, .. } = slot.left.operand;
@@ -208,7 +204,7 @@ fn extend_left(
             Part::Tangent => (0, address),
             Part::Both => (address, address + (batch_stride * size) as u64),
         };
-        set(&mut params, 8 + 2 * nth, &[slot.left.columns, stride]);
+        params.set_sizes(8 + 2 * nth, &[slot.left.columns, stride]);
     }
     let (blocks, threads) = Grid::Elements(count / at_once).dims(engine);
     launch(first.left.device(), ("extend_left", single()), (blocks, 1, threads), &params)?;
