@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs `cargo bench --bench cost` at each matmul precision and scripts/peer_meta_step.py in f32 and in bf16 in
+# Runs the bench `cost` at each matmul precision and scripts/peer_meta_step.py in f32 and in bf16 in
 # turn with equal numbers of threads, and prints the medians of their times, their largest peaks, and the ratios.
 #
 #   scripts/bench_against_pytorch.sh [--repeats 3] [--threads CORES] [--python python3] [ARGUMENTS]
@@ -16,7 +16,7 @@ parse scripts/bench_against_pytorch.sh "$@"
 prepare torch cost
 
 # Each prints the bench's table; its last line is `tokens N T what seconds peak`.
-perk() { cargo bench --quiet --bench cost -- --storage bf16 --matmul-precision "$@"; }
+perk() { "${programs[cost]}" --storage bf16 --matmul-precision "$@"; }
 pytorch() { "$python" scripts/peer_meta_step.py --threads "$threads" --dtype "$@"; }
 
 # compare ARGUMENTS: all five in turn.

@@ -26,7 +26,7 @@ messages=$(mktemp)
 trap 'rm -f "$messages"' EXIT
 
 # perk BENCH ARGUMENTS
-perk() { cargo bench --quiet --bench "$1" -- "${@:2}"; }
+perk() { "${programs[$1]}" "${@:2}"; }
 
 # The peer; `out of memory` and zeros where there is too little. It is the first to be ended by the system then: a
 # limit of its memory (ulimit -d) makes its allocator ten times slower.

@@ -24,7 +24,9 @@ while (($#)); do
 done
 ((${#bases[@]})) || { echo "error: name a base; see --help" >&2; exit 2; }
 
-cargo bench --quiet --no-run --bench cost
+# shellcheck source=scripts/lib/bench_program.sh
+source scripts/lib/bench_program.sh
+cost=$(bench_program cost)
 rows=$(mktemp)
 trap 'rm -f "$rows"' EXIT
 for base in "${bases[@]}"; do
@@ -34,7 +36,7 @@ for base in "${bases[@]}"; do
       for storage in $storages; do
         arguments=(--json --base "$base" --storage "$storage" --tokens "$tokens")
         [[ $work == meta ]] || arguments+=(--encode)
-        echo "$base $work $storage $(cargo bench --quiet --bench cost -- "${arguments[@]}")" >>"$rows"
+        echo "$base $work $storage $("$cost" "${arguments[@]}")" >>"$rows"
       done
     done
   done

@@ -10,6 +10,8 @@ mod damaged;
 mod file;
 #[path = "gguf/kept.rs"]
 mod kept;
+#[path = "gguf/merged.rs"]
+mod merged;
 #[path = "support/hub.rs"]
 mod server;
 #[path = "gguf/tokens.rs"]

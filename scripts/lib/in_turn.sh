@@ -1,7 +1,11 @@
 # Runs perk's benches and PyTorch in turn with equal numbers of threads; sourced by the bench scripts.
-# shellcheck shell=bash disable=SC2034  # The scripts read `ours` and `theirs`.
+# shellcheck shell=bash disable=SC2034  # The scripts read `ours`, `theirs` and `programs`.
+
+# shellcheck source=scripts/lib/bench_program.sh
+source scripts/lib/bench_program.sh
 
 repeats=3 threads=$(nproc) python=python3 arguments=() ours=() theirs=()
+declare -A programs
 
 fail() {
   echo "error: $1" >&2
@@ -31,7 +35,8 @@ parse() {
   done
 }
 
-# prepare MODULE BENCH...: stops if cargo or one of Python's modules is missing; builds the benches.
+# prepare MODULE BENCH...: stops if cargo or one of Python's modules is missing; builds the benches,
+# whose programs go to `programs`.
 prepare() {
   local module=$1 bench reason
   shift
@@ -41,7 +46,9 @@ prepare() {
        pip install -r scripts/requirements.txt, or name another interpreter with --python"
   fi
   export RAYON_NUM_THREADS=$threads OMP_NUM_THREADS=$threads MKL_NUM_THREADS=$threads
-  for bench in "$@"; do cargo bench --quiet --bench "$bench" --no-run; done
+  for bench in "$@"; do
+    programs[$bench]=$(bench_program "$bench")
+  done
 }
 
 # The last line of one run, a row of numbers and at most one word; stops everything if it is not.

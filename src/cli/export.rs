@@ -21,6 +21,7 @@ pub fn run(args: &Export) -> Result<ExitCode> {
         ExportForm::Peft => Form::Peft,
         ExportForm::Merged => Form::Merged,
         ExportForm::GgufLora => Form::GgufLora,
+        ExportForm::MergedGguf => Form::MergedGguf,
     };
     let (hub, base) = (hub_settings(), args.base.as_deref());
     let stored = Store::new(&args.store).find(&args.adapter)?;

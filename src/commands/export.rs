@@ -30,6 +30,8 @@ pub enum Form {
     Merged,
     /// llama.cpp's adapter file.
     GgufLora,
+    /// llama.cpp's model file: the base with the adapter added to its weights.
+    MergedGguf,
 }
 
 /// Writes the adapter in `stored` to `out`, whole or not at all, with a model card in its folder; `base` says where its
@@ -55,6 +57,7 @@ pub fn export(
     stored.verify()?;
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     let card = card(stored, form, &name, files.path(), &place);
+    let title = stored.dir.file_name().unwrap_or_default().to_string_lossy();
     let finish = |new: &Path| write_card(new, &name, &card);
     let has_card = match form {
         Form::Peft => {
@@ -67,8 +70,11 @@ pub fn export(
         }
         Form::GgufLora => {
             let adapter = stored.load(&shape, DType::F32, &Device::Cpu)?;
-            let title = stored.dir.file_name().unwrap_or_default().to_string_lossy();
             write_new_at(out, |new| adapter.save_gguf(new, &shape, &title))?;
+            finish(&beside(out))?
+        }
+        Form::MergedGguf => {
+            write_new_at(out, |new| merged::write_gguf(stored, &files, &shape, new, &title))?;
             finish(&beside(out))?
         }
         Form::Merged => {

@@ -1,4 +1,5 @@
-//! A merged export: the base's own folder, or what a GGUF file would be as one, in which only the adapted weights are others.
+//! Merged exports, in which only the adapted weights are other than the base's: its own folder, or what a GGUF file
+//! would be as one; or one GGUF file, as the base is or would be.
 
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use crate::{
     checkpoint::{write_folder, write_json},
     error::{Error, Result},
     files::{parse_json, read_text_if_there},
-    model::{BaseFiles, DecoderConfig, GENERATION_CONFIG_FILE, Keeping},
+    model::{BaseFiles, Decoder, DecoderConfig, GENERATION_CONFIG_FILE, Keeping, lora::Adapter},
     store::StoredAdapter,
 };
 
@@ -31,9 +32,7 @@ pub fn write(
 ) -> Result<()> {
     let types = base.weight_types()?;
     let widest = widest(types.values().copied());
-    let compute = if widest == DType::F64 { DType::F64 } else { DType::F32 };
-    let decoder = base.decoder(Keeping::AsStored, compute, &Device::Cpu)?.0;
-    let adapter = stored.load(shape, compute, &Device::Cpu)?;
+    let (decoder, adapter) = load(stored, base, shape, widest)?;
     write_folder(out, |new| {
         decoder.save_merged(adapter.parts(), new, &types)?;
         base.write_companions(new, widest)?;
@@ -43,6 +42,34 @@ pub fn write(
         }
         finish(new)
     })
+}
+
+/// Writes the same as one GGUF file, `path`, which calls itself `title`.
+///
+/// # Errors
+/// As [`write`], and a tokenizer of a kind that such a file cannot hold.
+pub fn write_gguf(
+    stored: &StoredAdapter,
+    base: &BaseFiles,
+    shape: &DecoderConfig,
+    path: &Path,
+    title: &str,
+) -> Result<()> {
+    let (decoder, adapter) = load(stored, base, shape, widest(base.weight_types()?.into_values()))?;
+    let tokenizer = recorded_tokenizer(&stored.record.base.model, base)?;
+    base.write_merged_gguf(&decoder, adapter.parts(), &tokenizer, title, path)
+}
+
+/// The base as it is stored and the adapter, for sums in the wider of f32 and `widest`.
+fn load(
+    stored: &StoredAdapter,
+    base: &BaseFiles,
+    shape: &DecoderConfig,
+    widest: DType,
+) -> Result<(Decoder, Adapter)> {
+    let compute = if widest == DType::F64 { DType::F64 } else { DType::F32 };
+    let decoder = base.decoder(Keeping::AsStored, compute, &Device::Cpu)?.0;
+    Ok((decoder, stored.load(shape, compute, &Device::Cpu)?))
 }
 
 /// A type that holds the numbers of all these exactly; without any, f32.

@@ -51,6 +51,7 @@ pub(super) fn card(stored: &StoredAdapter, form: Form, name: &str, base: &Path, 
         Form::Peft => "A LoRA adapter in PEFT's form",
         Form::Merged => "A base with a LoRA adapter added to its weights",
         Form::GgufLora => "A LoRA adapter in the form of llama.cpp",
+        Form::MergedGguf => "A base with a LoRA adapter added to its weights, in the form of llama.cpp",
     };
     text += ", into which perk has written a text by a few gradient steps, so that the model answers questions about it \
              without the text in its prompt ([PERK](https://arxiv.org/abs/2507.06415)).\n\n";
@@ -66,7 +67,7 @@ fn head(form: Form, base: &str, licence: Option<String>) -> String {
     match form {
         Form::Peft => text += "library_name: peft\n",
         Form::Merged => text += "library_name: transformers\n",
-        Form::GgufLora => {}
+        Form::GgufLora | Form::MergedGguf => {}
     }
     if let Some(licence) = licence {
         text += &format!("license: {}\n", json!(licence));

@@ -65,7 +65,12 @@ pub fn verify(
     let (found, tolerance) = match form {
         Form::Merged => {
             drop(decoder);
-            (logits(&load(&BaseFiles::Folder(out.to_owned()))?.0, None, &prompts)?, rounding(storage))
+            (merged(BaseFiles::Folder(out.to_owned()), stored, &prompts)?, rounding(storage))
+        }
+        Form::MergedGguf => {
+            drop(decoder);
+            let storage = if matches!(files, BaseFiles::Gguf(_)) { DType::F16 } else { storage };
+            (merged(BaseFiles::Gguf(out.to_owned()), stored, &prompts)?, rounding(storage))
         }
         Form::Peft => {
             let read = Adapter::load(out, &shape, decoder.dtype, &Device::Cpu)?;
@@ -77,6 +82,16 @@ pub fn verify(
         }
     };
     compare(&expected, &found, tolerance)
+}
+
+/// Logits of a merged model, which must make the same tokens of the questions as the base.
+fn merged(files: BaseFiles, stored: &StoredAdapter, expected: &[Vec<u32>]) -> Result<Vec<Tensor>> {
+    let decoder = load(&files)?.0;
+    let found = prompts(stored, &files, &decoder.config)?;
+    match found[..QUESTIONS.len()] == expected[..QUESTIONS.len()] {
+        true => logits(&decoder, None, expected),
+        false => Err(Error::file(files.path(), "its tokenizer makes other tokens of a text than the base's")),
+    }
 }
 
 /// The part of the largest logit by which logits may differ that are computed with weights of this type: a merged weight

@@ -3,18 +3,20 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::TensorType;
 use super::reader::{Outcome, Reader};
 use super::value::{Texts, Value};
+use super::writer::{ALIGNMENT_KEY, Metadata};
 use crate::error::{shown, shown_path};
 use crate::files::require_itself;
 use crate::{Error, Result};
 
-const MAGIC: [u8; 4] = *b"GGUF";
+pub(super) const MAGIC: [u8; 4] = *b"GGUF";
 /// Where tensors begin, if `general.alignment` does not say otherwise.
-const ALIGNMENT: u64 = 32;
+pub(super) const ALIGNMENT: u64 = 32;
 const MOST_DIMENSIONS: u32 = 4;
 
 /// Whether a file begins as GGUF files do; one that cannot be read does not.
@@ -48,6 +50,8 @@ impl TensorInfo {
 pub struct Gguf {
     path: PathBuf,
     values: HashMap<String, Value>,
+    /// Where each value, with its kind, is in the file, in its order.
+    spans: Vec<(String, Range<u64>)>,
     tensors: BTreeMap<String, TensorInfo>,
 }
 
@@ -62,15 +66,15 @@ impl Gguf {
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
         let bytes = file.metadata().map_err(|e| Error::io(path, e))?.len();
         let mut reader = Reader::new(BufReader::new(file), bytes);
-        let (values, infos) = read_head(&mut reader).map_err(|reason| Error::file(path, shown(&reason)))?;
-        let mut gguf = Self { path: path.to_owned(), values, tensors: BTreeMap::new() };
-        let alignment = gguf.whole("general.alignment")?.map_or(ALIGNMENT, |alignment| alignment as u64);
+        let Head { values, spans, tensors } =
+            read_head(&mut reader).map_err(|reason| Error::file(path, shown(&reason)))?;
+        let mut gguf = Self { path: path.to_owned(), values, spans, tensors: BTreeMap::new() };
+        let alignment = gguf.whole(ALIGNMENT_KEY)?.map_or(ALIGNMENT, |alignment| alignment as u64);
         if !alignment.is_power_of_two() {
-            return Err(gguf.fault(format!("`general.alignment` is {alignment}, expected a power of two")));
+            return Err(gguf.fault(format!("`{ALIGNMENT_KEY}` is {alignment}, expected a power of two")));
         }
-        let head = bytes - reader.left();
-        let data = head.checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
-        for (name, info) in infos {
+        let data = reader.position().checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
+        for (name, info) in tensors {
             let info = info.placed(data, bytes).map_err(|reason| Error::tensor(path, &name, reason))?;
             if gguf.tensors.insert(name.clone(), info).is_some() {
                 return Err(Error::tensor(path, name, "is in the file twice"));
@@ -98,16 +102,33 @@ impl Gguf {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn read_rows(&self, info: &TensorInfo, rows: std::ops::Range<usize>) -> Result<Vec<u8>> {
+    pub fn read_rows(&self, info: &TensorInfo, rows: Range<usize>) -> Result<Vec<u8>> {
         let count: usize = info.shape.iter().rev().skip(1).product();
         assert!(rows.start <= rows.end && rows.end <= count, "rows of the tensor");
         let each = info.bytes / count.max(1);
-        let mut bytes = vec![0; rows.len() * each];
+        self.read(info.start + (rows.start * each) as u64, rows.len() * each)
+    }
+
+    /// All metadata, as the file has it.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn metadata(&self) -> Result<Metadata> {
+        let mut metadata = Metadata::default();
+        for (key, span) in &self.spans {
+            metadata.set(key, self.read(span.start, (span.end - span.start) as usize)?);
+        }
+        Ok(metadata)
+    }
+
+    /// So many bytes of the file.
+    fn read(&self, start: u64, bytes: usize) -> Result<Vec<u8>> {
         let fault = |e| Error::io(&self.path, e);
+        let mut into = vec![0; bytes];
         let mut file = File::open(&self.path).map_err(fault)?;
-        file.seek(SeekFrom::Start(info.start + (rows.start * each) as u64)).map_err(fault)?;
-        file.read_exact(&mut bytes).map_err(fault)?;
-        Ok(bytes)
+        file.seek(SeekFrom::Start(start)).map_err(fault)?;
+        file.read_exact(&mut into).map_err(fault)?;
+        Ok(into)
     }
 
     /// A value.
@@ -202,7 +223,12 @@ struct Stated {
     offset: u64,
 }
 
-type Head = (HashMap<String, Value>, Vec<(String, Stated)>);
+#[derive(Default)]
+struct Head {
+    values: HashMap<String, Value>,
+    spans: Vec<(String, Range<u64>)>,
+    tensors: Vec<(String, Stated)>,
+}
 
 fn read_head<R: Read>(reader: &mut Reader<R>) -> Outcome<Head> {
     const START: &str = "its beginning";
@@ -221,15 +247,16 @@ fn read_head<R: Read>(reader: &mut Reader<R>) -> Outcome<Head> {
         }
     }
     let (tensors, values) = (reader.u64(START)?, reader.u64(START)?);
-    let mut metadata = HashMap::new();
+    let mut head = Head::default();
     for _ in 0..values {
         let key = reader.text("a key of its metadata")?;
+        let start = reader.position();
         let value = reader.value(&key)?;
-        if metadata.insert(key.clone(), value).is_some() {
+        if head.values.insert(key.clone(), value).is_some() {
             return Err(format!("is damaged: it has `{key}` twice"));
         }
+        head.spans.push((key, start..reader.position()));
     }
-    let mut infos = Vec::new();
     for _ in 0..tensors {
         let name = reader.text("the name of a tensor")?;
         let what = format!("the entry of the tensor `{name}`");
@@ -240,9 +267,10 @@ fn read_head<R: Read>(reader: &mut Reader<R>) -> Outcome<Head> {
         let shape = (0..dimensions).map(|_| reader.u64(&what)).collect::<Outcome<Vec<u64>>>()?;
         // The fastest comes first there, and last here.
         let shape = shape.into_iter().rev().collect();
-        infos.push((name, Stated { shape, tensor_type: reader.u32(&what)?, offset: reader.u64(&what)? }));
+        head.tensors
+            .push((name, Stated { shape, tensor_type: reader.u32(&what)?, offset: reader.u64(&what)? }));
     }
-    Ok((metadata, infos))
+    Ok(head)
 }
 
 impl Stated {

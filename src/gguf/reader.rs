@@ -10,6 +10,7 @@ const DEEPEST: usize = 4;
 /// A file of which `left` bytes are still to be read.
 pub(super) struct Reader<R> {
     inner: R,
+    position: u64,
     left: u64,
 }
 
@@ -18,12 +19,12 @@ pub(super) type Outcome<T> = Result<T, String>;
 
 impl<R: Read> Reader<R> {
     pub fn new(inner: R, bytes: u64) -> Self {
-        Self { inner, left: bytes }
+        Self { inner, position: 0, left: bytes }
     }
 
-    /// Bytes that are left.
-    pub fn left(&self) -> u64 {
-        self.left
+    /// Bytes that are read.
+    pub fn position(&self) -> u64 {
+        self.position
     }
 
     /// Says that `bytes` are to come, before memory is taken for them.
@@ -40,6 +41,7 @@ impl<R: Read> Reader<R> {
     fn fill(&mut self, into: &mut [u8], what: &str) -> Outcome<()> {
         self.require(into.len() as u64, what)?;
         self.inner.read_exact(into).map_err(|fault| format!("cannot be read at {what}: {fault}"))?;
+        self.position += into.len() as u64;
         self.left -= into.len() as u64;
         Ok(())
     }

@@ -17,24 +17,31 @@ pub enum Kind {
     List,
 }
 
+/// The kinds, each in the place of its number in a file.
+const KINDS: [Kind; 13] = [
+    Kind::Unsigned(1),
+    Kind::Signed(1),
+    Kind::Unsigned(2),
+    Kind::Signed(2),
+    Kind::Unsigned(4),
+    Kind::Signed(4),
+    Kind::Real(4),
+    Kind::Flag,
+    Kind::Text,
+    Kind::List,
+    Kind::Unsigned(8),
+    Kind::Signed(8),
+    Kind::Real(8),
+];
+
 impl Kind {
     pub(super) fn from_id(id: u32) -> Option<Self> {
-        Some(match id {
-            0 => Self::Unsigned(1),
-            1 => Self::Signed(1),
-            2 => Self::Unsigned(2),
-            3 => Self::Signed(2),
-            4 => Self::Unsigned(4),
-            5 => Self::Signed(4),
-            6 => Self::Real(4),
-            7 => Self::Flag,
-            8 => Self::Text,
-            9 => Self::List,
-            10 => Self::Unsigned(8),
-            11 => Self::Signed(8),
-            12 => Self::Real(8),
-            _ => return None,
-        })
+        KINDS.get(id as usize).copied()
+    }
+
+    /// Its number in a file.
+    pub(super) fn id(self) -> u32 {
+        KINDS.iter().position(|kind| *kind == self).expect("a kind of the format") as u32
     }
 
     /// Bytes of a number.

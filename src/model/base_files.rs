@@ -10,15 +10,17 @@ use candle_core::{DType, Device};
 use serde_json::{Value, json};
 
 use super::keeping::Held;
+use super::lora::AdapterRef;
 use super::{
     CONFIG_FILE, Decoder, DecoderConfig, GENERATION_CONFIG_FILE, Keeping, WeightSpec, from_gguf,
-    save::torch_name, weight_files, weights,
+    save::torch_name, to_gguf, weight_files, weights,
 };
 use crate::checkpoint::{Digest, write_file, write_json};
 use crate::files::{parse_json, require_itself};
-use crate::gguf::{Gguf, is_gguf};
+use crate::gguf::{Gguf, Metadata, is_gguf};
 use crate::text::{
     CHAT_TEMPLATE_FILE, Chat, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, Tokenizer, TokenizerFiles,
+    chat_template, marks_to_gguf, tokenizer_to_gguf,
 };
 use crate::{Error, Result};
 
@@ -35,6 +37,9 @@ const COMPANIONS: [&str; 10] = [
     "merges.txt",
     CHAT_TEMPLATE_FILE,
 ];
+
+/// What a GGUF file calls the model.
+const TITLE: &str = "general.name";
 
 /// Where the files of a base are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -181,6 +186,43 @@ impl BaseFiles {
         let name = |path: &'_ PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let names: Vec<String> = files.iter().map(name).collect();
         Ok(Digest::of_parts(names.iter().map(String::as_str).zip(digests)))
+    }
+
+    /// Writes the base as one GGUF file of the title `title`, with `adapter` added to the weights of `decoder`, which was
+    /// read from it: of a file all else stays as it is there, of a folder its weights keep their types. `tokenizer` is
+    /// the base's own, which may begin and end texts otherwise.
+    ///
+    /// # Errors
+    /// A tokenizer of a kind that such a file cannot hold, an adapter of another shape, a file that cannot be read or
+    /// written.
+    pub fn write_merged_gguf(
+        &self,
+        decoder: &Decoder,
+        adapter: AdapterRef<'_>,
+        tokenizer: &Tokenizer,
+        title: &str,
+        path: &Path,
+    ) -> Result<()> {
+        match self {
+            Self::Gguf(file) => {
+                let gguf = Gguf::open(file)?;
+                let mut metadata = gguf.metadata()?;
+                metadata.set_text(TITLE, title);
+                marks_to_gguf(tokenizer, &mut metadata);
+                write_file(path, |out| to_gguf::write_on_file(decoder, adapter, &gguf, metadata, (out, path)))
+            }
+            Self::Folder(folder) => {
+                let (config, mut metadata) = (&decoder.config, Metadata::default());
+                to_gguf::describe(config, &mut metadata);
+                metadata.set_text(TITLE, title);
+                let (files, chat) = (TokenizerFiles::in_folder(folder)?, chat_template(folder)?);
+                tokenizer_to_gguf(&files, tokenizer, chat.as_deref(), config.vocab_size, &mut metadata)?;
+                let types = self.weight_types()?;
+                write_file(path, |out| {
+                    to_gguf::write_on_folder(decoder, adapter, &types, metadata, (out, path))
+                })
+            }
+        }
     }
 
     /// Writes everything that a model's folder has beside its weights into `folder`: the base's own files, or what stands

@@ -27,6 +27,7 @@ mod sampling;
 mod save;
 pub(crate) mod source;
 pub mod tape;
+mod to_gguf;
 mod weight_list;
 mod weights;
 

@@ -11,16 +11,18 @@ mod prompt;
 pub mod sentences;
 pub mod stream;
 pub mod template;
+mod to_gguf;
 pub mod tokenizer;
 pub mod word_level;
 
 pub use answer::{Answer, AnswerForm, split_facts};
-pub use chat::{CHAT_TEMPLATE_FILE, Chat, ChatForm};
+pub use chat::{CHAT_TEMPLATE_FILE, Chat, ChatForm, chat_template};
 pub use closing::Closing;
 pub use files::{Beside, TokenizerFiles};
 pub use prompt::Prompt;
 pub use stream::TextStream;
 pub use template::Template;
+pub use to_gguf::{marks_to_gguf, tokenizer_to_gguf};
 pub use tokenizer::Tokenizer;
 pub use word_level::{TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
 

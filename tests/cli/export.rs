@@ -69,6 +69,7 @@ fn an_export_that_computes_something_else_is_found_out() {
             Form::Merged => change(&out.join("model.safetensors"), |name, tensor| {
                 if name.contains("o_proj") { (tensor * 1.01).unwrap() } else { tensor }
             }),
+            Form::MergedGguf => unreachable!("this base has no such form"),
             // The last number of the file becomes a large one.
             Form::GgufLora => {
                 let mut bytes = fs::read(&out).unwrap();
@@ -115,6 +116,15 @@ fn a_card_says_of_what_an_export_is_made() {
         assert!(card.contains(&format!("| perk | 1x | {:.1}% |", 100.0 * score)), "{card}");
     }
     assert!(names(&room.path("gguf-lora")) == ["README.md", "one"]);
+}
+
+#[test]
+fn a_base_whose_tokenizer_no_gguf_file_can_hold_is_not_merged_into_one() {
+    let room = room();
+    let message =
+        room.refuses(&["export", "--adapter", "one", "--format", "merged-gguf", "--out", "one.gguf"]);
+    assert!(message.contains("tokenizer.json") && message.contains("--format merged,"), "{message}");
+    assert!(!room.path("one.gguf").exists());
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::fs;
 
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device};
-use perk::model::{Decoder, DecoderConfig, Family};
+use perk::commands::export::Form;
+use perk::commands::verify_export::verify;
+use perk::model::{Decoder, DecoderConfig, Family, HubSettings};
+use perk::store::StoredAdapter;
 
 use super::gguf_file::GgufBase;
 use super::room::{Room, STORY, message, names, printed, stderr};
@@ -78,21 +81,62 @@ fn every_export_works_from_a_file_and_a_merged_model_is_a_folder_like_any_other(
     assert_eq!(names(&room.path("peft")), ["README.md", "adapter_config.json", "adapter_model.safetensors"]);
     let named = room.json("peft/adapter_config.json")["base_model_name_or_path"].clone();
     assert!(named.as_str().unwrap().ends_with("base.gguf"), "{named}");
-    for (format, out) in [("merged", "merged"), ("gguf-lora", "one.gguf")] {
+    fs::create_dir(room.path("file")).unwrap();
+    for (format, out) in
+        [("merged", "merged"), ("gguf-lora", "one.gguf"), ("merged-gguf", "file/merged.gguf")]
+    {
         assert_eq!(stderr(&export(format, out)), "");
     }
     let files = ["README.md", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json"];
     assert_eq!(names(&room.path("merged")), [&files[..], &["tokenizer_config.json"]].concat());
     assert_eq!(room.json("merged/config.json")["eos_token_id"], serde_json::json!([262]));
-    // The merged model reads the story as the base does, and so has the losses that its adapter would have.
-    let losses =
-        |name: &str| room.json(&format!("adapters/{name}/perk.json"))["losses"]["cross_entropy"].clone();
-    room.prints(&encode("merged", "adapters/two"));
-    let [last, next] = [losses("one"), losses("two")].map(|losses| {
-        losses.as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap()).collect::<Vec<_>>()
+    // A merged model reads the story as the base does, and so has the losses that its adapter would have.
+    let losses = |name: &str| {
+        let record = room.json(&format!("adapters/{name}/perk.json"));
+        let losses = record["losses"]["cross_entropy"].as_array().unwrap().clone();
+        losses.iter().map(|loss| loss.as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    let last = losses("one");
+    for (merged, adapter, rounding) in [("merged", "two", 1e-4), ("file/merged.gguf", "three", 1e-3)] {
+        room.prints(&encode(merged, &format!("adapters/{adapter}")));
+        let next = losses(adapter);
+        assert!((last.last().unwrap() - next[0]).abs() < rounding, "{last:?} {next:?}");
+        assert!((last[0] - next[0]).abs() > 2.0 * rounding, "the adapter changed nothing");
+    }
+}
+
+#[test]
+fn a_merged_file_is_read_back_and_one_that_computes_or_reads_something_else_is_found_out() {
+    let room = encoded(GgmlDType::Q8_0);
+    let printed = room.prints(&[
+        "export",
+        "--adapter",
+        "one",
+        "--format",
+        "merged-gguf",
+        "--out",
+        "merged.gguf",
+        "--verify",
+    ]);
+    assert!(printed.contains("logits of 3 prompts") && printed.ends_with("merged.gguf\n"), "{printed}");
+    assert!(fs::read_to_string(room.path("README.md")).unwrap().contains("in the form of llama.cpp"));
+    let verified = |name: &str| {
+        let stored = StoredAdapter::open(&room.path("adapters/one")).unwrap();
+        verify(&stored, Form::MergedGguf, &room.path(name), None, &HubSettings::default())
+    };
+    assert!(verified("merged.gguf").unwrap().holds());
+    // The base computes something else, and a file with another tokenizer reads something else.
+    assert!(!verified("base.gguf").unwrap().holds());
+    let mut bytes = fs::read(room.path("merged.gguf")).unwrap();
+    // The tokens `a` and `b` change places.
+    let [a, b] = [b'a', b'b'].map(|letter| {
+        let token = [1, 0, 0, 0, 0, 0, 0, 0, letter];
+        bytes.windows(token.len()).position(|found| found == token).unwrap() + 8
     });
-    assert!((last.last().unwrap() - next[0]).abs() < 1e-4, "{last:?} {next:?}");
-    assert!((last[0] - next[0]).abs() > 1e-3, "the adapter changed nothing");
+    bytes.swap(a, b);
+    fs::write(room.path("other.gguf"), bytes).unwrap();
+    let fault = verified("other.gguf").unwrap_err().to_string();
+    assert!(fault.contains("other.gguf: its tokenizer makes other tokens"), "{fault}");
 }
 
 #[test]

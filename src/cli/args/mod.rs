@@ -258,7 +258,7 @@ pub struct Export {
     /// Form of the export
     #[arg(long, value_enum, default_value_t = ExportForm::Peft)]
     pub format: ExportForm,
-    /// What to write: a folder, or for gguf-lora a file; must not exist
+    /// What to write: a folder, or for the forms of GGUF a file; must not exist
     #[arg(long, value_name = "PATH")]
     pub out: PathBuf,
     /// Read what was written, and compare its logits with those of the base with the adapter
@@ -281,6 +281,8 @@ pub enum ExportForm {
     Merged,
     /// llama.cpp's adapter file
     GgufLora,
+    /// The base with the adapter added to its weights, as one GGUF file
+    MergedGguf,
 }
 
 /// Where meta-train puts its runs if nothing else is said.

@@ -4,5 +4,5 @@ mod output;
 mod shape;
 mod tensors;
 
-pub(super) use shape::shape;
+pub(super) use shape::{ROPE_DIVISORS, shape};
 pub(super) use tensors::{held, load};

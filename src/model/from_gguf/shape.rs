@@ -11,7 +11,7 @@ use crate::{Error, Result};
 const ROPE_THETA: f64 = 10_000.0;
 
 /// Divisors of the rotary frequencies, in the files of models with Llama 3's scaling.
-pub(super) const ROPE_DIVISORS: &str = "rope_freqs.weight";
+pub(in crate::model) const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
 /// Entries that would change what is computed, with the value at which they do not.
 const VARIANTS: [(&str, f64); 8] = [

@@ -62,6 +62,14 @@ impl Chat {
     }
 }
 
+/// The usual chat template of the base in `folder`, as it is written there, if it has one.
+///
+/// # Errors
+/// A file that cannot be read, or a key of another form.
+pub fn chat_template(folder: &Path) -> Result<Option<String>> {
+    Ok(files::chat_source(folder, None)?.map(|source| source.text))
+}
+
 /// What the template writes around a message and before the answer.
 fn form_of(source: &ChatSource) -> Result<ChatForm> {
     let text = jinja::render(source, &[("user", &format!("{SPACE}{USER}{SPACE}"))], true)?;

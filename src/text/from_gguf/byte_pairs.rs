@@ -10,10 +10,11 @@ use crate::Result;
 use crate::error::shown;
 use crate::gguf::Gguf;
 
-const PRE: &str = "tokenizer.ggml.pre";
+pub(in crate::text) const PRE: &str = "tokenizer.ggml.pre";
 
 /// How a text is cut into words, before pairs are merged within them.
-struct Pre {
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::text) struct Pre {
     /// The names that llama.cpp knows it by.
     names: &'static [&'static str],
     /// What a word is; without it the rule of GPT-2, which the library has.
@@ -71,7 +72,38 @@ impl Pre {
         })
     }
 
+    /// The way of a `tokenizer.json` with these parts, if it is one of those that are known.
+    pub fn of_file(normalizer: &Value, pre_tokenizer: &Value, model: &Value) -> Option<&'static Self> {
+        let normal_form = match normalizer["type"].as_str() {
+            Some("NFC") => true,
+            None if normalizer.is_null() => false,
+            _ => return None,
+        };
+        let is_pairs = model["type"] == "BPE" && model["byte_fallback"].as_bool() != Some(true);
+        let ignore_merges = model["ignore_merges"].as_bool().unwrap_or(false);
+        let steps = match pre_tokenizer["type"].as_str()? {
+            "Sequence" => pre_tokenizer["pretokenizers"].as_array()?.as_slice(),
+            _ => std::slice::from_ref(pre_tokenizer),
+        };
+        let same_steps = |pre: &&Self| {
+            let own = pre.steps();
+            own.len() == steps.len() && own.iter().zip(steps).all(|(own, step)| same_step(own, step))
+        };
+        let mut known =
+            PRES.iter().filter(|pre| (pre.normal_form, pre.ignore_merges) == (normal_form, ignore_merges));
+        known.find(same_steps).filter(|_| is_pairs)
+    }
+
+    /// llama.cpp's name of it.
+    pub fn name(&self) -> &'static str {
+        self.names[0]
+    }
+
     fn pre_tokenizer(&self) -> Value {
+        json!({"type": "Sequence", "pretokenizers": self.steps()})
+    }
+
+    fn steps(&self) -> Vec<Value> {
         let bytes = json!({
             "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": self.word.is_none(),
         });
@@ -79,9 +111,16 @@ impl Pre {
             json!({"type": "Split", "pattern": {"Regex": word}, "behavior": "Isolated", "invert": false})
         });
         let digits = self.digits_apart.then(|| json!({"type": "Digits", "individual_digits": true}));
-        let steps: Vec<Value> = digits.into_iter().chain(word).chain([bytes]).collect();
-        json!({"type": "Sequence", "pretokenizers": steps})
+        digits.into_iter().chain(word).chain([bytes]).collect()
     }
+}
+
+/// Whether two steps cut alike: `trim_offsets` is about places in the text alone, and what is not said is the library's
+/// default.
+fn same_step(own: &Value, found: &Value) -> bool {
+    let default = json!({"use_regex": true});
+    let fields = own.as_object().into_iter().flatten().filter(|(key, _)| *key != "trim_offsets");
+    fields.into_iter().all(|(key, value)| found.get(key).or_else(|| default.get(key)) == Some(value))
 }
 
 /// How texts become tokens.

@@ -8,24 +8,26 @@ use std::collections::{BTreeSet, HashSet};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
+pub(super) use byte_pairs::{PRE, Pre};
+
 use super::files::{Beside, TokenizerFiles};
 use crate::Result;
 use crate::error::shown;
 use crate::gguf::{Gguf, Texts};
 
-const MODEL: &str = "tokenizer.ggml.model";
-const TOKENS: &str = "tokenizer.ggml.tokens";
-const TOKEN_TYPE: &str = "tokenizer.ggml.token_type";
-const MERGES: &str = "tokenizer.ggml.merges";
-const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+pub(super) const MODEL: &str = "tokenizer.ggml.model";
+pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
+pub(super) const TOKEN_TYPE: &str = "tokenizer.ggml.token_type";
+pub(super) const MERGES: &str = "tokenizer.ggml.merges";
+pub(super) const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 /// The template of a chat, in Jinja.
-const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
+pub(super) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 
 /// Types of tokens.
-const NORMAL: i128 = 1;
+pub(super) const NORMAL: i128 = 1;
 const UNKNOWN: i128 = 2;
-const CONTROL: i128 = 3;
-const USER_DEFINED: i128 = 4;
+pub(super) const CONTROL: i128 = 3;
+pub(super) const USER_DEFINED: i128 = 4;
 
 impl TokenizerFiles {
     /// What a GGUF file has in their place.
