@@ -123,6 +123,7 @@ pub(super) fn workload(config: &Config, at_once: AtOnce, base_bytes: u64) -> Wor
         head_hidden: inner.head.then_some(inner.head_hidden),
         micro_batch_segments,
         segment_tokens,
+        context_tokens: config.data.context_tokens,
         keep_activations: config.inner.activations == Activations::Keep,
         episodes: at_once.threads * at_once.together,
     }

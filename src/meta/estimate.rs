@@ -4,6 +4,7 @@ use crate::model::lora::LoraLayout;
 use crate::model::{DecoderConfig, WeightSpec};
 
 use super::batch_loss::rows_per_chunk;
+use super::sequence_loss::PREFIX_BYTES;
 
 /// What the estimate depends on.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +23,8 @@ pub struct Workload {
     pub micro_batch_segments: usize,
     /// Longest segment, in tokens, prefix included.
     pub segment_tokens: usize,
+    /// A context, in tokens.
+    pub context_tokens: usize,
     /// Whether all layers' intermediate values are kept at once.
     pub keep_activations: bool,
     /// Episodes at the same time, on threads of their own or together.
@@ -56,9 +59,11 @@ impl Estimate {
         let per_episode = work.inner_steps + WORKING_COPIES;
         let copies = OUTER_COPIES + work.episodes * per_episode;
         let tokens = work.micro_batch_segments * work.segment_tokens;
-        let layers = if work.keep_activations { config.num_layers } else { 1 };
+        // The layers below the adapted ones leave nothing but their output.
+        let adapted = config.num_layers - layout.first_layer().unwrap_or(0);
+        let layers = if work.keep_activations { adapted } else { 1 };
         // Without keeping, each layer's input stays.
-        let inputs = if work.keep_activations { 0 } else { config.num_layers * config.hidden_size };
+        let inputs = if work.keep_activations { 0 } else { adapted * config.hidden_size };
         let values = tokens * (layers * values_per_token(config, work.segment_tokens) + inputs);
         let logits = rows_per_chunk(tokens, config.vocab_size) * config.vocab_size * LOGIT_COPIES;
         // Primal and tangent.
@@ -66,7 +71,7 @@ impl Estimate {
         Self {
             base_bytes: work.base_bytes,
             adapter_bytes: (copies * trainable * work.compute_bytes) as u64,
-            activation_bytes: (values * dual) as u64,
+            activation_bytes: (values * dual + work.episodes * prefix_bytes(config, layout, work)) as u64,
             vocab_bytes: (logits * dual) as u64,
         }
     }
@@ -75,6 +80,13 @@ impl Estimate {
     pub fn total_bytes(&self) -> u64 {
         self.base_bytes + self.adapter_bytes + self.activation_bytes + self.vocab_bytes
     }
+}
+
+/// What an episode keeps of the layers below the first adapted one.
+fn prefix_bytes(config: &DecoderConfig, layout: &LoraLayout, work: &Workload) -> usize {
+    let bytes = work.context_tokens.saturating_mul(config.hidden_size * work.compute_bytes);
+    let is_kept = layout.first_layer().is_some_and(|first| first > 0) && bytes <= PREFIX_BYTES;
+    if is_kept { bytes } else { 0 }
 }
 
 /// Numbers in the frozen weights.
@@ -113,9 +125,13 @@ mod tests {
     use super::*;
 
     fn qwen() -> (DecoderConfig, LoraLayout) {
+        with_layers(Layers::All)
+    }
+
+    fn with_layers(layers: Layers) -> (DecoderConfig, LoraLayout) {
         let config = DecoderConfig::qwen2_5_0_5b();
         let targets = Projection::ALL.to_vec();
-        let spec = LoraSpec { rank: 16, alpha: 16.0, rslora: true, targets, layers: Layers::All };
+        let spec = LoraSpec { rank: 16, alpha: 16.0, rslora: true, targets, layers };
         let layout = LoraLayout::new(spec, &config);
         (config, layout)
     }
@@ -129,6 +145,7 @@ mod tests {
             head_hidden: Some(128),
             micro_batch_segments: 1,
             segment_tokens: 256,
+            context_tokens: 1024,
             keep_activations: true,
             episodes: 1,
         }
@@ -157,6 +174,17 @@ mod tests {
         assert!(recomputed.activation_bytes < full.activation_bytes / 4);
         let many = Estimate::new(&config, &layout, &Workload { episodes: 2, ..work() });
         assert_eq!(many.activation_bytes, 2 * full.activation_bytes);
+    }
+
+    #[test]
+    fn layers_below_the_adapted_ones_leave_their_output_for_each_token_unless_there_are_too_many() {
+        let (config, layout) = with_layers(Layers::Top(4));
+        let of = |layout: &LoraLayout, work: Workload| Estimate::new(&config, layout, &work).activation_bytes;
+        let kept = 1024 * 896 * 4;
+        assert_eq!(of(&layout, work()) - kept, of(&qwen().1, work()) / 6);
+        let long = Workload { context_tokens: 1 << 20, ..work() };
+        assert_eq!(of(&layout, long), of(&layout, work()) - kept);
+        assert_eq!(of(&qwen().1, long), of(&qwen().1, work()));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::options::{InnerOptions, Reduction};
 
 /// Most bytes of hidden states that are kept of the layers below the first adapted one. Beyond it they are
 /// computed anew at every pass, so that memory does not grow with the context.
-const PREFIX_BYTES: usize = 256 << 20;
+pub(super) const PREFIX_BYTES: usize = 256 << 20;
 
 /// The micro-batches of the losses of one or several episodes. Every position weighs alike, so that their number does
 /// not change a loss.
