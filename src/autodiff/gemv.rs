@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use super::product::{Factor, Part, Sum, Term};
 use super::{Dual, Ops, Real, rows};
 use crate::Result;
+use crate::vectors::vectorised;
 
 /// Partial sums of a product: four vectors of AVX2 or two of AVX-512, enough to hide the additions' latency.
 const LANES: usize = 32;
@@ -157,10 +158,10 @@ fn add_rows<R: Real, W: Stored<R>>(
     weight: Rows<'_, W>,
     low: &[LowRows<'_, R>],
 ) {
-    pulp::Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
-            for (row, y) in (first..).zip(y) {
+            for (row, y) in (first..).zip(y.iter_mut()) {
                 let mut sum = *y + dot::<LANES, R, W>(&weight.numbers[row * weight.stride..][..x.len()], x);
                 for low in low {
                     sum += low.get(row);

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::kernel::Kernel;
 use super::room::{Room, zeroed};
 use super::{Dual, Ops, Pair, Scalar};
+use crate::vectors::vectorised;
 use crate::{Error, Result};
 
 /// Work of fewer output numbers than this is not worth a second thread.
@@ -214,10 +215,10 @@ fn run_block<S: Scalar, const I: usize, const O: usize, K: Kernel<I, O>>(
     let mut outputs: [Block<'_, S>; O] = outputs.try_into().ok().expect("one block an output");
     let count = rows.len().max(1);
     let widths = outputs.each_ref().map(|all| all.primal.len() / count);
-    pulp::Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
-            for row in rows {
+            for row in rows.clone() {
                 // Not `map`: it is compiled apart, for no vectors, and called for every row.
                 let outputs = std::array::from_fn(
                     #[inline(always)]

@@ -5,6 +5,7 @@
 use half::{bf16, f16};
 
 use super::TensorType;
+use crate::vectors::vectorised;
 
 /// Numbers of a block of the larger kind.
 const SUPER: usize = 256;
@@ -24,7 +25,7 @@ pub(super) fn decode_rows(
     into: &mut [f32],
 ) {
     use TensorType::{Bf16, F16, F32, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
-    pulp::Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             for (nth, into) in into.chunks_exact_mut(width.max(1)).enumerate() {

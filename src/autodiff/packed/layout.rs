@@ -4,6 +4,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::micro::PANEL;
+use crate::vectors::vectorised;
 
 /// Panels that kernels take two by two: columns are padded to a multiple of two panels, with zeros.
 const COLUMNS: usize = 2 * PANEL;
@@ -90,7 +91,7 @@ fn place(row: usize, column: usize) -> usize {
 
 /// Widens rows of a panel to rows of 16 numbers in f32.
 pub(super) fn widen(rows: &[bf16], into: &mut [f32]) {
-    pulp::Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             let (pairs, _) = rows.as_chunks::<{ 2 * PANEL }>();

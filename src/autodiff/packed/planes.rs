@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::layout::widened;
 use crate::autodiff::room::Room;
+use crate::vectors::vectorised;
 
 /// Most planes that a number is split in.
 pub(super) const MOST: usize = 3;
@@ -83,7 +84,7 @@ impl Planes {
 
 /// Writes the planes of a row, `width` places each, and zeros behind their numbers.
 fn split_row<const COUNT: usize>(values: &[f32], width: usize, places: &mut [MaybeUninit<bf16>]) {
-    pulp::Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             let (whole, end) = values.as_chunks::<SIDE>();

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::super::{Left, Target};
 use super::Blocked;
+use crate::vectors::vectorised;
 
 /// Rows of the matrix for a thread at a time, at least.
 const ROWS_AT_ONCE: usize = 16;
@@ -44,7 +45,7 @@ fn write(place: &mut MaybeUninit<f32>, product: f32, add: bool) {
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    pulp::Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             let (mut sums, (a, a_end), (b, b_end)) =

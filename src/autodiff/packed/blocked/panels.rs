@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::super::micro::PANEL;
 use super::super::widened::{MOST_DEPTH, Portion, Widened};
 use super::Blocked;
+use crate::vectors::vectorised;
 
 /// Numbers of a row that are taken apart at a time: 16 rows of them stay in the first cache.
 const AT_ONCE: usize = 256;
@@ -48,7 +49,7 @@ impl Widened for Along<'_> {
 
 /// 16 rows of `width` numbers as `width` rows of 16.
 fn turn(rows: &[f32], width: usize, into: &mut [f32]) {
-    pulp::Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             let (into, _) = into.as_chunks_mut::<PANEL>();
