@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 
 use crate::{
+    config::PeftBase,
     checkpoint::{Lock, write_folder, write_new_at},
     error::{Error, Result, shown_path},
     model::{BaseFiles, HubSettings, Located},
@@ -63,7 +64,7 @@ pub fn export(
         Form::Peft => {
             let adapter = stored.load(&shape, DType::F32, &Device::Cpu)?;
             write_folder(out, |new| {
-                adapter.save(new, &place.for_transformers())?;
+                adapter.save(new, PeftBase::new(&place, stored.record.base.model.revision.as_deref()))?;
                 finish(new).map(drop)
             })?;
             true

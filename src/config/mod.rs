@@ -30,7 +30,7 @@ pub use lora::{Init, Layers, LoraConfig, PROJECTIONS};
 pub use micro_batch::MicroBatch;
 pub use model::{MatmulPrecision, ModelConfig, Storage};
 pub use outer::{Objective, OuterConfig, Schedule};
-pub use place::Place;
+pub use place::{PeftBase, Place};
 pub use pretrain::{BaseShape, PretrainConfig, PretrainTraining};
 pub use raw::Raw;
 pub use run::RunConfig;

@@ -57,6 +57,29 @@ impl Place {
     }
 }
 
+/// A base as PEFT names it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PeftBase {
+    /// A path or an id of the hub; empty where none is named.
+    pub name: String,
+    /// Which version of what is on the hub, if another than the newest.
+    pub revision: Option<String>,
+}
+
+impl PeftBase {
+    /// The base at `place`, at `revision` where it is on the hub.
+    pub fn new(place: &Place, revision: Option<&str>) -> Self {
+        let revision = revision.filter(|_| !matches!(place, Place::Local(_)));
+        Self { name: place.for_transformers(), revision: revision.map(str::to_owned) }
+    }
+}
+
+impl From<&str> for PeftBase {
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), revision: None }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -119,5 +142,18 @@ mod tests {
         for bad in ["hf:", "hf:name", "hf:../escape", "hf:a/b/c"].into_iter().chain(files) {
             assert!(Place::parse(bad).unwrap_err().to_string().contains("hf:owner/name"), "{bad}");
         }
+    }
+
+    #[test]
+    fn peft_is_told_the_version_of_what_is_on_the_hub() {
+        let of = |place: &str, revision| {
+            let base = PeftBase::new(&Place::parse(place).unwrap(), revision);
+            (base.name, base.revision)
+        };
+        let name = || "owner/name".to_owned();
+        assert_eq!(of("hf:owner/name", Some("v1")), (name(), Some("v1".to_owned())));
+        assert_eq!(of("hf:owner/name", None), (name(), None));
+        assert_eq!(of("hf:owner/name:m.gguf", Some("v1")), (name(), Some("v1".to_owned())));
+        assert_eq!(of("/a/base", Some("v1")), ("/a/base".to_owned(), None));
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 
 use crate::checkpoint::{Digest, recover, require_finite, write_folder, write_json};
-use crate::config::Place;
+use crate::config::{PeftBase, Place};
 use crate::error::{Error, Result};
 use crate::model::lora::{ADAPTER_CONFIG_FILE, ADAPTER_FILE, Adapter};
 use crate::model::{DecoderConfig, HubSettings, Located, base_written_in, resolve};
@@ -42,9 +42,10 @@ impl StoredAdapter {
     /// # Errors
     /// A file or folder that cannot be written; then what was there before is still there.
     pub fn write(dir: &Path, adapter: &Adapter, mut record: Record) -> Result<Self> {
-        let base = Place::parse(&record.base.model.base)?.for_transformers();
+        let model = &record.base.model;
+        let base = PeftBase::new(&Place::parse(&model.base)?, model.revision.as_deref());
         write_folder(dir, |new| {
-            adapter.save(new, &base)?;
+            adapter.save(new, base)?;
             record.adapter = artifact(new)?;
             let value = serde_json::to_value(&record)
                 .map_err(|fault| Error::file(dir, format!("the record cannot be written: {fault}")))?;

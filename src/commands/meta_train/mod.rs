@@ -9,7 +9,7 @@ use std::{path::Path, time::Instant};
 
 use crate::{
     checkpoint::{Progress, save_run, write_file},
-    config::Config,
+    config::{Config, PeftBase},
     error::{Error, Result},
     meta::OuterState,
     model::HubSettings,
@@ -179,9 +179,9 @@ impl<'a> Run<'a> {
     fn save(&self, folder: &Path) -> Result<()> {
         let layout = self.setup.learner.layout.clone();
         let adapter = Adapter { layout, tensors: self.state.adapter() };
-        let base = self.setup.base.place.for_transformers();
+        let base = PeftBase::new(&self.setup.base.place, self.setup.config.model.revision.as_deref());
         let progress = Progress { batching: self.setup.batching(), ..self.progress.clone() };
-        save_run(folder, &progress, &self.state.named_tensors(), |new| adapter.save(new, &base))?;
+        save_run(folder, &progress, &self.state.named_tensors(), |new| adapter.save(new, base))?;
         self.observer.notice(&Event::Saved(folder));
         Ok(())
     }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Adapter, Layers, LoraLayout, LoraSpec};
 use crate::checkpoint::{write_json, write_tensors};
+use crate::config::PeftBase;
 use crate::model::{DecoderConfig, Projection};
 use crate::{Error, Result};
 
@@ -19,16 +20,16 @@ pub const ADAPTER_FILE: &str = "adapter_model.safetensors";
 impl Adapter {
     /// Writes the two files into `folder`, which is made if it is missing; tensors keep their type.
     ///
-    /// `base` is what PEFT will take for the base model: a folder or a hub id, or empty.
+    /// `base` is what PEFT will take for the base model.
     ///
     /// # Errors
     /// A file or folder that cannot be written.
-    pub fn save(&self, folder: &Path, base: &str) -> Result<()> {
+    pub fn save(&self, folder: &Path, base: impl Into<PeftBase>) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let named = self.tensors.iter().enumerate();
         let named = named.map(|(index, tensor)| (self.layout.name(index), tensor.clone())).collect();
         write_tensors(&folder.join(ADAPTER_FILE), named)?;
-        write_json(&folder.join(ADAPTER_CONFIG_FILE), &peft_config(&self.layout, base))
+        write_json(&folder.join(ADAPTER_CONFIG_FILE), &peft_config(&self.layout, &base.into()))
     }
 
     /// Reads the adapter in `folder` for a decoder of shape `config`, as `dtype`.
@@ -85,7 +86,7 @@ fn take(
 }
 
 /// `adapter_config.json` with the fields that PEFT 0.15 writes.
-fn peft_config(layout: &LoraLayout, base: &str) -> Value {
+fn peft_config(layout: &LoraLayout, base: &PeftBase) -> Value {
     let spec = &layout.spec;
     let targets: Vec<&str> = spec.targets.iter().map(|which| which.name()).collect();
     let layers = match spec.layers {
@@ -97,7 +98,7 @@ fn peft_config(layout: &LoraLayout, base: &str) -> Value {
     json!({
         "alpha_pattern": {},
         "auto_mapping": null,
-        "base_model_name_or_path": base,
+        "base_model_name_or_path": base.name,
         "bias": "none",
         "exclude_modules": null,
         "fan_in_fan_out": false,
@@ -116,7 +117,7 @@ fn peft_config(layout: &LoraLayout, base: &str) -> Value {
         "peft_type": "LORA",
         "r": spec.rank,
         "rank_pattern": {},
-        "revision": null,
+        "revision": base.revision,
         "target_modules": targets,
         "task_type": "CAUSAL_LM",
         "use_dora": false,
