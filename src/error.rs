@@ -176,6 +176,18 @@ pub fn shown_lines(text: &str) -> String {
     escaped(text, |c| matches!(c, '\n' | '\t'))
 }
 
+/// As [`shown_lines`], for JSON, which means the same afterwards: its own escapes are used, and it needs some only within
+/// texts.
+pub fn shown_json(json: &str) -> String {
+    json.chars().fold(String::with_capacity(json.len()), |mut out, c| {
+        match acts(c) && !matches!(c, '\n' | '\t') {
+            true => out.extend(format!("\\u{:04x}", u32::from(c)).chars()),
+            false => out.push(c),
+        }
+        out
+    })
+}
+
 /// A path, as [`shown`].
 pub fn shown_path(path: &Path) -> String {
     shown(&path.to_string_lossy())
@@ -184,13 +196,18 @@ pub fn shown_path(path: &Path) -> String {
 fn escaped(text: &str, stays: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if !stays(c) && (c.is_control() || is_unseen(c)) {
+        if !stays(c) && acts(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
         }
     }
     out
+}
+
+/// Whether a terminal would act on a character, or it would hide in a text.
+fn acts(c: char) -> bool {
+    c.is_control() || is_unseen(c)
 }
 
 /// Marks without a shape of their own: they turn the direction of writing, break lines, or make two names look alike.

@@ -24,7 +24,9 @@ pub fn run(args: &Adapters) -> Result<ExitCode> {
         AdaptersAction::Show(named) => {
             let stored = Store::new(&named.store).open(&named.name)?;
             let record = serde_json::to_string_pretty(&stored.record);
-            terminal::print(&record.map_err(|e| Error::Invalid(format!("the record is no JSON: {e}")))?)?;
+            terminal::print_json(
+                &record.map_err(|e| Error::Invalid(format!("the record is no JSON: {e}")))?,
+            )?;
         }
         AdaptersAction::Rm(named) => {
             let (dir, left) = Store::new(&named.store).remove(&named.name)?;

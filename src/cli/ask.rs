@@ -118,7 +118,7 @@ impl<'m> Panel<'m> {
         if self.json {
             let mut line = json!({ "question": question });
             extend(&mut line, self.reply(question)?);
-            return terminal::print(&line.to_string());
+            return terminal::print_json(&line.to_string());
         }
         let several = self.members.len() > 1;
         for (name, member) in &mut self.members {

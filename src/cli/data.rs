@@ -50,7 +50,7 @@ fn open(episodes: &Episodes) -> Result<Data> {
 fn show(episode: &EpisodePreview, tokens: bool, json: bool) -> Result<()> {
     if json {
         let line = serde_json::to_string(episode);
-        return terminal::print(
+        return terminal::print_json(
             &line.map_err(|fault| Error::Invalid(format!("the episode is no JSON: {fault}")))?,
         );
     }

@@ -24,7 +24,9 @@ pub fn run(args: &Doctor) -> Result<ExitCode> {
     if args.json {
         let all = json!({ "usable": is_usable, "findings": findings });
         let text = serde_json::to_string_pretty(&all);
-        terminal::print(&text.map_err(|fault| Error::Invalid(format!("findings are no JSON: {fault}")))?)?;
+        terminal::print_json(
+            &text.map_err(|fault| Error::Invalid(format!("findings are no JSON: {fault}")))?,
+        )?;
     } else {
         findings.iter().try_for_each(|finding| terminal::print(&lines(finding)))?;
     }

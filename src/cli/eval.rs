@@ -161,7 +161,7 @@ fn ask(args: &Eval, run: &Run, stop: &Stop) -> Result<Option<Done>> {
 impl Done {
     fn show(&self, args: &Eval) -> Result<()> {
         if args.json {
-            return terminal::print(&as_json(&self.evaluation.rows)?);
+            return terminal::print_json(&as_json(&self.evaluation.rows)?);
         }
         terminal::print(&self.evaluation.table())?;
         for path in &self.pictures {

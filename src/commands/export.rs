@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 
 use crate::{
-    config::PeftBase,
     checkpoint::{Lock, write_folder, write_new_at},
+    config::PeftBase,
     error::{Error, Result, shown_path},
     model::{BaseFiles, HubSettings, Located},
     store::StoredAdapter,
