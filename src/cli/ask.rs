@@ -9,7 +9,7 @@ use perk::{
     Error, Result,
     commands::{
         ask::{Access, Answerer, Memory},
-        questions::{self, Answers},
+        questions::{self, Reserved},
     },
     eval::Reply,
     files::without_mark,
@@ -38,12 +38,13 @@ pub fn run(args: &Ask) -> Result<ExitCode> {
     };
     let questions = args.questions.as_ref().map(|path| questions::read(path)).transpose()?;
     sampling(&args.choice).check()?;
+    let reserved = args.out.as_deref().map(Reserved::new).transpose()?;
     let memory = open(args)?;
     memory.notes.iter().for_each(|note| terminal::note(note));
     let mut panel = Panel::new(args, &memory, in_context.as_deref())?;
     match (&args.question, questions) {
         (Some(question), _) => panel.answer(question)?,
-        (None, Some(questions)) => batch(args, &mut panel, &questions)?,
+        (None, Some(questions)) => batch(args, reserved, &mut panel, &questions)?,
         (None, None) if std::io::stdin().is_terminal() => panel.converse()?,
         (None, None) => {
             for line in std::io::stdin().lock().lines() {
@@ -174,9 +175,14 @@ impl<'m> Panel<'m> {
     }
 }
 
-fn batch(args: &Ask, panel: &mut Panel<'_>, questions: &[questions::Question]) -> Result<()> {
-    let Some(path) = &args.out else { return Ok(()) };
-    let mut answers = Answers::open(path, questions, panel.settings.clone())?;
+fn batch(
+    args: &Ask,
+    reserved: Option<Reserved>,
+    panel: &mut Panel<'_>,
+    questions: &[questions::Question],
+) -> Result<()> {
+    let Some((path, reserved)) = args.out.as_ref().zip(reserved) else { return Ok(()) };
+    let mut answers = reserved.open(questions, panel.settings.clone())?;
     if answers.done() > 0 {
         terminal::note(&format!("{} of {} questions were answered before", answers.done(), questions.len()));
     }

@@ -1,6 +1,6 @@
 //! Questions from a file, answers to a file: a run that was interrupted goes on after its last whole line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
@@ -66,25 +66,49 @@ pub struct Answers {
     _lock: Lock,
 }
 
-impl Answers {
-    /// Opens `path` for the answers to `questions`. Whole lines that are there stay; a line that was cut off
+/// A file that no other process will write answers to.
+#[derive(Debug)]
+pub struct Reserved {
+    path: PathBuf,
+    lock: Lock,
+}
+
+impl Reserved {
+    /// Reserves `path`, before anything slow is done for it.
+    ///
+    /// # Errors
+    /// A file that another process writes.
+    pub fn new(path: &Path) -> Result<Self> {
+        Ok(Self { lock: Lock::take(path)?, path: path.to_owned() })
+    }
+
+    /// Opens it for the answers to `questions`. Whole lines that are there stay; a line that was cut off
     /// is taken away. `settings` is everything else that the answers depend on, and goes with every line.
     ///
     /// # Errors
-    /// A line there that answers another question or was made with other settings; a file that another process
-    /// writes, or that cannot be written.
-    pub fn open(path: &Path, questions: &[Question], settings: Value) -> Result<Self> {
-        let lock = Lock::take(path)?;
-        let (journal, lines) = Journal::open::<Value>(path)?;
+    /// A line there that answers another question or was made with other settings; a file that cannot be written.
+    pub fn open(self, questions: &[Question], settings: Value) -> Result<Answers> {
+        let Self { path, lock } = self;
+        let (journal, lines) = Journal::open::<Value>(&path)?;
         for (index, line) in lines.iter().enumerate() {
             let asked = questions.get(index).is_some_and(|q| line["question"] == q.text.as_str());
             if !asked || line["settings"] != settings {
                 let reason = "answers another question, or was made with another adapter or other settings: \
                               name a new file";
-                return Err(Error::data(path, index + 1, reason));
+                return Err(Error::data(&path, index + 1, reason));
             }
         }
-        Ok(Self { journal, settings, done: lines.len(), _lock: lock })
+        Ok(Answers { journal, settings, done: lines.len(), _lock: lock })
+    }
+}
+
+impl Answers {
+    /// Reserves and opens `path`.
+    ///
+    /// # Errors
+    /// As [`Reserved::new`] and [`Reserved::open`].
+    pub fn open(path: &Path, questions: &[Question], settings: Value) -> Result<Self> {
+        Reserved::new(path)?.open(questions, settings)
     }
 
     /// Number of questions that are answered.

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use candle_core::Tensor;
+use perk::checkpoint::Lock;
 use serde_json::Value;
 
 use super::room::{Room, message, names, printed, stderr};
@@ -217,6 +218,12 @@ fn what_cannot_be_asked_is_said_before_anything_is_loaded() {
         let refused = room.refuses(&[&["ask"], arguments].concat());
         assert!(refused.contains(expected), "{refused}");
     }
+    fs::write(room.path("q.jsonl"), "{\"question\": \"Where?\"}\n").unwrap();
+    let taken = Lock::take(&room.path("a.jsonl")).unwrap();
+    let refused =
+        room.refuses(&["ask", "--adapter", "nowhere", "--questions", "q.jsonl", "--out", "a.jsonl"]);
+    assert!(refused.contains("another process is writing here"), "{refused}");
+    drop(taken);
     let long = "The old farmer repaired the wagon in spring. ".repeat(20);
     fs::write(room.path("long.txt"), long).unwrap();
     let refused = room.refuses(&["ask", "--adapter", "memory", QUESTION, "--in-context", "long.txt"]);
