@@ -66,12 +66,14 @@ product() {
   esac
 }
 
-# run COMMAND [WRAPPER...]: in the folder of the try.
+# run COMMAND [WRAPPER...]: in the folder of the try. What has not ended after two minutes hangs.
 run() {
-  local command=$1
+  local command=$1 status=0
   shift
   # shellcheck disable=SC2046  # Arguments without spaces.
-  (cd "$room/try" && exec "$@" "$perk" $(arguments "$command")) >"$room/out" 2>&1
+  (cd "$room/try" && exec timeout --kill-after 5 120 "$@" "$perk" $(arguments "$command")) >"$room/out" 2>&1 || status=$?
+  ((status != 124 && status != 137)) || echo "it hangs" >>"$room/out"
+  return "$status"
 }
 
 # Numbers that differ from run to run.
@@ -135,7 +137,7 @@ note() { # note WHAT OK [REASON]
   tries[$1]=$((tries[$1] + 1))
   if [[ $2 != 0 ]]; then
     failures[$1]=$((failures[$1] + 1))
-    { echo "== $1, try ${tries[$1]}: ${3:-}"; tail -n 5 "$room/out"; } >>"$log"
+    { echo "== $1, try ${tries[$1]}: ${3:-}"; tail -n 50 "$room/out"; } >>"$log"
   fi
 }
 
@@ -143,7 +145,7 @@ begin() { rm -rf "$room/try" && cp -r "$room/start" "$room/try"; }
 
 # settle WHAT COMMAND: looks at what a disturbance has left, and ends it.
 settle() {
-  if grep -q panicked "$room/out"; then note "$1" 1 "panicked"
+  if grep -qE 'panicked|^it hangs$' "$room/out"; then note "$1" 1 "panicked, or hangs"
   elif ! is_readable "$2"; then note "$1" 1 "not readable"
   elif ! finish "$2"; then note "$1" 1 "cannot be taken up again"
   elif ! is_right "$2"; then note "$1" 1 "has become something else"

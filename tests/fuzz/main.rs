@@ -1,7 +1,8 @@
 //! Every reader of files, on files that were changed: it reads them or says what is wrong, and never panics or
 //! allocates more than the file's size accounts for.
 //!
-//! `PERK_FUZZ_CASES` is the number of files for each reader, `PERK_FUZZ_SEED` chooses which.
+//! `PERK_FUZZ_CASES` is the number of files for each reader, `PERK_FUZZ_SEED` chooses which; `PERK_FUZZ_FILE` is one file to
+//! be tried alone, and prints what its reader holds.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -17,6 +18,9 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
 use targets::{Form, Target};
+
+/// The variable that names one file.
+const FILE: &str = "PERK_FUZZ_FILE";
 
 /// Files for each reader, where nothing else is asked for.
 const CASES: u32 = 250;
@@ -54,6 +58,9 @@ fn from_environment(name: &str, default: u32) -> u32 {
 /// What is wrong with how a target takes these bytes.
 fn attempt(target: &Target, data: &[u8]) -> Result<(), String> {
     let (outcome, bytes) = memory::peak(|| catch_unwind(AssertUnwindSafe(|| target.try_bytes(data))));
+    if std::env::var_os(FILE).is_some() {
+        println!("{}: {outcome:?}, held {bytes} bytes for a file of {}", target.name, data.len());
+    }
     outcome.map_err(|_| format!("{} panicked", target.name))??;
     let page = if target.form == Form::Parquet { PAGE } else { 0 };
     let most = PER_BYTE * data.len() + FREE + page;
@@ -71,6 +78,9 @@ fn survives(name: &str) {
     for seed in &seeds {
         (target.read)(seed).unwrap_or_else(|error| panic!("{name}: a valid file is refused: {error}"));
         attempt(&target, seed).unwrap();
+    }
+    if let Some(file) = std::env::var_os(FILE) {
+        return attempt(&target, &std::fs::read(file).unwrap()).unwrap();
     }
     let cases = from_environment("PERK_FUZZ_CASES", CASES);
     let config = Config { cases, failure_persistence: None, ..Config::default() };

@@ -211,15 +211,15 @@ impl Golden {
         learner.meta_gradient_of(&params, &context, &queries).unwrap()
     }
 
-    /// The meta-gradient with weights rounded to bf16, in f64, and the same in f32 with products at `precision`.
-    pub fn meta_gradients_at(&self, variant: &Variant, precision: MatmulPrecision) -> [Vec<f64>; 2] {
-        let exact = self.decoder(DType::BF16, DType::F64);
-        let packed = self.decoder(DType::BF16, DType::F32).packed(precision).unwrap();
-        [exact, packed].map(|decoder| {
-            let Case { learner, params, context, queries } = self.case_on(decoder, variant, |_| {});
-            let tree = learner.meta_gradient_of(&params, &context, &queries).unwrap().tree;
-            tree.leaves().flat_map(numbers).collect()
-        })
+    /// The meta-gradient with weights rounded to bf16: in f64, or in f32 with products at `precision`.
+    pub fn meta_gradient_at(&self, variant: &Variant, precision: Option<MatmulPrecision>) -> Vec<f64> {
+        let decoder = match precision {
+            None => self.decoder(DType::BF16, DType::F64),
+            Some(precision) => self.decoder(DType::BF16, DType::F32).packed(precision).unwrap(),
+        };
+        let Case { learner, params, context, queries } = self.case_on(decoder, variant, |_| {});
+        let tree = learner.meta_gradient_of(&params, &context, &queries).unwrap().tree;
+        tree.leaves().flat_map(numbers).collect()
     }
 
     /// Distance of every result from the golden file, by name.

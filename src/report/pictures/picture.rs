@@ -13,6 +13,7 @@ use resvg::{
 use crate::{
     checkpoint::write_file,
     error::{Error, Result},
+    panics::caught,
 };
 
 use super::canvas::Canvas;
@@ -44,15 +45,20 @@ impl Picture {
     /// # Errors
     /// A picture that is too large to be held.
     pub fn png(&self) -> Result<Vec<u8>> {
-        let fault = |reason: String| Error::Invalid(format!("the picture cannot be drawn: {reason}"));
+        // What compresses the pixels panics where it gets no memory.
+        let drawn = caught(|| self.drawn()).unwrap_or_else(Err);
+        drawn.map_err(|reason| Error::Invalid(format!("the picture cannot be drawn: {reason}")))
+    }
+
+    fn drawn(&self) -> std::result::Result<Vec<u8>, String> {
         let options =
             Options { fontdb: fonts(), font_family: "DejaVu Sans".to_owned(), ..Options::default() };
-        let tree = Tree::from_str(&self.svg, &options).map_err(|e| fault(e.to_string()))?;
+        let tree = Tree::from_str(&self.svg, &options).map_err(|fault| fault.to_string())?;
         let size = (self.width.saturating_mul(SCALE), self.height.saturating_mul(SCALE));
         let mut pixels = Pixmap::new(size.0, size.1)
-            .ok_or_else(|| fault(format!("{} × {} pixels are too many", size.0, size.1)))?;
+            .ok_or_else(|| format!("{} × {} pixels are too many", size.0, size.1))?;
         resvg::render(&tree, Transform::from_scale(SCALE as f32, SCALE as f32), &mut pixels.as_mut());
-        pixels.encode_png().map_err(|e| fault(e.to_string()))
+        pixels.encode_png().map_err(|fault| fault.to_string())
     }
 
     /// Writes `NAME.svg` and `NAME.png` to a folder that is there, and returns their paths.

@@ -158,8 +158,14 @@ fn tokenize(folder: &Path) -> perk::Result<()> {
     Ok(())
 }
 
-/// Whatever a tokenizer is asked for in the end.
+/// Whatever a tokenizer is asked for in the end. On a thread of its own: the library keeps words of every tokenizer there
+/// ever was for each thread, until that ends.
 fn use_tokenizer(tokenizer: &Tokenizer) {
+    let used = std::thread::scope(|scope| scope.spawn(|| ask_tokenizer(tokenizer)).join());
+    used.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+fn ask_tokenizer(tokenizer: &Tokenizer) {
     for text in ["", "Mary went to the garden.", "abcab \u{e9}\u{1f980}\u{0} <eos>"] {
         // A tokenizer may have no token for a text.
         let Ok(tokens) = tokenizer.encode(text) else { continue };
