@@ -19,7 +19,7 @@ use crate::{Error, Result};
 /// So many bytes of a file are copied at a time.
 const AT_ONCE: usize = 1 << 24;
 
-/// What most of the numbers of a file are stored in, for people and tools; 1 is half precision.
+/// What matrices of a file are stored in, for people and tools.
 const FILE_TYPE: &str = "general.file_type";
 
 /// Where a file goes, and its path for messages.
@@ -49,7 +49,7 @@ pub fn write_on_file(
         shape: info.shape.clone(),
     };
     let heads: Vec<TensorHead> = base.tensors().iter().map(head).collect();
-    metadata.set_whole(FILE_TYPE, 1);
+    metadata.set_whole(FILE_TYPE, file_type(&heads));
     let io = |fault| Error::io(path, fault);
     let mut writer = GgufWriter::new(out, &metadata, &heads).map_err(io)?;
     for (head, info) in heads.iter().zip(base.tensors().values()) {
@@ -127,13 +127,13 @@ fn without_blocks(found: TensorType) -> TensorType {
     if found.is_quantised() { TensorType::F16 } else { found }
 }
 
-/// llama.cpp's number for what the matrices are stored in.
+/// llama.cpp's number for what matrices are stored in, blocks left aside.
 fn file_type(heads: &[TensorHead]) -> u32 {
     let has = |wanted| heads.iter().any(|head| head.tensor_type == wanted);
-    match (has(TensorType::Bf16), has(TensorType::F16)) {
-        (true, _) => 32,
-        (false, true) => 1,
-        (false, false) => 0,
+    match () {
+        () if has(TensorType::F16) => 1,
+        () if has(TensorType::Bf16) => 32,
+        () => 0,
     }
 }
 
