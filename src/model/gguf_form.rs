@@ -1,6 +1,9 @@
 //! What llama.cpp calls a decoder's weights, and in which order it holds their rows.
 
+use candle_core::Tensor;
+
 use super::{DecoderConfig, Projection};
+use crate::Result;
 
 /// llama.cpp's name of a weight that Hugging Face calls `name`; `None` for a name that is none of a decoder's.
 pub(super) fn tensor_name(name: &str) -> Option<String> {
@@ -54,6 +57,20 @@ pub(super) fn row_order(projection: Projection, base: &DecoderConfig) -> Option<
     let (rows, width) = (base.projection_shape(projection).0, base.head_dim);
     let order = |row: usize| row / width * width + row % 2 * (width / 2) + row % width / 2;
     Some((0..rows).map(order).collect())
+}
+
+/// A matrix of a projection's rows, `(out, n)`, with them in llama.cpp's order.
+///
+/// # Errors
+/// A device out of memory.
+pub(super) fn rows_as_in_gguf(
+    matrix: &Tensor,
+    projection: Projection,
+    base: &DecoderConfig,
+) -> Result<Tensor> {
+    let Some(order) = row_order(projection, base) else { return Ok(matrix.clone()) };
+    let order: Vec<u32> = order.into_iter().map(|row| row as u32).collect();
+    Ok(matrix.index_select(&Tensor::new(order, matrix.device())?, 0)?)
 }
 
 #[cfg(test)]

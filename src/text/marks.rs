@@ -163,6 +163,15 @@ fn token(fields: &Map<String, Value>, key: &str) -> Field<Option<String>> {
     token.map(|token| Some(token.to_owned())).ok_or_else(reason)
 }
 
+/// The token that a field of `tokenizer_config.json` names, if it names one.
+///
+/// # Errors
+/// A file that is no JSON object, or a field of another form.
+pub(super) fn configured_token(files: &TokenizerFiles, key: &str) -> Result<Option<String>> {
+    let Some(fields) = object(&files.config)? else { return Ok(None) };
+    token(&fields, key).map_err(|reason| Error::file(&files.config.path, reason))
+}
+
 /// One id or a list of them.
 fn ids(fields: &Map<String, Value>, key: &str) -> Field<Vec<u32>> {
     let values = match fields.get(key) {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::from_gguf::{
     ADD_BOS, CHAT_TEMPLATE, CONTROL, MERGES, MODEL, NORMAL, PRE, Pre, TOKEN_TYPE, TOKENS, USER_DEFINED,
 };
+use super::marks::configured_token;
 use super::{Tokenizer, TokenizerFiles};
 use crate::files::parse_json;
 use crate::gguf::Metadata;
@@ -65,7 +66,7 @@ pub fn tokenizer_to_gguf(
     marks_to_gguf(tokenizer, metadata);
     for (key, field) in [("bos", "bos_token"), ("padding", "pad_token")] {
         let key = format!("tokenizer.ggml.{key}_token_id");
-        if let Some(id) = named(files, field)?.and_then(|token| tokenizer.token_id(&token))
+        if let Some(id) = configured_token(files, field)?.and_then(|token| tokenizer.token_id(&token))
             && !metadata.has(&key)
         {
             metadata.set_whole(&key, id);
@@ -127,12 +128,4 @@ fn merges(model: &Value) -> Option<Vec<String>> {
         _ => None,
     };
     model.get("merges")?.as_array()?.iter().map(pair).collect()
-}
-
-/// The token that a field of `tokenizer_config.json` names, as text or as an object with `content`.
-fn named(files: &TokenizerFiles, field: &str) -> Result<Option<String>> {
-    let Some(text) = &files.config.text else { return Ok(None) };
-    let fields: Value = parse_json(&files.config.path, text)?;
-    let value = &fields[field];
-    Ok(value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned))
 }

@@ -12,9 +12,9 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 
 use super::adapter::check;
-use super::{Adapter, LoraSpec, Site};
+use super::{Adapter, LoraSpec};
 use crate::checkpoint::write_at;
-use crate::model::gguf_form::{projection_name, row_order};
+use crate::model::gguf_form::{projection_name, rows_as_in_gguf};
 use crate::model::{DecoderConfig, Family};
 use crate::{Error, Result};
 
@@ -38,7 +38,10 @@ impl Adapter {
         for (site, pair) in self.layout.sites.iter().zip(self.tensors.chunks_exact(2)) {
             let stem = format!("blk.{}.{}.weight", site.layer, projection_name(site.projection));
             tensors.push((format!("{stem}.lora_a"), stored(&pair[0])?));
-            tensors.push((format!("{stem}.lora_b"), stored(&rows_as_in_gguf(&pair[1], site, base)?)?));
+            tensors.push((
+                format!("{stem}.lora_b"),
+                stored(&rows_as_in_gguf(&pair[1], site.projection, base)?)?,
+            ));
         }
         let tensors: Vec<(&str, &QTensor)> =
             tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
@@ -69,13 +72,6 @@ fn metadata(spec: &LoraSpec, family: Family, name: &str) -> Result<Vec<(&'static
         ("adapter.lora.alpha", Value::F32(alpha)),
         ("general.quantization_version", Value::U32(QUANTIZATION_VERSION)),
     ])
-}
-
-/// B `(out, r)` with its rows in the order in which llama.cpp holds the rows of W.
-fn rows_as_in_gguf(b: &Tensor, site: &Site, base: &DecoderConfig) -> Result<Tensor> {
-    let Some(order) = row_order(site.projection, base) else { return Ok(b.clone()) };
-    let order: Vec<u32> = order.into_iter().map(|row| row as u32).collect();
-    Ok(b.index_select(&Tensor::new(order, b.device())?, 0)?)
 }
 
 /// A tensor as GGUF holds it: f32, on the CPU. GGUF lists dimensions from the fastest; Candle turns them.

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 pub(super) use metadata::describe;
 
 use super::from_gguf::ROPE_DIVISORS;
-use super::gguf_form::{projection_name, row_order, tensor_name};
+use super::gguf_form::{projection_name, rows_as_in_gguf, tensor_name};
 use super::lora::{AdapterRef, check, merged_projection};
 use super::{Decoder, DecoderConfig, Projection, Role, WeightSpec};
 use crate::gguf::{Gguf, GgufWriter, Metadata, TensorHead, TensorInfo, TensorType};
@@ -57,15 +57,21 @@ pub fn write_on_file(
         if let Some(&(layer, which)) = adapted.get(&head.name) {
             let merged = merged_projection(decoder, adapter, layer, which)?;
             writer.write(&encoded(&merged, Role::Matrix(which), &decoder.config, head)?).map_err(io)?;
-            continue;
-        }
-        let rows: usize = info.shape.iter().rev().skip(1).product();
-        let at_once = (AT_ONCE / (info.bytes() / rows.max(1)).max(1)).max(1);
-        for first in (0..rows).step_by(at_once) {
-            writer.write(&base.read_rows(info, first..rows.min(first + at_once))?).map_err(io)?;
+        } else {
+            copy(base, info, |bytes| writer.write(bytes).map_err(io))?;
         }
     }
     writer.finish().map_err(io)
+}
+
+/// Gives `take` the bytes of a tensor as they are, some rows at a time.
+fn copy(base: &Gguf, info: &TensorInfo, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let rows: usize = info.shape.iter().rev().skip(1).product();
+    let at_once = (AT_ONCE / (info.bytes() / rows.max(1)).max(1)).max(1);
+    (0..rows).step_by(at_once).try_for_each(|first| {
+        let rows = first..rows.min(first + at_once);
+        take(&base.read_rows(info, rows)?)
+    })
 }
 
 /// Writes the decoder of a folder with an adapter: matrices in the types that `types` has for them, in f32 where those are
@@ -140,11 +146,8 @@ fn file_type(heads: &[TensorHead]) -> u32 {
 /// A weight's bytes, its rows in llama.cpp's order.
 fn encoded(tensor: &Tensor, role: Role, config: &DecoderConfig, head: &TensorHead) -> Result<Vec<u8>> {
     let mut tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
-    if let Role::Matrix(which) = role
-        && let Some(order) = row_order(which, config)
-    {
-        let order: Vec<u32> = order.into_iter().map(|row| row as u32).collect();
-        tensor = tensor.index_select(&Tensor::new(order, &Device::Cpu)?, 0)?;
+    if let Role::Matrix(which) = role {
+        tensor = rows_as_in_gguf(&tensor, which, config)?;
     }
     let numbers = tensor.flatten_all()?.to_vec1::<f32>()?;
     if head.tensor_type == TensorType::F16

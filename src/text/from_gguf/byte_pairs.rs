@@ -79,7 +79,9 @@ impl Pre {
             None if normalizer.is_null() => false,
             _ => return None,
         };
-        let is_pairs = model["type"] == "BPE" && model["byte_fallback"].as_bool() != Some(true);
+        if model["type"] != "BPE" || model["byte_fallback"].as_bool() == Some(true) {
+            return None;
+        }
         let ignore_merges = model["ignore_merges"].as_bool().unwrap_or(false);
         let steps = match pre_tokenizer["type"].as_str()? {
             "Sequence" => pre_tokenizer["pretokenizers"].as_array()?.as_slice(),
@@ -91,7 +93,7 @@ impl Pre {
         };
         let mut known =
             PRES.iter().filter(|pre| (pre.normal_form, pre.ignore_merges) == (normal_form, ignore_merges));
-        known.find(same_steps).filter(|_| is_pairs)
+        known.find(same_steps)
     }
 
     /// llama.cpp's name of it.
