@@ -66,6 +66,9 @@ fn a_folder_of_every_family_becomes_a_file_of_the_same_model_tokenizer_and_chat(
         let folder = BaseFiles::Folder(folder(&before, room.path()));
         let file = merged(&folder, room.path()).unwrap();
         assert_eq!(file.shape().unwrap(), shape);
+        let gguf = Gguf::open(file.path()).unwrap();
+        let kinds: Vec<i128> = gguf.value("tokenizer.ggml.token_type").unwrap().wholes().unwrap().collect();
+        assert_eq!((kinds.len(), kinds[0], &kinds[268..]), (270, 1, &[3, 3][..]), "control tokens come last");
         assert_same_weights(&decoder(&file), &expected(&before));
         let [theirs, own] = [&folder, &file].map(|base| base.tokenizer(None, None).unwrap());
         assert_eq!((own.end_id(), own.begin()), (theirs.end_id(), theirs.begin()));
@@ -73,6 +76,22 @@ fn a_folder_of_every_family_becomes_a_file_of_the_same_model_tokenizer_and_chat(
             assert_eq!(own.encode(text).unwrap(), theirs.encode(text).unwrap());
         }
         assert_eq!(file.chat(None, &own).unwrap().unwrap(), folder.chat(None, &theirs).unwrap().unwrap());
+    }
+}
+
+#[test]
+fn matrices_of_a_folder_keep_their_type_and_all_else_is_f32() {
+    for (dtype, stored, number) in [(DType::BF16, TensorType::Bf16, 32), (DType::F16, TensorType::F16, 1)] {
+        let room = tempfile::tempdir().unwrap();
+        let shape = shape(Family::Qwen2, false);
+        let before = Decoder::random_trained(&shape, 3, dtype, DType::F32, &Device::Cpu).unwrap();
+        let file = merged(&BaseFiles::Folder(folder(&before, room.path())), room.path()).unwrap();
+        let gguf = Gguf::open(file.path()).unwrap();
+        for (name, info) in gguf.tensors() {
+            let expected = if info.shape.len() == 2 { stored } else { TensorType::F32 };
+            assert_eq!(info.tensor_type, expected, "{name}");
+        }
+        assert_eq!(gguf.whole("general.file_type").unwrap(), Some(number));
     }
 }
 
