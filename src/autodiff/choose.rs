@@ -114,7 +114,9 @@ mod tests {
     fn all_numerical_tests_pass_by_composition_too() {
         let mut tests = Command::new(std::env::current_exe().unwrap());
         tests.args(["autodiff::", "optim::", "meta::tests", "model::backbone", "model::generate"]);
-        tests.args(["--skip", "by_composition", "--skip", "for_a_card_too"]);
+        // They start processes of their own, or are about forms of the CPU alone.
+        let others = ["by_composition", "for_a_card_too", "packed::", "gemv::"];
+        tests.args(others.iter().flat_map(|name| ["--skip", name]));
         let output = tests.env(COMPOSED, "1").output().unwrap();
         let report = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{report}");
