@@ -127,6 +127,11 @@ pub struct DataConfig {
     pub held_out_background: Option<BackgroundSource>,
     /// Background sentences of fewer tokens are not used.
     pub background_min_tokens: usize,
+    /// Up to how often the background of a training context counts in the inner loss: each episode draws its own number,
+    /// from 1, all orders of magnitude alike. A short context then has the inner gradient that one so many times as long
+    /// would have, at the cost of a short one. Sentences that tell what may be asked count once; where a source does not
+    /// know them, all do. 1, the default, counts everything once.
+    pub background_repeats: f64,
     /// Tokens of a context of one multiple, before prefixes: background, or other student records, are added
     /// up to it.
     pub context_tokens: usize,
@@ -171,6 +176,7 @@ impl Default for DataConfig {
             background: BackgroundSource::BuiltIn,
             held_out_background: None,
             background_min_tokens: 0,
+            background_repeats: 1.0,
             context_tokens: 72,
             world: WorldConfig::default(),
             event_prefix: true,
@@ -192,12 +198,19 @@ impl DataConfig {
     /// Most questions about one context of student records.
     pub const MAX_RECORD_QUESTIONS: usize = 40;
 
+    /// Most repeats of a background: with more, sums in f32 lose the facts.
+    const MOST_REPEATS: f64 = 1e6;
+
     /// Adds every fault of this block to `faults`. Files are looked at when they are opened, not here.
     pub fn validate(&self, faults: &mut Vec<Fault>) {
         let mut check = Checker::new("data", faults);
         check.count("segment_tokens", self.segment_tokens);
         check.range("background_min_tokens", self.background_min_tokens, 0, Checker::MOST);
         check.range("number_offset_max", self.number_offset_max, 0, Checker::MOST);
+        let repeats = (1.0..=Self::MOST_REPEATS).contains(&self.background_repeats);
+        let reason =
+            format!("is {}, not a number from 1 to {:e}", self.background_repeats, Self::MOST_REPEATS);
+        check.require(repeats, "background_repeats", reason);
         if let Err(reason) = Template::parse(&self.prompt) {
             check.require(false, "prompt", reason);
         }
@@ -275,10 +288,12 @@ mod tests {
             also_asked: vec![Task::Qa3],
             prompt: "no answer here".into(),
             background_min_tokens: 9,
+            background_repeats: 0.5,
             ..DataConfig::default()
         };
         let keys = [
             "segment_tokens",
+            "background_repeats",
             "prompt",
             "min_facts",
             "max_facts",
@@ -292,6 +307,7 @@ mod tests {
         let records = DataConfig { task: Task::StudentRecords, questions: 41, context_tokens: 0, ..config };
         let keys = [
             "segment_tokens",
+            "background_repeats",
             "prompt",
             "questions",
             "also_asked",

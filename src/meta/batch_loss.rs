@@ -64,6 +64,16 @@ impl BatchLoss<'_> {
 
     /// The losses alone: a forward pass.
     pub fn loss(&self, phi: &[Tensor], head: Option<&Head<Tensor>>) -> Result<PartLosses> {
+        let (ce, weights) = self.tokens(phi, head)?;
+        let factors = match weights {
+            None => self.factors(&ce)?,
+            Some(weights) => self.times_factors(&weights)?,
+        };
+        self.parts(&ce, &factors)
+    }
+
+    /// Cross entropy of each predicted token, `(R)`, and its weight from the head, if there is one: a forward pass.
+    pub fn tokens(&self, phi: &[Tensor], head: Option<&Head<Tensor>>) -> Result<(Tensor, Option<Tensor>)> {
         let adapters = self.layout.by_layer(phi)?;
         let first = self.layout.first_layer().unwrap_or(0);
         let (h, _) = self.backbone.forward(
@@ -74,10 +84,12 @@ impl BatchLoss<'_> {
             Activations::Recompute,
         )?;
         let rows = gather_rows(&h, &self.batch.predicting)?;
-        let factors = match head {
-            None => self.factors(&rows)?,
-            Some(head) => self.times_factors(&Weighting { batch_loss: self, head }.forward(&h)?.0)?,
+        let weights = match head {
+            None => None,
+            Some(head) => Some(Weighting { batch_loss: self, head }.forward(&h)?.0),
         };
+        // They scale the gradient, which is not wanted here.
+        let factors = rows.narrow(1, 0, 1)?.squeeze(1)?.zeros_like()?;
         let mut losses = vec![];
         for (start, length) in self.chunks()? {
             let part = |x: &Tensor| x.narrow(0, start, length);
@@ -85,7 +97,7 @@ impl BatchLoss<'_> {
             let range = start..start + length;
             losses.push(cross_entropy(&logits, &part(&factors)?, &self.batch.targets, range)?[1].clone());
         }
-        self.parts(&Tensor::cat(&losses, 0)?, &factors)
+        Ok((Tensor::cat(&losses, 0)?, weights))
     }
 
     /// The factor of every predicted token, without a head's weight, `(R)`.

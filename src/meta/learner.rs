@@ -13,7 +13,7 @@ use crate::{Error, Result};
 use super::batch::LabelledBatch;
 use super::inner::{self, InnerSteps};
 use super::options::{InnerOptimizer, InnerOptions, with_rule};
-use super::sequence_loss::{LossValue, SequenceLoss};
+use super::sequence_loss::{LossValue, SequenceLoss, TokenLoss};
 use super::sweep::Sweep;
 use super::{MetaParams, MetaTree};
 
@@ -238,6 +238,22 @@ impl Learner {
         one_of(context)?;
         self.check(params)?;
         Ok(context.losses(&self.backbone, &self.layout, phi, params.head.as_ref(), done)?.remove(0))
+    }
+
+    /// Weight and loss of each predicted token of one episode's context under the adapter `phi`, segment by segment in the
+    /// order of the text: a forward pass.
+    ///
+    /// # Errors
+    /// As [`inner_loss_at`](Self::inner_loss_at).
+    pub fn token_losses(
+        &self,
+        params: &MetaParams,
+        context: &SequenceLoss,
+        phi: &[Tensor],
+    ) -> Result<Vec<TokenLoss>> {
+        one_of(context)?;
+        self.check(params)?;
+        context.tokens(&self.backbone, &self.layout, phi, params.head.as_ref())
     }
 
     /// Loss of an episode's answers after adapting to its context, and its gradient with respect to

@@ -26,7 +26,7 @@ pub use learner::{Adapted, Adapting, EpisodeGradient, Learner, MetaGradient, Met
 pub use limit::{Limit, Limits, Tell, within};
 pub use options::{InnerOptimizer, InnerOptions, Reduction};
 pub use outer::{LrParameterization, OuterOptions, OuterState};
-pub use sequence_loss::{LossValue, SequenceLoss};
+pub use sequence_loss::{LossValue, SequenceLoss, TokenLoss};
 pub use tree::{Branch, MetaParams, MetaTree};
 pub use workers::Workers;
 

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::autodiff::Ops;
 use crate::device::among_threads;
@@ -55,6 +55,15 @@ pub struct LossValue {
     /// The loss, weighted and divided as the settings say.
     pub loss: f64,
     /// The plain mean next-token loss of the predicted tokens, in nats.
+    pub cross_entropy: f64,
+}
+
+/// A predicted token of a context.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TokenLoss {
+    /// Its weight ω in the inner loss; 1 without a head.
+    pub weight: f64,
+    /// Its plain next-token loss, in nats.
     pub cross_entropy: f64,
 }
 
@@ -231,6 +240,29 @@ impl SequenceLoss {
             done,
         )?;
         self.read(&losses)
+    }
+
+    /// What each predicted token of one episode's context loses and counts under `phi`, in the order of the text.
+    #[expect(clippy::disallowed_methods, reason = "what is read is shown to people")]
+    pub(super) fn tokens(
+        &self,
+        backbone: &Backbone,
+        layout: &LoraLayout,
+        phi: &[Tensor],
+        head: Option<&Head<Tensor>>,
+    ) -> Result<Vec<TokenLoss>> {
+        let mut tokens = vec![];
+        let numbers = |x: &Tensor| Ok::<_, Error>(x.to_dtype(DType::F64)?.to_vec1::<f64>()?);
+        let read = |batch_loss: &BatchLoss<'_>| {
+            let (ce, weights) = among_threads(&backbone.decoder.device, || batch_loss.tokens(phi, head))?;
+            let ce = numbers(&ce)?;
+            let weights = weights.map_or_else(|| Ok(vec![1.0; ce.len()]), |weights| numbers(&weights))?;
+            let pair = |(cross_entropy, weight)| TokenLoss { weight, cross_entropy };
+            tokens.extend(ce.into_iter().zip(weights).map(pair));
+            Ok(())
+        };
+        self.each(backbone, layout, read, &mut |_| {})?;
+        Ok(tokens)
     }
 
     /// The losses of all micro-batches together, added in their order.

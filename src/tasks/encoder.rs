@@ -29,6 +29,7 @@ pub struct Encoder {
     segmenter: Segmenter,
     number_offset_max: usize,
     shuffle_segments: bool,
+    background_repeats: f64,
     template: Template,
     target: TargetWriter,
     /// What the loss of a token before the answer counts.
@@ -50,6 +51,7 @@ impl Encoder {
             segmenter,
             number_offset_max: config.number_offset_max,
             shuffle_segments: config.shuffle_segments,
+            background_repeats: config.background_repeats,
             template: Template::parse(&config.prompt).map_err(fault)?.in_chat(config.chat_template.form()?),
             target: TargetWriter::new(&config.target)?,
             support_weight: config.target.support_weight,
@@ -115,7 +117,8 @@ impl Encoder {
         if episode.qa.is_empty() {
             return Err(Error::Invalid("no question".into()).in_episode(&episode.name));
         }
-        self.segments(&episode.documents, index, split).map_err(|error| error.in_episode(&episode.name))
+        self.segments(&episode.documents, &episode.facts, index, split)
+            .map_err(|error| error.in_episode(&episode.name))
     }
 
     /// The segments of a context that comes without questions, numbered in order from 0.
@@ -123,11 +126,20 @@ impl Encoder {
     /// # Errors
     /// No document, a blank one, or one that cannot be encoded.
     pub fn context(&self, documents: &[String]) -> Result<Vec<Sequence>> {
-        self.segments(documents, 0, Split::HeldOut)
+        self.segments(documents, &[], 0, Split::HeldOut)
     }
 
-    fn segments(&self, documents: &[String], index: u64, split: Split) -> Result<Vec<Sequence>> {
-        let mut texts = self.segmenter.cut(documents, &self.tokenizer)?;
+    fn segments(
+        &self,
+        documents: &[String],
+        facts: &[String],
+        index: u64,
+        split: Split,
+    ) -> Result<Vec<Sequence>> {
+        let repeats = self.repeats(facts, index, split);
+        let is_fact = |sentence: &str| facts.iter().any(|fact| fact.trim() == sentence.trim());
+        let count = |sentence: &str| if repeats == 1.0 || is_fact(sentence) { 1.0 } else { repeats };
+        let mut texts = self.segmenter.cut(documents, &self.tokenizer, count)?;
         let mut first = 0;
         if split == Split::Train {
             let mut rng = stream(self.seed, split, Purpose::Segments, index);
@@ -138,6 +150,15 @@ impl Encoder {
         }
         let numbered = texts.iter().enumerate();
         numbered.map(|(i, text)| with_prefix(first.saturating_add(i), text, &self.tokenizer)).collect()
+    }
+
+    /// How often the background of an episode counts: so a short context has the gradient of a long one.
+    fn repeats(&self, facts: &[String], index: u64, split: Split) -> f64 {
+        if split == Split::HeldOut || facts.is_empty() || self.background_repeats == 1.0 {
+            return 1.0;
+        }
+        let mut rng = stream(self.seed, split, Purpose::Repeats, index);
+        (rng.random_range(0.0..=1.0) * self.background_repeats.ln()).exp()
     }
 
     /// What a question's loss is taken of.

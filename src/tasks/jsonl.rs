@@ -38,7 +38,8 @@ fn episode(mut fields: Map<String, Value>, name: String) -> Parsed<Episode> {
         }
         Some(_) => return Err("`qa` is not a list of one object or more".into()),
     };
-    Ok(Episode { name, documents, qa })
+    let facts = qa.iter().flat_map(|qa| qa.support.clone()).collect();
+    Ok(Episode { name, documents, facts, qa })
 }
 
 fn nested((index, value): (usize, Value)) -> Parsed<Qa> {

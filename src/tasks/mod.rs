@@ -59,6 +59,8 @@ pub struct Episode {
     pub name: String,
     /// The context.
     pub documents: Vec<String>,
+    /// The sentences of the context that tell something which may be asked, where they are known; all others are background.
+    pub facts: Vec<String>,
     /// Questions, at least one.
     pub qa: Vec<Qa>,
 }

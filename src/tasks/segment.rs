@@ -17,24 +17,29 @@ pub struct Segmenter {
 }
 
 impl Segmenter {
-    /// Tokens of the segments' texts, in order, without prefixes. A segment's first word is encoded as after
-    /// a space, since it comes after a prefix.
+    /// The segments' texts, in order, without prefixes. A segment's first word is encoded as after a space, since it comes
+    /// after a prefix. `count` says what each token of a sentence counts.
     ///
     /// # Errors
     /// If a document is blank, or cannot be encoded.
-    pub fn cut(&self, documents: &[String], tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
+    pub fn cut(
+        &self,
+        documents: &[String],
+        tokenizer: &Tokenizer,
+        count: impl Fn(&str) -> f64,
+    ) -> Result<Vec<Text>> {
         if documents.is_empty() || self.segment_tokens == 0 {
             return Err(Error::Invalid("no documents, or segments of no tokens".into()));
         }
-        let mut segments: Vec<Vec<u32>> = Vec::new();
-        let mut current: Vec<u32> = Vec::new();
+        let mut segments: Vec<Text> = Vec::new();
+        let mut current = Text::default();
         for (index, document) in documents.iter().enumerate() {
             if document.trim().is_empty() {
                 return Err(Error::Invalid(format!("document {index} (from 0) is empty")));
             }
             let line_break = self.pack_documents && index + 1 < documents.len();
             for sentence in pieces(document, line_break) {
-                self.add(&sentence, tokenizer, &mut current, &mut segments)?;
+                self.add(&sentence, count(&sentence), tokenizer, &mut current, &mut segments)?;
             }
             if !self.pack_documents {
                 flush(&mut current, &mut segments);
@@ -47,14 +52,15 @@ impl Segmenter {
     fn add(
         &self,
         text: &str,
+        count: f64,
         tokenizer: &Tokenizer,
-        current: &mut Vec<u32>,
-        all: &mut Vec<Vec<u32>>,
+        current: &mut Text,
+        all: &mut Vec<Text>,
     ) -> Result<()> {
-        if !current.is_empty() {
+        if !current.tokens.is_empty() {
             let tokens = tokenizer.encode(text)?;
-            if current.len() + tokens.len() <= self.segment_tokens {
-                current.extend(tokens);
+            if current.tokens.len() + tokens.len() <= self.segment_tokens {
+                current.extend(&tokens, count);
                 return Ok(());
             }
             flush(current, all);
@@ -64,14 +70,30 @@ impl Segmenter {
         let mut parts = tokens.chunks(self.segment_tokens);
         // The last part of a long sentence stays open for what follows.
         let last = parts.next_back().unwrap_or_default();
-        all.extend(parts.map(<[u32]>::to_vec));
-        current.extend_from_slice(last);
+        all.extend(parts.map(|part| Text { tokens: part.to_vec(), counts: vec![count; part.len()] }));
+        current.extend(last, count);
         Ok(())
     }
 }
 
-fn flush(current: &mut Vec<u32>, segments: &mut Vec<Vec<u32>>) {
-    if !current.is_empty() {
+/// The text of a segment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Text {
+    /// Token ids.
+    pub tokens: Vec<u32>,
+    /// What the loss of each counts.
+    pub counts: Vec<f64>,
+}
+
+impl Text {
+    fn extend(&mut self, tokens: &[u32], count: f64) {
+        self.tokens.extend_from_slice(tokens);
+        self.counts.extend(std::iter::repeat_n(count, tokens.len()));
+    }
+}
+
+fn flush(current: &mut Text, segments: &mut Vec<Text>) {
+    if !current.tokens.is_empty() {
         segments.push(std::mem::take(current));
     }
 }
@@ -91,12 +113,13 @@ fn pieces(document: &str, line_break: bool) -> Vec<String> {
 ///
 /// # Errors
 /// If the tokenizer cannot encode the prefix.
-pub fn with_prefix(number: usize, text: &[u32], tokenizer: &Tokenizer) -> Result<Sequence> {
+pub fn with_prefix(number: usize, text: &Text, tokenizer: &Tokenizer) -> Result<Sequence> {
     let mut tokens = tokenizer.begin().to_vec();
     tokens.extend(tokenizer.encode(&prefix(number))?);
     let loss_from = tokens.len();
-    tokens.extend_from_slice(text);
-    Ok(Sequence::new(tokens, loss_from))
+    tokens.extend_from_slice(&text.tokens);
+    let even = text.counts.iter().all(|&count| count == 1.0);
+    Ok(Sequence { tokens, loss_from, weights: (!even).then(|| text.counts.clone()) })
 }
 
 /// `doc_12:`
@@ -118,8 +141,9 @@ mod tests {
     fn cut(text: &[&str], segment_tokens: usize, pack_documents: bool) -> Vec<String> {
         let tokenizer = tokenizer(&text.concat());
         let documents: Vec<String> = text.iter().map(|&t| t.to_owned()).collect();
-        let segments = Segmenter { segment_tokens, pack_documents }.cut(&documents, &tokenizer).unwrap();
-        segments.iter().map(|s| tokenizer.decode(s).unwrap()).collect()
+        let segments =
+            Segmenter { segment_tokens, pack_documents }.cut(&documents, &tokenizer, |_| 1.0).unwrap();
+        segments.iter().map(|text| tokenizer.decode(&text.tokens).unwrap()).collect()
     }
 
     #[test]
@@ -143,18 +167,19 @@ mod tests {
     #[test]
     fn the_prefix_is_read_but_not_predicted() {
         let tokenizer = tokenizer("A b.");
-        let text = tokenizer.encode(" A b.").unwrap();
+        let mut text = Text::default();
+        text.extend(&tokenizer.encode(" A b.").unwrap(), 1.0);
         let sequence = with_prefix(12, &text, &tokenizer).unwrap();
         assert_eq!(tokenizer.decode(&sequence.tokens[..sequence.loss_from]).unwrap(), "doc _ 12 :");
-        assert_eq!(sequence.tokens[sequence.loss_from..], text);
+        assert_eq!(sequence.tokens[sequence.loss_from..], text.tokens);
     }
 
     #[test]
     fn blank_documents_are_refused() {
         let tokenizer = tokenizer("A.");
         let segmenter = Segmenter { segment_tokens: 4, pack_documents: true };
-        assert!(segmenter.cut(&[], &tokenizer).is_err());
-        let error = segmenter.cut(&["A.".into(), " \n".into()], &tokenizer).unwrap_err();
+        assert!(segmenter.cut(&[], &tokenizer, |_| 1.0).is_err());
+        let error = segmenter.cut(&["A.".into(), " \n".into()], &tokenizer, |_| 1.0).unwrap_err();
         assert!(error.to_string().contains("document 1"));
     }
 }

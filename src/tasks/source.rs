@@ -152,11 +152,12 @@ impl EpisodeSource for Generated {
             Asked::Object => "qa2",
             Asked::Before => "qa3",
         };
-        Ok(Episode { name: format!("{task} #{index}"), documents: vec![context], qa })
+        Ok(Episode { name: format!("{task} #{index}"), documents: vec![context], facts, qa })
     }
 }
 
 /// A question of a bAbI file with the facts before it.
+#[derive(Clone)]
 struct Hidden {
     name: String,
     facts: Vec<String>,
@@ -179,7 +180,8 @@ impl EpisodeSource for Babi {
         let hidden = self.questions.get(index)?;
         let mut rng = stream(self.questions.seed, self.questions.split, Purpose::Background, index);
         let context = self.haystack.hide(&hidden.facts, self.position, &mut rng)?;
-        Ok(Episode { name: hidden.name.clone(), documents: vec![context], qa: vec![hidden.qa.clone()] })
+        let Hidden { name, facts, qa } = hidden.clone();
+        Ok(Episode { name, documents: vec![context], facts, qa: vec![qa] })
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) enum Purpose {
     Order = 3,
     Segments = 4,
     Corpus = 5,
+    Repeats = 6,
 }
 
 /// The stream of (seed, split, purpose, index): a ChaCha key of the first three, a stream number of the last.

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use perk::config::{CorpusConfig, DataConfig, Objective, Target, TargetConfig, Task, WorldConfig};
 use perk::pretrain::Corpus;
-use perk::tasks::{Encoder, Split};
+use perk::tasks::{Encoder, Episode, Split};
+use perk::text::Sequence;
 
 use crate::{episodes, generated, tokenizer};
 
@@ -72,6 +73,34 @@ fn training_shuffles_and_renumbers_segments_while_held_out_ones_stay_in_order() 
         firsts.insert(encoded.segments[0].tokens[..encoded.segments[0].loss_from].to_vec());
     }
     assert!(shuffled > 30 && firsts.len() > 15, "{shuffled} {}", firsts.len());
+}
+
+#[test]
+fn the_background_of_training_counts_as_often_as_the_episode_draws_and_facts_once() {
+    let tokenizer = tokenizer();
+    let config = DataConfig { background_repeats: 1000.0, context_tokens: 80, ..generated(Task::Qa1) };
+    let encoder = Encoder::new(&config, tokenizer.clone(), 0).unwrap();
+    let mut magnitudes = [0; 3];
+    for (index, episode) in (0..).zip(episodes(&config, Split::Train, 1, 0, 80)) {
+        let encode = |split| encoder.encode(&episode, index, split, Objective::Perk).unwrap();
+        let (trained, held_out) = (encode(Split::Train), encode(Split::HeldOut));
+        assert!(held_out.segments.iter().all(|segment| segment.weights.is_none()));
+        assert_eq!(trained, encode(Split::Train), "the draw is not of seed and index alone");
+        let counts: Vec<f64> = trained.segments.iter().flat_map(Sequence::predicted_weights).collect();
+        let length = |fact: &String| tokenizer.encode(fact.trim()).unwrap().len();
+        let facts: usize = episode.facts.iter().map(length).sum();
+        if facts == counts.len() {
+            continue;
+        }
+        let repeats = counts.iter().copied().fold(1.0, f64::max);
+        magnitudes[repeats.log10().floor() as usize] += 1;
+        assert_eq!(counts.iter().filter(|&&count| count == 1.0).count(), facts);
+        assert_eq!(counts.iter().filter(|&&count| count == repeats).count(), counts.len() - facts);
+    }
+    assert!(magnitudes.iter().all(|&episodes| episodes > 5), "{magnitudes:?}");
+    let unknown = Episode { facts: vec![], ..episodes(&config, Split::Train, 1, 0, 1).remove(0) };
+    let encoded = encoder.encode(&unknown, 0, Split::Train, Objective::Perk).unwrap();
+    assert!(encoded.segments.iter().all(|segment| segment.weights.is_none()));
 }
 
 #[test]

@@ -105,6 +105,7 @@ impl ApiRetrieval {
         Ok(Episode {
             name: format!("{}:{}", subtask.name, row.line),
             documents: documents.into_iter().map(str::to_owned).collect(),
+            facts: vec![],
             qa: vec![Qa { question, answers, support: Vec::new() }],
         })
     }

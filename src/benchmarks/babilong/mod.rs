@@ -160,7 +160,7 @@ fn holds_babi(folder: &Path) -> bool {
 }
 
 fn episode(subtask: &str, index: u64, context: String, qa: Qa) -> Episode {
-    Episode { name: format!("{subtask} #{index}"), documents: vec![context], qa: vec![qa] }
+    Episode { name: format!("{subtask} #{index}"), documents: vec![context], facts: vec![], qa: vec![qa] }
 }
 
 impl Benchmark for Babilong {

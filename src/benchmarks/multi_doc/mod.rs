@@ -269,7 +269,12 @@ impl Benchmark for MultiDoc {
             let Question { question, answers, support, .. } = &self.questions[index];
             let qa = Qa { question: question.clone(), answers: answers.clone(), support: support.clone() };
             let name = format!("{file}:{}", self.rows[index]);
-            Ok(Episode { name, documents: self.documents(tokens, position, index)?, qa: vec![qa] })
+            Ok(Episode {
+                name,
+                documents: self.documents(tokens, position, index)?,
+                facts: vec![],
+                qa: vec![qa],
+            })
         }))
     }
 }

@@ -123,7 +123,7 @@ impl Ruler {
         }?;
         let documents = prompt.documents();
         let qa = Qa { question: prompt.question, answers, support };
-        Ok(Episode { name, documents, qa: vec![qa] })
+        Ok(Episode { name, documents, facts: vec![], qa: vec![qa] })
     }
 
     /// Tokens of an answer to a task, for which its lengths leave room.

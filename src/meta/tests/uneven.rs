@@ -41,3 +41,33 @@ fn a_token_that_counts_twice_is_as_two_and_one_that_counts_nothing_as_none() {
     assert!((loss(&[last]) - second).abs() < 1e-12);
     assert!((first - second).abs() > 1e-3);
 }
+
+#[test]
+fn a_segment_that_counts_three_times_is_as_three() {
+    let case = case(InnerOptions { reduction: Reduction::Constant(5.0), ..options() });
+    let adapted = |segments: &[Sequence]| case.learner.adapt(&case.params, segments).unwrap();
+    let [first, second, third] = case.segments.clone().try_into().unwrap();
+    let weights = Some(vec![3.0; second.tokens.len() - second.loss_from]);
+    let counted = adapted(&[first.clone(), Sequence { weights, ..second.clone() }, third.clone()]);
+    let repeated = adapted(&[first, second.clone(), second.clone(), second, third]);
+    let apart: Vec<Tensor> = counted.phi.iter().zip(&repeated.phi).map(|(a, b)| (a - b).unwrap()).collect();
+    assert!(dot(&apart, &apart).sqrt() < 1e-9 * dot(&counted.phi, &counted.phi).sqrt());
+    assert!((counted.inner_losses[0] - repeated.inner_losses[0]).abs() < 1e-12);
+}
+
+#[test]
+fn what_tokens_lose_and_count_adds_up_to_the_inner_loss() {
+    for head in [false, true] {
+        let reduction = Reduction::Constant(5.0);
+        let case = case(InnerOptions { head, reduction, micro_batch_segments: 2, ..options() });
+        let context = case.learner.inner_loss(&case.segments).unwrap();
+        let phi = &case.params.adapter;
+        let whole = case.learner.inner_loss_at(&case.params, &context, phi, &mut |_| {}).unwrap();
+        let tokens = case.learner.token_losses(&case.params, &context, phi).unwrap();
+        assert_eq!(tokens.len(), case.segments.iter().map(Sequence::predicted).sum::<usize>());
+        let loss: f64 = tokens.iter().map(|token| token.weight * token.cross_entropy / 5.0).sum();
+        let mean = tokens.iter().map(|token| token.cross_entropy).sum::<f64>() / tokens.len() as f64;
+        assert!((loss - whole.loss).abs() < 1e-12 && (mean - whole.cross_entropy).abs() < 1e-12);
+        assert_eq!(tokens.iter().all(|token| token.weight == 1.0), !head);
+    }
+}

@@ -60,7 +60,12 @@ impl EpisodeSource for RecordSource {
         self.fill(&mut class, &mut rng(Purpose::Background))?;
         let order = order(class.records.len(), asked, self.position, &mut rng(Purpose::Order));
         let documents = order.iter().map(|&i| class.records[i].to_string()).collect();
-        Ok(Episode { name: format!("{} #{index}", self.about.name()), documents, qa: class.qa(&order) })
+        Ok(Episode {
+            name: format!("{} #{index}", self.about.name()),
+            documents,
+            facts: vec![],
+            qa: class.qa(&order),
+        })
     }
 }
 
