@@ -15,6 +15,7 @@ mod hub_env;
 mod meta_train;
 mod pretrain;
 mod progress;
+mod publish;
 mod signals;
 mod terminal;
 mod units;
@@ -77,6 +78,7 @@ fn run(command: Command) -> perk::Result<ExitCode> {
         Command::Ask(args) => ask::run(&args),
         Command::Adapters(args) => adapters::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Publish(args) => publish::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),

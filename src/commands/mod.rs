@@ -16,6 +16,7 @@ mod model_card;
 mod observer;
 mod plan;
 mod pretrain;
+pub mod publish;
 pub mod questions;
 mod setup;
 pub mod verify_export;

@@ -1,5 +1,7 @@
 //! Episodes to tokens: segments to memorise, and queries without or with the context.
 
+use std::collections::HashSet;
+
 use rand::Rng;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -9,7 +11,8 @@ use super::stream::{Purpose, stream};
 use super::target::{Target, TargetWriter};
 use super::{Episode, Qa, Split};
 use crate::config::{DataConfig, Objective};
-use crate::text::{Prompt, Sequence, Template, Tokenizer};
+use crate::error::shown;
+use crate::text::{Prompt, Sequence, Template, Tokenizer, sentences};
 use crate::{Error, Result};
 
 /// An episode in tokens: what its two losses are taken of.
@@ -136,9 +139,9 @@ impl Encoder {
         index: u64,
         split: Split,
     ) -> Result<Vec<Sequence>> {
-        let repeats = self.repeats(facts, index, split);
-        let is_fact = |sentence: &str| facts.iter().any(|fact| fact.trim() == sentence.trim());
-        let count = |sentence: &str| if repeats == 1.0 || is_fact(sentence) { 1.0 } else { repeats };
+        let told: HashSet<&str> = facts.iter().flat_map(|fact| trimmed(fact)).collect();
+        let repeats = self.repeats(documents, &told, index, split)?;
+        let count = |sentence: &str| if told.contains(sentence.trim()) { 1.0 } else { repeats };
         let mut texts = self.segmenter.cut(documents, &self.tokenizer, count)?;
         let mut first = 0;
         if split == Split::Train {
@@ -152,13 +155,20 @@ impl Encoder {
         numbered.map(|(i, text)| with_prefix(first.saturating_add(i), text, &self.tokenizer)).collect()
     }
 
-    /// How often the background of an episode counts: so a short context has the gradient of a long one.
-    fn repeats(&self, facts: &[String], index: u64, split: Split) -> f64 {
-        if split == Split::HeldOut || facts.is_empty() || self.background_repeats == 1.0 {
-            return 1.0;
+    /// How often the sentences count that are not among those `told`: so a short context has the gradient of a long one.
+    fn repeats(&self, documents: &[String], told: &HashSet<&str>, index: u64, split: Split) -> Result<f64> {
+        if split == Split::HeldOut || told.is_empty() || self.background_repeats == 1.0 {
+            return Ok(1.0);
+        }
+        let sentences: HashSet<&str> = documents.iter().flat_map(|document| trimmed(document)).collect();
+        if let Some(fact) = told.difference(&sentences).min() {
+            let fact = shown(fact);
+            return Err(Error::Invalid(format!(
+                "the fact `{fact}` is no sentence of the context, so data.background_repeats cannot tell it from background"
+            )));
         }
         let mut rng = stream(self.seed, split, Purpose::Repeats, index);
-        (rng.random_range(0.0..=1.0) * self.background_repeats.ln()).exp()
+        Ok((rng.random_range(0.0..=1.0) * self.background_repeats.ln()).exp())
     }
 
     /// What a question's loss is taken of.
@@ -194,6 +204,11 @@ impl Encoder {
         let (own, _) = self.tokenizer.encode_joined(prompt, trace)?;
         Ok(own.iter().zip(tokens).take_while(|(a, b)| a == b).count())
     }
+}
+
+/// The sentences of a text, without the white space around them.
+fn trimmed(text: &str) -> impl Iterator<Item = &str> {
+    sentences::split(text).into_iter().map(str::trim)
 }
 
 /// Tokens of all segments, prefixes included.

@@ -25,6 +25,7 @@ mod hostile;
 mod limits;
 mod micro_batch;
 mod places;
+mod publish;
 mod reasoning;
 mod room;
 #[cfg(target_os = "linux")]

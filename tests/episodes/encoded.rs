@@ -98,6 +98,14 @@ fn the_background_of_training_counts_as_often_as_the_episode_draws_and_facts_onc
         assert_eq!(counts.iter().filter(|&&count| count == repeats).count(), counts.len() - facts);
     }
     assert!(magnitudes.iter().all(|&episodes| episodes > 5), "{magnitudes:?}");
+    let story = &episodes(&config, Split::Train, 1, 0, 1)[0];
+    let facts = vec!["Mary is elsewhere.".to_owned()];
+    let stranger = Episode { facts, ..story.clone() };
+    let refused = encoder.encode(&stranger, 0, Split::Train, Objective::Perk).unwrap_err().to_string();
+    assert!(
+        refused.contains("`Mary is elsewhere.`") && refused.contains("data.background_repeats"),
+        "{refused}"
+    );
     let unknown = Episode { facts: vec![], ..episodes(&config, Split::Train, 1, 0, 1).remove(0) };
     let encoded = encoder.encode(&unknown, 0, Split::Train, Objective::Perk).unwrap();
     assert!(encoded.segments.iter().all(|segment| segment.weights.is_none()));

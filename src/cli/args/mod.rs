@@ -39,6 +39,8 @@ pub enum Command {
     Adapters(Adapters),
     /// Write an encoded context in the form that another tool loads
     Export(Export),
+    /// Write a checkpoint as others get it: without the optimiser's state, the adapter in bf16
+    Publish(Publish),
     /// Ask a benchmark's questions by several methods, and score the answers
     Eval(Eval),
     /// Look at the episodes of a configuration token by token, or write them down
@@ -324,6 +326,17 @@ pub struct Pretrain {
     /// Folder of the new base, instead of the one in the configuration
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// `perk publish`.
+#[derive(Debug, Args)]
+pub struct Publish {
+    /// Run of meta-train, or one of its checkpoints
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: PathBuf,
+    /// The new folder
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 /// `perk fetch`.
