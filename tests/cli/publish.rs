@@ -5,7 +5,7 @@ use std::fs;
 use candle_core::{DType, Device};
 use perk::checkpoint::load_tensors;
 
-use super::room::{Room, message, names};
+use super::room::{Room, names};
 
 #[test]
 fn what_is_published_is_a_start_for_others_without_the_optimiser_and_without_folders_of_this_machine() {
@@ -33,8 +33,7 @@ fn what_is_published_is_a_start_for_others_without_the_optimiser_and_without_fol
 #[test]
 fn nothing_is_published_over_something_or_from_something_else() {
     let room = Room::trained();
-    let refused =
-        |arguments: &[&str]| message(&room.perk(&[&["publish"], arguments].concat()).output().unwrap(), 1);
+    let refused = |arguments: &[&str]| room.refuses(&[&["publish"], arguments].concat());
     let before = fs::read_to_string(room.path("story.txt")).unwrap();
     assert!(refused(&["--checkpoint", "runs/tiny", "--out", "story.txt"]).contains("story.txt"));
     assert_eq!(fs::read_to_string(room.path("story.txt")).unwrap(), before);
