@@ -98,12 +98,10 @@ for section in "${sections[@]}"; do
     length)
       train meta-train quickstart length-with
       train meta-train quickstart length-without data.background_repeats=1
-      for name in length-with length-without; do
-        ask "$name" perk 1x,4x,16x,64x 128
-        ask "$name" perk 256x 128
-        ask "$name" perk 1024x 40
-        names+=("$name")
-      done
+      ask length-with perk 1x,4x,16x,64x,256x 128
+      ask length-with perk 1024x 40
+      ask length-without perk 1x,4x,16x,64x,256x 40
+      names=(length-with length-without)
       ;;
     tasks)
       train meta-train quickstart qa1

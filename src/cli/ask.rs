@@ -128,7 +128,8 @@ impl<'m> Panel<'m> {
             }
             let reply = member.ask(question, &self.decoding, &mut terminal::write)?;
             terminal::print("")?;
-            if self.show_support {
+            // The base knows nothing of facts, and need not be told.
+            if self.show_support && (!several || *name == "adapter") {
                 show_support(&reply)?;
             }
             if reply.malformed {

@@ -1,9 +1,12 @@
 //! `perk publish`.
 
 use std::fs;
+use std::path::Path;
 
 use candle_core::{DType, Device};
-use perk::checkpoint::load_tensors;
+use perk::checkpoint::{load_parameters, load_tensors, require_finite};
+use perk::commands::InnerStart;
+use perk::config::Layers;
 
 use super::room::{Room, names};
 
@@ -39,4 +42,19 @@ fn nothing_is_published_over_something_or_from_something_else() {
     assert_eq!(fs::read_to_string(room.path("story.txt")).unwrap(), before);
     assert!(refused(&["--checkpoint", "base", "--out", "start"]).contains("base"));
     assert!(!room.path("start").exists());
+}
+
+#[test]
+fn the_start_that_is_shipped_is_whole() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/smollm2-qa1");
+    let start = InnerStart::open(&folder).unwrap();
+    assert!(start.base.is_some() && start.identity.outer_steps == 200);
+    let (layers, projections, matrices) = (15, 7, 2);
+    assert_eq!(start.config.lora.layers, Layers::Top(layers));
+    let tensors = load_parameters(&folder, &Device::Cpu).unwrap();
+    // The rates are one tensor, the head four.
+    assert_eq!(tensors.len(), layers * projections * matrices + 1 + 4);
+    for (name, tensor) in &tensors {
+        require_finite(&folder, name, &tensor.to_dtype(DType::F32).unwrap()).unwrap();
+    }
 }
