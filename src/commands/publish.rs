@@ -13,7 +13,7 @@ use crate::{
 use super::InnerStart;
 
 /// Writes the start in `checkpoint`, a run or one of its checkpoints, to the new folder `out`: the adapter in bf16, rates and
-/// head as they are, without the optimiser's state, a third of what training keeps and a half of that. Paths in the
+/// head as they are, without the state of the optimiser, a sixth of what training keeps. Paths in the
 /// configuration keep their last names alone, for other machines have none of the folders; the base is known by its
 /// digest, and found beside the folder or above it.
 ///
