@@ -240,8 +240,7 @@ impl Learner {
         Ok(context.losses(&self.backbone, &self.layout, phi, params.head.as_ref(), done)?.remove(0))
     }
 
-    /// Weight and loss of each predicted token of one episode's context under the adapter `phi`, segment by segment in the
-    /// order of the text: a forward pass.
+    /// Weight and loss of each predicted token of one episode's context under `phi`, in the order of the text.
     ///
     /// # Errors
     /// As [`inner_loss_at`](Self::inner_loss_at).
