@@ -73,7 +73,8 @@ for name in names:
                 columns[int(length[:-1])] = max(columns.get(int(length[:-1]), 0), row["samples"])
                 cells.setdefault((name, int(length[:-1])), []).append((row["score"], row["context_tokens"]))
 order = sorted(columns)
-print("| | " + " | ".join(f"{length}×" for length in order) + " |\n|---" * 1 + "|---" * len(order) + "|")
+print("| | " + " | ".join(f"{length}×" for length in order) + " |")
+print("|---" * (len(order) + 1) + "|")
 for name in names:
     shown = []
     for length in order:
