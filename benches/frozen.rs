@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use clap::Parser;
-use perk::autodiff::{BlockRows, Blocked, CpuKernel, Frozen, Ops};
+use perk::autodiff::{BlockRows, Blocked, CpuKernel, Frozen, Ops, Stored};
 use perk::config::MatmulPrecision;
 use perk::gguf::TensorType;
 
@@ -87,8 +87,8 @@ fn row(arguments: &Arguments, (out, width): (usize, usize), precision: MatmulPre
     let matrices: Vec<Frozen> = (0..arguments.matrices).map(|_| matrix()).collect();
     matrices.iter().for_each(Frozen::pack_back);
     let (x, dy) = (random(arguments.rows, width, DType::F32), random(arguments.rows, out, DType::F32));
-    let forward = best(arguments, &matrices, |w| Ops::affine(&x, w, None, None).expect("shapes fit"));
-    let back = best(arguments, &matrices, |w| dy.affine_back(w, None).expect("shapes fit"));
+    let forward = best(arguments, &matrices, |w| Ops::affine(&x, w, None, None, Stored::Whole).expect("shapes fit"));
+    let back = best(arguments, &matrices, |w| dy.affine_back(w, None, Stored::Whole).expect("shapes fit"));
     let rate = |seconds: f64| 2.0 * (arguments.rows * out * width * matrices.len()) as f64 / seconds / 1e9;
     let precision = precision.to_string();
     println!("{out:>5} {width:>5} {precision:>9} {:>8.0} {:>8.0}", rate(forward), rate(back));

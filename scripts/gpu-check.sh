@@ -49,6 +49,15 @@ for line in sys.stdin:
 ' "$room"
 }
 
+# The library that traces kernels: CUPTI's headers come as a wheel, its library lies beside PyTorch where the GPU is.
+build_tracer() {
+  local wheel=target/cuda/trace toolkit=target/cuda/site/nvidia/cu13
+  [[ -d $wheel/nvidia ]] || "$python" -m pip install --quiet --no-deps --no-compile --only-binary=:all: --target "$wheel" \
+    nvidia-cuda-cupti==13.0.85
+  cc -shared -fPIC -O2 -Wall -Wextra -I"$wheel/nvidia/cu13/include" -I"$toolkit/include" scripts/gpu/kernel_trace.c \
+    -o "$room/libkernel_trace.so" "$wheel/nvidia/cu13/lib/libcupti.so.13"
+}
+
 # One archive: its window is wide enough to find what the programs have in common.
 pack() {
   "$python" -c '
@@ -70,7 +79,8 @@ scripts/build-cuda.sh build --release --bin perk --message-format=json | keep_ex
 scripts/build-cuda.sh test --release --lib --test golden --test model --no-run --message-format=json |
   keep_executables
 scripts/build-cuda.sh bench --bench cost --bench ask --bench rate --no-run --message-format=json | keep_executables
+build_tracer
 commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 [[ -z $(git status --porcelain 2>/dev/null) ]] || commit+=" with changes"
 echo "$commit" >"$carried/commit"
-pack lib golden model cost ask rate perk
+pack lib golden model cost ask rate perk libkernel_trace.so

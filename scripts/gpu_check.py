@@ -182,9 +182,10 @@ def profile_text(found):
     """The kernels that took longest."""
     if "fault" in found:
         return f"no profile: {found['fault']}"
-    total = sum(micros for *_, micros in found["kernels"])
-    lines = [f"{micros:>10.0f} µs {launches:>6} launches  {name}" for name, launches, micros in found["kernels"]]
-    return "\n".join([f"profile: {total / 1000:.0f} ms in kernels", *lines])
+    lines = [f"{micros:>10.0f} µs {launches:>8.0f} launches  {name}" for name, launches, micros in found["kernels"]]
+    busy, secs, launches = found["busy_secs"], found["secs"], found["launches"]
+    head = f"profile of a meta-step of 8,192 tokens: kernels ran for {busy:.3f} of {secs:.3f} s, {launches:.0f} launches"
+    return "\n".join([head, *lines])
 
 
 if __name__ == "__main__":

@@ -1,9 +1,6 @@
 """The numerical tests on the card, and where the time of a meta-step goes."""
 
-import csv
 import re
-import shutil
-from collections import Counter
 
 from .running import run
 
@@ -16,8 +13,11 @@ FIRST_FAILURES = 10
 # Characters of what failing tests said.
 MESSAGES = 4000
 
-PROFILED_LAUNCHES = 1500
-PROFILE_SECS = 120
+# Meta-steps that are traced, the one of the warm-up included: all of one size.
+PROFILED_STEPS = 3
+PROFILE_SECS = 60
+# Kernels that are named.
+KERNELS = 40
 
 
 def tests(programs, environment, clock):
@@ -44,29 +44,27 @@ def counted(outcome):
 
 
 def profile(programs, environment, clock):
-    """Launches and time by kernel of a short meta-step, from NVIDIA's Nsight Compute; says why if there is none."""
-    if not shutil.which("ncu"):
-        return {"fault": "ncu is missing"}
-    count = str(PROFILED_LAUNCHES)
-    watched = ["ncu", "--metrics", "gpu__time_duration.sum", "--clock-control", "none", "--csv"]
-    watched += ["--launch-count", count, "--kill", "yes"]
-    work = ["--device", programs.device, "--storage", "bf16", "--matmul-precision", "medium", "--tokens", "2048"]
-    work += ["--steps", "1", "--differentiated", "1", "--micro-batch", "8", "--json"]
-    limit_secs = min(PROFILE_SECS, clock.left())
-    outcome = run([*watched, str(programs.room / "cost"), *work], limit_secs, environment)
-    kernels = by_kernel(outcome.stdout)
-    return {"kernels": kernels} if kernels else {"fault": outcome.fault or "ncu named no kernel"}
+    """Launches and time by kernel of some meta-steps, and for how much of the time a kernel ran; says why if not known."""
+    tracer, found = (programs.room / "libkernel_trace.so").resolve(), (programs.room / "kernels.tsv").resolve()
+    if not tracer.exists():
+        return {"fault": f"{tracer.name} is missing"}
+    found.unlink(missing_ok=True)
+    traced = environment | {"CUDA_INJECTION64_PATH": str(tracer), "KERNEL_TRACE": str(found)}
+    work = ["--device", programs.device, "--storage", "bf16", "--matmul-precision", "medium", "--tokens", "8192"]
+    work += ["--micro-batch", str(programs.micro_batch), "--warm-up", "--repeat", str(PROFILED_STEPS - 1), "--json"]
+    outcome = run([str(programs.room / "cost"), *work], min(PROFILE_SECS, clock.left()), traced)
+    if outcome.fault or not found.exists():
+        return {"fault": outcome.fault or "no kernel was traced"}
+    return by_kernel(found.read_text())
 
 
 def by_kernel(text):
-    """The kernels of ncu's table, those that took longest first: [name, launches, microseconds]."""
-    lines = [line for line in text.splitlines() if line.startswith('"')]
-    launches, micros = Counter(), Counter()
-    scale = {"ns": 1e-3, "nsecond": 1e-3, "us": 1.0, "usecond": 1.0, "ms": 1e3, "msecond": 1e3}
-    for row in csv.DictReader(lines):
-        unit, value = row.get("Metric Unit"), row.get("Metric Value")
-        if unit in scale and value:
-            name = row["Kernel Name"][:120]
-            launches[name] += 1
-            micros[name] += float(value.replace(",", "")) * scale[unit]
-    return [[name, launches[name], round(time, 1)] for name, time in micros.most_common(40)]
+    """A trace for one meta-step: seconds in kernels and altogether, and the kernels that took longest, [name, launches,
+    microseconds]."""
+    first, *lines = [line.split("\t") for line in text.splitlines()]
+    kernels = [[name[:120], int(launches), int(nanoseconds)] for name, launches, nanoseconds in lines]
+    kernels.sort(key=lambda kernel: -kernel[2])
+    per_step = [[name, count / PROFILED_STEPS, round(time / PROFILED_STEPS / 1e3, 1)] for name, count, time in kernels]
+    busy, all_of_it = (int(nanoseconds) / PROFILED_STEPS / 1e9 for nanoseconds in first[1:])
+    launches = sum(count for _, count, _ in per_step)
+    return {"busy_secs": busy, "secs": all_of_it, "launches": launches, "kernels": per_step[:KERNELS]}

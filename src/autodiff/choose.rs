@@ -17,7 +17,7 @@
 
 use std::sync::LazyLock;
 
-use candle_core::{Shape, Tensor};
+use candle_core::{DType, Shape, Tensor};
 
 use super::kernel::Kernel;
 use super::product::Sum;
@@ -54,6 +54,11 @@ pub(super) fn kernel<const I: usize, const O: usize, K: Kernel<I, O>>(
     }
     if let Some(outputs) = kernel.fused(inputs, &shapes)? {
         return Ok(outputs);
+    }
+    if inputs.iter().any(|x| x.primal().dtype() == DType::BF16) {
+        let wide = inputs.iter().map(|x| x.batched_linear(|x| x.to_dtype(DType::F32)));
+        let wide: Vec<Dual> = wide.collect::<Result<_>>()?;
+        return self::kernel(kernel, rows, std::array::from_fn(|nth| &wide[nth]), shapes);
     }
     match inputs[0].primal().device().is_cpu() {
         true => rows::run(kernel, rows, inputs, shapes),
@@ -103,7 +108,7 @@ fn composed<const I: usize, const O: usize, K: Kernel<I, O>>(
 mod tests {
     use std::process::Command;
 
-    use candle_core::{DType, Device};
+    use candle_core::Device;
 
     use super::*;
     use crate::autodiff::{Rows, RowsMut, Scalar};

@@ -1,9 +1,35 @@
 //! Kernels: formulas that make several outputs from several inputs, each in up to three forms.
 
-use candle_core::Shape;
+use candle_core::{DType, Shape};
 
 use super::{Dual, Rows, RowsMut, Scalar};
 use crate::Result;
+use crate::config::MatmulPrecision;
+
+/// What type a result in f32 is kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// In its own.
+    Whole,
+    /// In bf16, where a device has kernels that write and read it: for what is next rounded so in any case, as a factor
+    /// of a product at [`Medium`](MatmulPrecision::Medium). It takes half the memory, and half the time to move.
+    Narrow,
+}
+
+impl From<MatmulPrecision> for Stored {
+    /// How the factors of products at a precision are kept.
+    fn from(precision: MatmulPrecision) -> Self {
+        match precision {
+            MatmulPrecision::Medium => Self::Narrow,
+            MatmulPrecision::High | MatmulPrecision::Highest => Self::Whole,
+        }
+    }
+}
+
+/// The type that numbers of a type are computed in: f32 for bf16, which is a way to keep them.
+pub(super) fn computed_in(dtype: DType) -> DType {
+    if dtype == DType::BF16 { DType::F32 } else { dtype }
+}
 
 /// A formula that makes `O` outputs from `I` inputs, row by row of the outputs.
 ///

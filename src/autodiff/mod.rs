@@ -44,7 +44,7 @@ pub use frozen::Frozen;
 #[cfg(test)]
 pub(crate) use fused::launches;
 pub(crate) use fused::{NextToken, attend_next, attends_next, largest, norm_rows};
-pub use kernel::Kernel;
+pub use kernel::{Kernel, Stored};
 pub use ops::{LowRankUp, MatmulOptions, Ops};
 pub use packed::{BlockRows, Blocked, CpuKernel, KERNEL};
 pub use pointwise::{Pointwise, pointwise, pointwise_each};

@@ -2,7 +2,7 @@
 
 use candle_core::{D, Shape, Tensor};
 
-use super::kernel::Kernel;
+use super::kernel::{Kernel, Stored};
 use super::pointwise::each_of_duals;
 use super::{Dual, Frozen, Number, Pointwise, choose, pointwise};
 use crate::Result;
@@ -17,7 +17,7 @@ pub struct LowRankUp<V> {
     pub column: usize,
 }
 
-/// How a product of two tensors is taken, and what it is multiplied with.
+/// How a product of two tensors is taken, what it is multiplied with, and how it may be kept.
 ///
 /// The precision is kept to where products of a lower one are faster, as on a GPU's tensor cores; the CPU takes such
 /// products at the highest.
@@ -27,6 +27,8 @@ pub struct MatmulOptions {
     pub precision: MatmulPrecision,
     /// Factor of the product.
     pub scale: f64,
+    /// How the result may be kept.
+    pub stored: Stored,
 }
 
 impl Default for MatmulOptions {
@@ -37,7 +39,7 @@ impl Default for MatmulOptions {
 
 impl From<MatmulPrecision> for MatmulOptions {
     fn from(precision: MatmulPrecision) -> Self {
-        Self { precision, scale: 1.0 }
+        Self { precision, scale: 1.0, stored: Stored::Whole }
     }
 }
 
@@ -68,17 +70,19 @@ pub trait Ops: Clone + Sized + Send + Sync {
     fn matmul(&self, other: &Self, options: impl Into<MatmulOptions>) -> Result<Self>;
 
     /// `self Wᵀ + bias` by a frozen W, `(m, in), (out, in) → (m, out)`, and of `low = (z, B's)`, with `z: (m, R)`, to the
-    /// columns of each B the product of its columns of z with Bᵀ; the B's take the R columns of z in turn.
+    /// columns of each B the product of its columns of z with Bᵀ; the B's take the R columns of z in turn. The result is kept as
+    /// `stored` says where the device takes all of it in one product.
     fn affine(
         &self,
         weight: &Frozen,
         bias: Option<&Tensor>,
         low: Option<(&Self, &[LowRankUp<Self>])>,
+        stored: Stored,
     ) -> Result<Self>;
 
     /// `self W + z A`, the transpose of [`affine`](Self::affine) by W: `(m, out), (out, in) → (m, in)`, with
-    /// `low = (z, A)` of shapes `(m, R)` and `(R, in)`, or `(E, R, in)` for E blocks of rows.
-    fn affine_back(&self, weight: &Frozen, low: Option<(&Self, &Self)>) -> Result<Self>;
+    /// `low = (z, A)` of shapes `(m, R)` and `(R, in)`, or `(E, R, in)` for E blocks of rows; kept as there.
+    fn affine_back(&self, weight: &Frozen, low: Option<(&Self, &Self)>, stored: Stored) -> Result<Self>;
 
     /// The transpose of [`affine`](Self::affine) by z: `scale` times the columns of each B times B, `(m, out) → (m, R)`.
     fn low_back(&self, ups: &[LowRankUp<Self>], options: impl Into<MatmulOptions>) -> Result<Self>;
@@ -166,20 +170,21 @@ impl Ops for Tensor {
         weight: &Frozen,
         bias: Option<&Tensor>,
         low: Option<(&Self, &[LowRankUp<Self>])>,
+        stored: Stored,
     ) -> Result<Self> {
         let low = low.map(|(z, ups)| (Dual::constant(z), constant_ups(ups)));
         let low = low.as_ref().map(|(z, ups)| (z, &ups[..]));
-        Ok(Dual::constant(self).affine(weight, bias, low)?.into_primal())
+        Ok(Dual::constant(self).affine(weight, bias, low, stored)?.into_primal())
     }
 
     fn low_back(&self, ups: &[LowRankUp<Self>], options: impl Into<MatmulOptions>) -> Result<Self> {
         Ok(Dual::constant(self).low_back(&constant_ups(ups), options)?.into_primal())
     }
 
-    fn affine_back(&self, weight: &Frozen, low: Option<(&Self, &Self)>) -> Result<Self> {
+    fn affine_back(&self, weight: &Frozen, low: Option<(&Self, &Self)>, stored: Stored) -> Result<Self> {
         let low = low.map(|(z, a)| (Dual::constant(z), Dual::constant(a)));
         let low = low.as_ref().map(|(z, a)| (z, a));
-        Ok(Dual::constant(self).affine_back(weight, low)?.into_primal())
+        Ok(Dual::constant(self).affine_back(weight, low, stored)?.into_primal())
     }
 
     fn cat(parts: &[Self]) -> Result<Self> {

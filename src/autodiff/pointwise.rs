@@ -4,7 +4,7 @@ use candle_core::Shape;
 
 use super::formula::Formula;
 use super::fused::{self, Call, Each, Grid};
-use super::{Dual, Kernel, Number, Ops, Rows, RowsMut, Scalar};
+use super::{Dual, Kernel, Number, Ops, Rows, RowsMut, Scalar, Stored};
 use crate::Result;
 
 /// A function of `I` numbers that makes `O` numbers, applied element by element.
@@ -53,11 +53,9 @@ impl<const I: usize, const O: usize, P: Pointwise<I, O>> Kernel<I, O> for Elemen
     fn fused(&self, inputs: [&Dual; I], shapes: &[Shape; O]) -> Result<Option<[Dual; O]>> {
         let (sizes, numbers) = ([self.count], Formula::of(&self.function).constants());
         let grid = Grid::Elements(self.count);
-        fused::run(
-            &Call { name: P::NAME, grid, sizes: &sizes, numbers: &numbers, tables: &[] },
-            inputs,
-            shapes,
-        )
+        let stored = Stored::Whole;
+        let call = Call { name: P::NAME, grid, sizes: &sizes, numbers: &numbers, tables: &[], stored };
+        fused::run(&call, inputs, shapes)
     }
 }
 

@@ -8,7 +8,8 @@ use super::dual::add_to_half;
 use super::frozen::Form;
 use super::fused::Wide;
 use super::packed::{Blocked, Packed, Way};
-use super::{Dual, Frozen, MatmulOptions};
+use super::kernel::computed_in;
+use super::{Dual, Frozen, MatmulOptions, Stored};
 use crate::{Error, Result};
 
 /// Which part of a dual number a term is added to.
@@ -83,7 +84,7 @@ pub(super) struct Sum {
     pub terms: Vec<Term>,
     /// n.
     pub columns: usize,
-    /// How products of tensors are taken, and what the sum is multiplied with; the bias is not.
+    /// How products of tensors are taken, what the sum is multiplied with (the bias is not), and how it may be kept.
     pub options: MatmulOptions,
     /// The first term's frozen matrix with room beside it, and which way it is taken.
     pub wide: Option<(Arc<Wide>, Way)>,
@@ -110,10 +111,15 @@ impl Term {
         self.right.dims().last().copied().unwrap_or(0)
     }
 
-    /// The right factor in the type of the left. A matrix that lies transposed is widened as it lies, so that its
-    /// strides stay.
+    /// The type that it is computed in.
+    fn dtype(&self) -> DType {
+        computed_in(self.left.dtype())
+    }
+
+    /// The right factor in the type that the product is computed in. A matrix that lies transposed is widened as it
+    /// lies, so that its strides stay.
     pub fn widened(&self) -> Result<Tensor> {
-        let (right, dtype) = (self.right.tensor()?, self.left.dtype());
+        let (right, dtype) = (self.right.tensor()?, self.dtype());
         if right.dtype() == dtype {
             return Ok(right);
         }
@@ -123,7 +129,8 @@ impl Term {
 
     /// The product by Candle, for a result of shape `dims`; `(2, dims…)` where the left factor is stacked.
     fn composed(&self, dims: &[usize]) -> Result<Tensor> {
-        let (left, right) = (packed(&self.left)?, packed(&self.widened()?)?);
+        let left = packed(&self.left.to_dtype(self.dtype())?)?;
+        let right = packed(&self.widened()?)?;
         let mut own = dims.to_vec();
         own[dims.len() - 1] = self.columns();
         let product = match self.part {
@@ -165,7 +172,13 @@ impl Sum {
                 "a product ends at column {end} of a result of {columns} columns"
             )));
         }
-        Ok(Self { bias: bias.cloned(), terms, columns, options: MatmulOptions::default(), wide: None })
+        Ok(Self {
+            bias: bias.cloned(),
+            terms,
+            columns,
+            options: MatmulOptions::default(),
+            wide: None,
+        })
     }
 
     /// The same with a frozen matrix as the first right factor, at the precision that it is taken at.
@@ -179,9 +192,14 @@ impl Sum {
         Self { options, ..self }
     }
 
-    /// The type of the result.
+    /// The same, kept otherwise where a device can.
+    pub fn stored(self, stored: Stored) -> Self {
+        Self { options: MatmulOptions { stored, ..self.options }, ..self }
+    }
+
+    /// The type that it is computed in: that of the left factors, or f32 where those are narrow.
     pub fn dtype(&self) -> DType {
-        self.terms[0].left.dtype()
+        self.terms[0].dtype()
     }
 
     /// The shape of the value.

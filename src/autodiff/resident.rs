@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use candle_core::{DType, Device, Shape, Tensor};
 
+use super::kernel::computed_in;
 use crate::Result;
 
 /// Most devices and types that one constant is held for. A program uses two or three; one that opens device after
@@ -16,7 +17,7 @@ const MOST: usize = 8;
 pub struct Resident(Arc<RwLock<Vec<Tensor>>>);
 
 impl Resident {
-    /// Real numbers of `shape`, of the type and on the device of `like`.
+    /// Real numbers of `shape` on the device of `like`, in the type that it is computed in: its own, or f32 for bf16.
     ///
     /// # Errors
     /// A device out of memory.
@@ -27,9 +28,10 @@ impl Resident {
         make: impl FnOnce() -> Vec<f64>,
     ) -> Result<Tensor> {
         // Made anew for every type rather than widened: digits that were rounded away do not come back.
-        self.get(like.device(), like.dtype(), || {
+        let dtype = computed_in(like.dtype());
+        self.get(like.device(), dtype, || {
             #[expect(clippy::disallowed_methods, reason = "the one time that they are sent")]
-            Ok(Tensor::from_vec(make(), shape, like.device())?.to_dtype(like.dtype())?)
+            Ok(Tensor::from_vec(make(), shape, like.device())?.to_dtype(dtype)?)
         })
     }
 

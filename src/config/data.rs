@@ -132,6 +132,9 @@ pub struct DataConfig {
     /// would have, at the cost of a short one. Sentences that tell what may be asked count once; where a source does not
     /// know them, all do. 1, the default, counts everything once.
     pub background_repeats: f64,
+    /// Training episodes over which the most that background counts grows from 1 to `background_repeats`, by equal factors;
+    /// 0 for all of it from the first. What tells facts from background is learned easily while both count alike.
+    pub background_repeats_ramp: u64,
     /// Tokens of a context of one multiple, before prefixes: background, or other student records, are added
     /// up to it.
     pub context_tokens: usize,
@@ -177,6 +180,7 @@ impl Default for DataConfig {
             held_out_background: None,
             background_min_tokens: 0,
             background_repeats: 1.0,
+            background_repeats_ramp: 0,
             context_tokens: 72,
             world: WorldConfig::default(),
             event_prefix: true,

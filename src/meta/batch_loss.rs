@@ -4,7 +4,7 @@
 use candle_core::{DType, IndexOp, Tensor};
 
 use crate::Result;
-use crate::autodiff::Ops;
+use crate::autodiff::{Ops, Stored};
 use crate::autodiff::kernels::{RowIndex, cross_entropy, gather_rows, product, quotient, scatter_rows};
 use crate::model::lora::LoraLayout;
 use crate::model::{Activations, Backbone};
@@ -93,9 +93,10 @@ impl BatchLoss<'_> {
         let mut losses = vec![];
         for (start, length) in self.chunks()? {
             let part = |x: &Tensor| x.narrow(0, start, length);
-            let logits = Ops::affine(&part(&rows)?, &self.backbone.decoder.lm_head, None, None)?;
+            let logits = Ops::affine(&part(&rows)?, &self.backbone.decoder.lm_head, None, None, Stored::Whole)?;
             let range = start..start + length;
-            losses.push(cross_entropy(&logits, &part(&factors)?, &self.batch.targets, range)?[1].clone());
+            let [_, ce] = cross_entropy(&logits, &part(&factors)?, &self.batch.targets, range, Stored::Whole)?;
+            losses.push(ce);
         }
         Ok((Tensor::cat(&losses, 0)?, weights))
     }
@@ -159,14 +160,15 @@ impl BatchLoss<'_> {
     /// a chunk of rows at a time, so that the logits never exist whole.
     fn cross_entropy<V: Ops>(&self, rows: &V, factors: &V) -> Result<(V, V)> {
         let matrix = &self.backbone.decoder.lm_head;
+        let stored = matrix.precision().into();
         let (mut losses, mut grads) = (vec![], vec![]);
         for (start, length) in self.chunks()? {
             let part = |x: &V| x.linear(|x| x.narrow(0, start, length));
-            let logits = part(rows)?.affine(matrix, None, None)?;
+            let logits = part(rows)?.affine(matrix, None, None, Stored::Whole)?;
             let range = start..start + length;
-            let [dlogits, ce] = cross_entropy(&logits, &part(factors)?, &self.batch.targets, range)?;
+            let [dlogits, ce] = cross_entropy(&logits, &part(factors)?, &self.batch.targets, range, stored)?;
             drop(logits);
-            grads.push(dlogits.affine_back(matrix, None)?);
+            grads.push(dlogits.affine_back(matrix, None, Stored::Whole)?);
             losses.push(ce);
         }
         Ok((V::cat(&losses)?, V::cat(&grads)?))

@@ -5,7 +5,8 @@
 use candle_core::D;
 
 use crate::Result;
-use crate::autodiff::{MatmulOptions, Ops};
+use crate::autodiff::{MatmulOptions, Ops, Stored};
+use crate::config::MatmulPrecision;
 
 use super::Linear;
 use super::lora::{LowRank, LowRankGrad};
@@ -17,34 +18,40 @@ pub(super) fn forward<V: Ops>(
     linear: &Linear,
     adapter: Option<&LowRank<V>>,
     x: &V,
+    stored: Stored,
 ) -> Result<(V, Option<V>)> {
     let (weight, bias) = (&linear.weight, linear.bias.as_ref());
     let Some(adapter) = adapter else {
-        return Ok((x.affine(weight, bias, None)?, None));
+        return Ok((x.affine(weight, bias, None, stored)?, None));
     };
     let (LowRank { b, scale, .. }, a) = (adapter, &adapter.joint_a()?);
-    let scaled = MatmulOptions { precision: weight.precision(), scale: *scale };
+    let scaled = low(weight.precision(), *scale);
     let z = blocks(x, a)?.matmul(&a.t()?, scaled)?;
     let z = z.reshape((x.primal().dim(0)?, a.primal().dim(D::Minus2)?))?;
-    Ok((x.affine(weight, bias, Some((&z, b)))?, Some(z)))
+    Ok((x.affine(weight, bias, Some((&z, b)), stored)?, Some(z)))
 }
 
-/// The adapters' gradients `dB = dyᵀ z`, `dA = dzᵀ x` with `dz = s dy B`, and, if asked for, the cotangent of the input,
-/// `dx = dy W + dz A`.
+/// How z and its cotangent are computed: only products read them.
+fn low(precision: MatmulPrecision, scale: f64) -> MatmulOptions {
+    MatmulOptions { precision, scale, stored: precision.into() }
+}
+
+/// The adapters' gradients `dB = dyᵀ z`, `dA = dzᵀ x` with `dz = s dy B`, and, where it is said how to keep it, the cotangent
+/// of the input, `dx = dy W + dz A`.
 pub(super) fn backward<V: Ops>(
     linear: &Linear,
     adapter: Option<(&LowRank<V>, &V)>,
     x: &V,
     dy: &V,
-    need_dx: bool,
+    dx: Option<Stored>,
 ) -> Result<(Option<V>, Option<LowRankGrad<V>>)> {
     let Some((adapter, z)) = adapter else {
-        let dx = if need_dx { Some(dy.affine_back(&linear.weight, None)?) } else { None };
+        let dx = dx.map(|stored| dy.affine_back(&linear.weight, None, stored)).transpose()?;
         return Ok((dx, None));
     };
     let (LowRank { b, scale, .. }, a) = (adapter, &adapter.joint_a()?);
     let precision = linear.weight.precision();
-    let dz = dy.low_back(b, MatmulOptions { precision, scale: *scale })?;
+    let dz = dy.low_back(b, low(precision, *scale))?;
     let (z, dy_blocks) = (blocks(z, a)?, blocks(dy, a)?);
     let (mut rank, mut grads) = (0, vec![]);
     for up in b {
@@ -53,7 +60,7 @@ pub(super) fn backward<V: Ops>(
         rank += r;
     }
     let grad = LowRankGrad { a: blocks(&dz, a)?.t()?.matmul(&blocks(x, a)?, precision)?, b: grads };
-    let dx = if need_dx { Some(dy.affine_back(&linear.weight, Some((&dz, a)))?) } else { None };
+    let dx = dx.map(|stored| dy.affine_back(&linear.weight, Some((&dz, a)), stored)).transpose()?;
     Ok((dx, Some(grad)))
 }
 

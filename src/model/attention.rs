@@ -3,7 +3,7 @@
 #![deny(clippy::disallowed_methods)]
 
 use crate::Result;
-use crate::autodiff::Ops;
+use crate::autodiff::{Ops, Stored};
 use crate::autodiff::kernels::{
     Gain, HeadsOf, causal_softmax, merge_heads, rms_norm, rms_norm_vjp, softmax_vjp, split_heads,
 };
@@ -40,7 +40,11 @@ impl<V: Ops> Mode<V> for OverBatch<'_> {
     type Residuals = Residuals<V>;
 
     fn norm(&self, x: &V, gain: &Gain) -> Result<V> {
-        rms_norm(x, gain, self.config.rms_norm_eps)
+        rms_norm(x, gain, self.config.rms_norm_eps, self.precision.into())
+    }
+
+    fn stored(&self) -> Stored {
+        self.precision.into()
     }
 
     /// `softmax(q kᵀ / √width) v` head by head (Vaswani et al. 2017; grouped queries, Ainslie et al. 2023).
@@ -48,24 +52,27 @@ impl<V: Ops> Mode<V> for OverBatch<'_> {
         let (config, sizes) = (self.config, self.sizes());
         let Sizes { batch, tokens, width, heads, kv } = sizes;
         let qkv = qkv.reshape((batch, tokens, (heads + 2 * kv) * width))?;
-        let v = split_heads(&qkv, HeadsOf { first: heads + kv, count: kv, width }, None)?;
+        let stored = self.precision.into();
+        let v = split_heads(&qkv, HeadsOf { first: heads + kv, count: kv, width }, None, stored)?;
         let [q, k] = [HeadsOf { first: 0, count: heads, width }, HeadsOf { first: heads, count: kv, width }];
         let (q, k, before_norms) = match gains {
             None => {
                 let rope = Some(&self.batch.rope);
-                (split_heads(&qkv, q, rope)?, split_heads(&qkv, k, rope)?, None)
+                (split_heads(&qkv, q, rope, stored)?, split_heads(&qkv, k, rope, stored)?, None)
             }
             Some([of_q, of_k]) => {
-                let before = [split_heads(&qkv, q, None)?, split_heads(&qkv, k, None)?];
+                let before = [q, k].map(|heads| split_heads(&qkv, heads, None, stored));
+                let [q, k] = before;
+                let before = [q?, k?];
                 let [q, k] = &before;
                 (self.turn(&self.norm(q, of_q)?)?, self.turn(&self.norm(k, of_k)?)?, Some(before))
             }
         };
         let q = q.reshape((batch, kv, heads / kv * tokens, width))?;
         let scores = q.matmul(&k.t()?, self.precision)?;
-        let p = causal_softmax(&scores, &self.batch.mask, config.attention_scale())?;
+        let p = causal_softmax(&scores, &self.batch.mask, config.attention_scale(), stored)?;
         let out = p.matmul(&v, self.precision)?.reshape((batch, heads, tokens, width))?;
-        let out = merge_heads([&out], [None])?.reshape((batch * tokens, heads * width))?;
+        let out = merge_heads([&out], [None], stored)?.reshape((batch * tokens, heads * width))?;
         Ok((out, Residuals { q, k, v, p, before_norms }))
     }
 }
@@ -90,7 +97,7 @@ impl OverBatch<'_> {
     fn turn<V: Ops>(&self, x: &V) -> Result<V> {
         let (batch, heads, tokens, width) = x.primal().dims4()?;
         let one = HeadsOf { first: 0, count: 1, width };
-        split_heads(&x.reshape((batch * heads, tokens, width))?, one, Some(&self.batch.rope))?
+        split_heads(&x.reshape((batch * heads, tokens, width))?, one, Some(&self.batch.rope), self.precision.into())?
             .reshape((batch, heads, tokens, width))
     }
 
@@ -98,7 +105,7 @@ impl OverBatch<'_> {
     fn turn_back<V: Ops>(&self, x: &V) -> Result<V> {
         let (batch, heads, tokens, width) = x.primal().dims4()?;
         let x = x.reshape((batch * heads, 1, tokens, width))?;
-        merge_heads([&x], [Some(&self.batch.rope)])?.reshape((batch, heads, tokens, width))
+        merge_heads([&x], [Some(&self.batch.rope)], Stored::Whole)?.reshape((batch, heads, tokens, width))
     }
 
     /// Cotangent of a norm's input.
@@ -115,12 +122,12 @@ impl OverBatch<'_> {
     ) -> Result<V> {
         let (scale, Sizes { batch, tokens, width, heads, kv }) =
             (self.config.attention_scale(), self.sizes());
-        let all = HeadsOf { first: 0, count: heads, width };
-        let dout = split_heads(&dout.reshape((batch, tokens, heads * width))?, all, None)?;
+        let (all, stored) = (HeadsOf { first: 0, count: heads, width }, self.precision.into());
+        let dout = split_heads(&dout.reshape((batch, tokens, heads * width))?, all, None, stored)?;
         let dout = dout.reshape((batch, kv, heads / kv * tokens, width))?;
         let dp = dout.matmul(&residuals.v.t()?, self.precision)?;
         let dv = residuals.p.t()?.matmul(&dout, self.precision)?;
-        let ds = softmax_vjp(&residuals.p, &dp, scale)?;
+        let ds = softmax_vjp(&residuals.p, &dp, scale, stored)?;
         let mut dq = ds.matmul(&residuals.k, self.precision)?.reshape((batch, heads, tokens, width))?;
         let mut dk = ds.t()?.matmul(&residuals.q, self.precision)?;
         let mut rope = Some(&self.batch.rope);
@@ -129,7 +136,7 @@ impl OverBatch<'_> {
             dk = self.norm_vjp(k, of_k, &self.turn_back(&dk)?)?;
             rope = None;
         }
-        let dqkv = merge_heads([&dq, &dk, &dv], [rope, rope, None])?;
+        let dqkv = merge_heads([&dq, &dk, &dv], [rope, rope, None], stored)?;
         dqkv.reshape((batch * tokens, (heads + 2 * kv) * width))
     }
 }

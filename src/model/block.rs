@@ -3,7 +3,7 @@
 #![deny(clippy::disallowed_methods)]
 
 use crate::Result;
-use crate::autodiff::Ops;
+use crate::autodiff::{Ops, Stored};
 use crate::autodiff::kernels::{swiglu, swiglu_vjp};
 
 use super::attention::{self, OverBatch};
@@ -19,6 +19,9 @@ pub(super) trait Mode<V> {
 
     /// RMS norm of rows as wide as the gain.
     fn norm(&self, x: &V, gain: &Self::Gain) -> Result<V>;
+
+    /// How what only products or kernels read is kept.
+    fn stored(&self) -> Stored;
 
     /// Attention of queries, keys and values before their norms, if they have any (`gains`), and before rotation:
     /// `(rows, (heads + 2 kv) · width)` → `(rows, heads · width)`.
@@ -48,7 +51,12 @@ pub(super) struct Residuals<V, A> {
 impl<V: Ops, M: Mode<V>> Block<'_, V, M> {
     fn apply(&self, which: Joint, x: &V, z: &mut [Option<V>; 4]) -> Result<V> {
         let adapter = self.adapters[which as usize].as_ref();
-        let (y, low) = adapted::forward(self.layer.linear(which), adapter, x)?;
+        // The others are added to what the layer passes on.
+        let stored = match which {
+            Joint::Qkv | Joint::GateUp => self.mode.stored(),
+            Joint::Output | Joint::Down => Stored::Whole,
+        };
+        let (y, low) = adapted::forward(self.layer.linear(which), adapter, x, stored)?;
         z[which as usize] = low;
         Ok(y)
     }
@@ -61,7 +69,8 @@ impl<V: Ops, M: Mode<V>> Block<'_, V, M> {
         let (attended, attention) = mode.attend(&qkv, gains.heads.as_ref())?;
         let middle = x.add(&self.apply(Joint::Output, &attended, &mut z)?)?;
         let gate_up = self.apply(Joint::GateUp, &mode.norm(&middle, &gains.post_attention)?, &mut z)?;
-        let y = middle.add(&self.apply(Joint::Down, &swiglu(&gate_up)?, &mut z)?)?;
+        let hidden = swiglu(&gate_up, mode.stored())?;
+        let y = middle.add(&self.apply(Joint::Down, &hidden, &mut z)?)?;
         Ok((y, Residuals { x: x.clone(), attention, attended, middle, gate_up, z }))
     }
 }
@@ -76,18 +85,18 @@ impl<V: Ops> Block<'_, V, OverBatch<'_>> {
         dy: &V,
         need_dx: bool,
     ) -> Result<(Option<V>, LayerGrads<V>)> {
-        let (mode, gains) = (&self.mode, self.gains);
+        let (mode, gains, stored) = (&self.mode, self.gains, Mode::<V>::stored(&self.mode));
         let mut grads = [const { None }; 4];
         let mut back = |which: Joint, x: &V, dy: &V, need_dx: bool| {
             let index = which as usize;
             let adapter = self.adapters[index].as_ref().zip(residuals.z[index].as_ref());
-            let (dx, grad) = adapted::backward(self.layer.linear(which), adapter, x, dy, need_dx)?;
+            let (dx, grad) = adapted::backward(self.layer.linear(which), adapter, x, dy, need_dx.then_some(stored))?;
             grads[index] = grad;
             Ok::<_, crate::Error>(dx)
         };
 
-        let dhidden = some(back(Joint::Down, &swiglu(&residuals.gate_up)?, dy, true)?);
-        let dgate_up = swiglu_vjp(&residuals.gate_up, &dhidden)?;
+        let dhidden = some(back(Joint::Down, &swiglu(&residuals.gate_up, stored)?, dy, true)?);
+        let dgate_up = swiglu_vjp(&residuals.gate_up, &dhidden, stored)?;
         let normed = mode.norm(&residuals.middle, &gains.post_attention)?;
         let dnormed = some(back(Joint::GateUp, &normed, &dgate_up, true)?);
         let dmiddle = dy.add(&mode.norm_vjp(&residuals.middle, &gains.post_attention, &dnormed)?)?;

@@ -33,6 +33,7 @@ pub struct Encoder {
     number_offset_max: usize,
     shuffle_segments: bool,
     background_repeats: f64,
+    background_repeats_ramp: u64,
     template: Template,
     target: TargetWriter,
     /// What the loss of a token before the answer counts.
@@ -55,6 +56,7 @@ impl Encoder {
             number_offset_max: config.number_offset_max,
             shuffle_segments: config.shuffle_segments,
             background_repeats: config.background_repeats,
+            background_repeats_ramp: config.background_repeats_ramp,
             template: Template::parse(&config.prompt).map_err(fault)?.in_chat(config.chat_template.form()?),
             target: TargetWriter::new(&config.target)?,
             support_weight: config.target.support_weight,
@@ -168,7 +170,13 @@ impl Encoder {
             )));
         }
         let mut rng = stream(self.seed, split, Purpose::Repeats, index);
-        Ok((rng.random_range(0.0..=1.0) * self.background_repeats.ln()).exp())
+        Ok((rng.random_range(0.0..=1.0) * self.ramped(index) * self.background_repeats.ln()).exp())
+    }
+
+    /// What part of the orders of magnitude episode `index` may draw.
+    fn ramped(&self, index: u64) -> f64 {
+        let (done, ramp) = (index.saturating_add(1) as f64, self.background_repeats_ramp as f64);
+        if done < ramp { done / ramp } else { 1.0 }
     }
 
     /// What a question's loss is taken of.

@@ -112,6 +112,26 @@ fn the_background_of_training_counts_as_often_as_the_episode_draws_and_facts_onc
 }
 
 #[test]
+fn repeats_of_the_background_grow_by_equal_factors_over_the_ramp() {
+    let (tokenizer, ramp) = (tokenizer(), 40);
+    let whole = DataConfig { background_repeats: 1e4, context_tokens: 80, ..generated(Task::Qa1) };
+    let ramped = DataConfig { background_repeats_ramp: ramp, ..whole.clone() };
+    let most = |config: &DataConfig, index: u64, episode: &Episode| {
+        let encoder = Encoder::new(config, tokenizer.clone(), 0).unwrap();
+        let encoded = encoder.encode(episode, index, Split::Train, Objective::Perk).unwrap();
+        encoded.segments.iter().flat_map(Sequence::predicted_weights).fold(1.0, f64::max)
+    };
+    let mut grown = 0;
+    for (index, episode) in (0..).zip(episodes(&whole, Split::Train, 1, 0, 50)) {
+        let (all, part) = (most(&whole, index, &episode), most(&ramped, index, &episode));
+        let expected = all.ln() * ((index + 1) as f64 / ramp as f64).min(1.0);
+        assert!((part.ln() - expected).abs() < 1e-9, "episode {index}: {part} of {all}");
+        grown += usize::from(all > 1.0 && part < all);
+    }
+    assert!(grown > 20, "{grown}");
+}
+
+#[test]
 fn a_query_predicts_answer_and_end_and_reads_the_rest() {
     let tokenizer = tokenizer();
     let config =

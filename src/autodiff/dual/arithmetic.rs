@@ -189,7 +189,7 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
-    use crate::autodiff::LowRankUp;
+    use crate::autodiff::{LowRankUp, Stored};
 
     fn ramp(dims: &[usize], seed: usize) -> Tensor {
         let count: usize = dims.iter().product();
@@ -251,8 +251,13 @@ mod tests {
             x.reshape((2, 6)),
             x.row_sum(),
             Dual::cat(&[x.clone(), y.clone()]),
-            x.affine(&matrix, Some(&ramp(&[5], 6)), None),
-            apart(&x).affine(&matrix, None, Some((&y, &[LowRankUp { b: stack(&[5, 4], 5), column: 0 }]))),
+            x.affine(&matrix, Some(&ramp(&[5], 6)), None, Stored::Whole),
+            apart(&x).affine(
+                &matrix,
+                None,
+                Some((&y, &[LowRankUp { b: stack(&[5, 4], 5), column: 0 }])),
+                Stored::Whole,
+            ),
         ];
         for (index, found) in whole.into_iter().enumerate() {
             assert!(found.unwrap().stacked().is_some(), "operation {index} took the stack apart");

@@ -8,7 +8,7 @@ use candle_core::{D, Shape, Tensor};
 
 use super::Frozen;
 use super::choose;
-use super::kernel::Kernel;
+use super::kernel::{Kernel, Stored};
 use super::ops::{LowRankUp, MatmulOptions, Ops, rows_axis};
 use super::packed::Way;
 use super::pointwise::{Pointwise, each_of_duals};
@@ -179,6 +179,7 @@ impl Ops for Dual {
         weight: &Frozen,
         bias: Option<&Tensor>,
         low: Option<(&Self, &[LowRankUp<Self>])>,
+        stored: Stored,
     ) -> Result<Self> {
         let mut terms = self.joined()?.terms_by(&Factor::frozen(weight, Way::Forward)?);
         if let Some((z, ups)) = low {
@@ -190,15 +191,15 @@ impl Ops for Dual {
                 start += rank;
             }
         }
-        choose::product(&Sum::new(weight.dims()?.0, bias, terms)?.beside(weight, Way::Forward))
+        choose::product(&Sum::new(weight.dims()?.0, bias, terms)?.beside(weight, Way::Forward).stored(stored))
     }
 
-    fn affine_back(&self, weight: &Frozen, low: Option<(&Self, &Self)>) -> Result<Self> {
+    fn affine_back(&self, weight: &Frozen, low: Option<(&Self, &Self)>, stored: Stored) -> Result<Self> {
         let mut terms = self.joined()?.terms_by(&Factor::frozen(weight, Way::Back)?);
         if let Some((z, a)) = low {
             terms.extend(z.blocks(a)?.terms(a));
         }
-        choose::product(&Sum::new(weight.dims()?.1, None, terms)?.beside(weight, Way::Back))
+        choose::product(&Sum::new(weight.dims()?.1, None, terms)?.beside(weight, Way::Back).stored(stored))
     }
 
     fn low_back(&self, ups: &[LowRankUp<Self>], options: impl Into<MatmulOptions>) -> Result<Self> {

@@ -10,13 +10,14 @@ use super::gemm::{Gemm, Kind, Operand};
 use crate::Result;
 
 /// The factors' type, the result's, and what sums are taken in.
-fn types(kind: Kind) -> (sys::cudaDataType, sys::cudaDataType, sys::cublasComputeType_t) {
+fn types(kind: Kind, narrow: bool) -> (sys::cudaDataType, sys::cudaDataType, sys::cublasComputeType_t) {
     use sys::cublasComputeType_t as Compute;
     use sys::cudaDataType_t as Type;
     match kind {
         Kind::F64 => (Type::CUDA_R_64F, Type::CUDA_R_64F, Compute::CUBLAS_COMPUTE_64F),
         Kind::F32 => (Type::CUDA_R_32F, Type::CUDA_R_32F, Compute::CUBLAS_COMPUTE_32F),
         Kind::Tf32 => (Type::CUDA_R_32F, Type::CUDA_R_32F, Compute::CUBLAS_COMPUTE_32F_FAST_TF32),
+        Kind::Bf16 if narrow => (Type::CUDA_R_16BF, Type::CUDA_R_16BF, Compute::CUBLAS_COMPUTE_32F),
         Kind::Bf16 => (Type::CUDA_R_16BF, Type::CUDA_R_32F, Compute::CUBLAS_COMPUTE_32F),
     }
 }
@@ -30,8 +31,8 @@ fn operation(factor: &Operand) -> sys::cublasOperation_t {
 
 /// Takes a product. cuBLAS is column-major: what is row-major is its own transpose to it, and Cᵀ = Bᵀ Aᵀ.
 pub(super) fn multiply(device: &CudaDevice, gemm: &Gemm) -> Result<()> {
-    let Gemm { kind, a, b, c, rows, depth, columns, batch, alpha, beta } = gemm;
-    let (factors, results, compute) = types(*kind);
+    let Gemm { kind, a, b, c, rows, depth, columns, batch, alpha, beta, narrow } = gemm;
+    let (factors, results, compute) = types(*kind, *narrow);
     let blas = device.cublas_handle();
     let singles = [*alpha as f32, *beta as f32];
     let doubles = [*alpha, *beta];

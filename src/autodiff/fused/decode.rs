@@ -7,7 +7,7 @@ use super::address::{address, room};
 use super::launch::{Call, Grid, Params, Variant, launch, run};
 use super::{Engine, engine};
 use crate::Result;
-use crate::autodiff::{Dual, Ops, choose};
+use crate::autodiff::{Dual, Ops, Stored, choose};
 
 /// Numbers of a head that each lane of a warp may have.
 const MOST_OF_A_LANE: usize = 8;
@@ -132,6 +132,7 @@ pub(crate) fn norm_rows(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Option<Te
         sizes: &[rows, width],
         numbers: &[eps],
         tables: &[gain],
+        stored: Stored::Whole,
     };
     let normed = run(&call, [&Dual::constant(x)], &[x.shape().clone()])?;
     Ok(normed.map(|[normed]| normed.into_primal()))

@@ -6,7 +6,7 @@ use super::address::address;
 use super::engine;
 use super::launch::{Call, Grid, Params, Ready, Variant, launch, ready};
 use crate::Result;
-use crate::autodiff::{Dual, Ops};
+use crate::autodiff::{Dual, Ops, Stored};
 
 /// Most sets in a launch: parameters of 64 KB or less are sent without waiting for the card.
 pub(super) const AT_ONCE: usize = 64;
@@ -40,6 +40,7 @@ pub(in crate::autodiff) fn run_each<const I: usize, const O: usize>(
                 sizes: &sizes,
                 numbers: &set.numbers,
                 tables: &[],
+                stored: Stored::Whole,
             };
             let shapes: [Shape; O] = std::array::from_fn(|_| shape.clone());
             match ready(&call, set.inputs, &shapes)? {
@@ -81,11 +82,13 @@ pub(super) fn table(each: &[Params], like: &Tensor) -> Result<Tensor> {
 }
 
 fn words_of(params: &Params) -> Vec<i64> {
-    let Params { inputs, input_tangents, outputs, output_tangents, tables, sizes, numbers } = params;
+    let Params { inputs, input_tangents, outputs, output_tangents, tables, sizes, numbers, at_once, .. } = params;
+    let narrow = [params.narrow_inputs, params.narrow_outputs];
     let addresses = [&inputs[..], input_tangents, outputs, output_tangents, tables].concat().into_iter();
     let numbers = numbers.iter().copied();
     let as_i64 = |word| word as i64;
-    addresses.map(as_i64).chain(sizes.iter().copied()).chain(numbers.map(as_i64)).collect()
+    let sizes = sizes.iter().copied();
+    addresses.map(as_i64).chain(sizes).chain(numbers.map(as_i64)).chain([*at_once]).chain(narrow).collect()
 }
 
 #[cfg(test)]
@@ -103,17 +106,20 @@ mod tests {
         let mut params = Params::default();
         (params.input_tangents[7], params.outputs[0], params.tables[3]) = (u64::MAX, 2, 3);
         (params.sizes[0], params.sizes[39], params.numbers[23]) = (-4, 5, 1.5_f64.to_bits());
+        (params.at_once, params.narrow_inputs, params.narrow_outputs) = (4, 6, 7);
         let table = table(&[Params::default(), params], &like).unwrap();
         assert!(address(&table).unwrap().is_multiple_of(align_of::<Params>() as u64));
 
         let words = table.to_vec1::<i64>().unwrap();
         let (first, second) = words.split_at(size_of::<Params>() / 8);
-        assert!(first.len() == second.len() && first.iter().all(|&word| word == 0));
+        let expected = [vec![0; first.len() - 3], vec![1, 0, 0]].concat();
+        assert!(first.len() == second.len() && first == expected);
         let word = |offset: usize, nth: usize| second[offset / 8 + nth];
         assert_eq!(word(offset_of!(Params, input_tangents), 7), -1);
         assert_eq!(word(offset_of!(Params, outputs), 0), 2);
         assert_eq!(word(offset_of!(Params, tables), 3), 3);
         assert_eq!([0, 39].map(|nth| word(offset_of!(Params, sizes), nth)), [-4, 5]);
         assert_eq!(word(offset_of!(Params, numbers), 23), 1.5_f64.to_bits() as i64);
+        assert_eq!([0, 1, 2].map(|nth| word(offset_of!(Params, at_once), nth)), [4, 6, 7]);
     }
 }

@@ -196,7 +196,7 @@ mod tests {
         let bias = numbers((1, columns), 9, types[0]).squeeze(0).unwrap();
         let bias = (ranks.len() > 1).then_some(bias);
         let scale = if bias.is_some() { 1.0 } else { 1.75 };
-        let options = MatmulOptions { precision: MatmulPrecision::High, scale };
+        let options = MatmulOptions { scale, ..MatmulPrecision::High.into() };
         Sum::new(columns, bias.as_ref(), terms).unwrap().with(options)
     }
 

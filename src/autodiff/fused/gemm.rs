@@ -41,6 +41,8 @@ pub(super) struct Gemm {
     pub batch: usize,
     pub alpha: f64,
     pub beta: f64,
+    /// Whether C of factors in bf16 is written in bf16 too, rounded once.
+    pub narrow: bool,
 }
 
 /// A tensor as a batch of matrices that BLAS reads in place.

@@ -60,7 +60,7 @@ pub(super) fn build(folder: &Path) -> Option<PathBuf> {
     let library = folder.join("libkernels.so");
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/autodiff/fused/cuda");
     let mut compiler = Command::new("c++");
-    compiler.args(["-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Wno-unused-variable", "-o"]);
+    compiler.args(["-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Wno-unused-variable", "-Wno-unknown-pragmas", "-o"]);
     let output = compiler.arg(&library).arg(sources.join("host.cpp")).output().ok()?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(library)
@@ -68,7 +68,7 @@ pub(super) fn build(folder: &Path) -> Option<PathBuf> {
 
 /// Takes a product by plain loops.
 pub(super) fn multiply(gemm: &Gemm) {
-    let Gemm { kind, a, b, c, rows, depth, columns, batch, alpha, beta } = *gemm;
+    let Gemm { kind, a, b, c, rows, depth, columns, batch, alpha, beta, narrow } = *gemm;
     for nth in 0..batch {
         for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
             let term = |k: usize| read(kind, &a, nth, i, k) * read(kind, &b, nth, k, j);
@@ -81,6 +81,9 @@ pub(super) fn multiply(gemm: &Gemm) {
                 if kind == Kind::F64 {
                     let place = (c.address as *mut f64).add(place);
                     place.write(write(*place));
+                } else if narrow {
+                    let place = (c.address as *mut half::bf16).add(place);
+                    place.write(half::bf16::from_f64(write((*place).to_f64())));
                 } else {
                     let place = (c.address as *mut f32).add(place);
                     place.write(write(f64::from(*place)) as f32);

@@ -5,7 +5,8 @@ use candle_core::{DType, Device, Shape, Tensor};
 use super::address::{address, room};
 use super::{Engine, engine};
 use crate::Result;
-use crate::autodiff::{Dual, Ops};
+use crate::autodiff::kernel::computed_in;
+use crate::autodiff::{Dual, Ops, Stored};
 
 /// What every kernel is given, as `cuda/params.cuh` has it.
 #[repr(C)]
@@ -18,6 +19,9 @@ pub(super) struct Params {
     pub tables: [u64; 4],
     pub sizes: [i64; 40],
     pub numbers: [u64; 24],
+    pub at_once: i64,
+    pub narrow_inputs: i64,
+    pub narrow_outputs: i64,
 }
 
 impl Default for Params {
@@ -30,6 +34,9 @@ impl Default for Params {
             tables: [0; 4],
             sizes: [0; 40],
             numbers: [0; 24],
+            at_once: 1,
+            narrow_inputs: 0,
+            narrow_outputs: 0,
         }
     }
 }
@@ -40,7 +47,22 @@ impl Params {
         let places = &mut self.sizes[first..][..sizes.len()];
         places.iter_mut().zip(sizes).for_each(|(place, &size)| *place = size as i64);
     }
+
+    /// Lets kernels of f32 move four numbers at once, where everything that they read and write begins at a place for that.
+    pub fn move_several(&mut self) {
+        let Self { inputs, input_tangents, outputs, output_tangents, .. } = self;
+        let addresses = [&inputs[..], input_tangents, outputs, output_tangents].concat();
+        self.at_once = if addresses.iter().all(|address| address.is_multiple_of(ALIGNED)) { 4 } else { 1 };
+    }
+
+    /// A grid for so many numbers, a thread for each or for each few.
+    pub fn elements(&self, count: usize) -> Grid {
+        Grid::Elements(count).of(self.at_once as usize)
+    }
 }
+
+/// Bytes of four numbers of f32.
+const ALIGNED: u64 = 16;
 
 /// How a kernel shares its work among threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +81,14 @@ const MOST_BLOCKS: usize = 1 << 16;
 const THREADS: usize = 256;
 
 impl Grid {
+    /// With a thread for so many numbers, where it has one for each.
+    fn of(self, at_once: usize) -> Self {
+        match self {
+            Self::Elements(count) => Self::Elements(count.div_ceil(at_once)),
+            rows => rows,
+        }
+    }
+
     /// Blocks, and threads of each.
     pub(super) fn dims(self, engine: Engine) -> (usize, usize) {
         #[cfg(test)]
@@ -84,6 +114,8 @@ pub(in crate::autodiff) struct Call<'a> {
     pub sizes: &'a [usize],
     pub numbers: &'a [f64],
     pub tables: &'a [&'a Tensor],
+    /// What the first output is kept in; the others are whole.
+    pub stored: Stored,
 }
 
 /// What kernels are compiled for.
@@ -205,17 +237,21 @@ pub(super) fn ready<const I: usize, const O: usize>(
 ) -> Result<Option<Ready<O>>> {
     let like = inputs[0].primal();
     let varies = inputs.iter().any(|x| x.tangent().is_some());
-    let Some(variant) = Variant::of(like.dtype(), varies).filter(|_| engine(like.device()).is_some()) else {
+    let dtype = computed_in(like.dtype());
+    let Some(variant) = Variant::of(dtype, varies).filter(|_| engine(like.device()).is_some()) else {
         return Ok(None);
     };
     let mut params = Params::default();
     let inputs = inputs.iter().map(|x| Input::new(x)).collect::<Result<Vec<_>>>()?;
     for (index, input) in inputs.iter().enumerate() {
         (params.inputs[index], params.input_tangents[index]) = input.addresses()?;
+        params.narrow_inputs |= i64::from(input.primal.dtype() == DType::BF16) << index;
     }
     let mut outputs = Vec::with_capacity(O);
     for (index, shape) in shapes.iter().enumerate() {
-        let output = output(shape, varies, like)?;
+        let is_narrow = index == 0 && call.stored == Stored::Narrow && dtype == DType::F32;
+        params.narrow_outputs |= i64::from(is_narrow) << index;
+        let output = output(shape, varies, if is_narrow { DType::BF16 } else { dtype }, like)?;
         params.outputs[index] = address(output.primal())?;
         params.output_tangents[index] = output.tangent().map_or(Ok(0), address)?;
         outputs.push(output);
@@ -224,18 +260,21 @@ pub(super) fn ready<const I: usize, const O: usize>(
         params.tables[index] = address(table)?;
     }
     params.set_sizes(0, call.sizes);
+    if dtype == DType::F32 {
+        params.move_several();
+    }
     params.numbers.iter_mut().zip(call.numbers).for_each(|(place, &number)| *place = variant.bits(number));
     let outputs = outputs.try_into().expect("one value an output");
     Ok(Some(Ready { params, variant, outputs, _inputs: inputs }))
 }
 
-fn output(shape: &Shape, varies: bool, like: &Tensor) -> Result<Dual> {
+fn output(shape: &Shape, varies: bool, dtype: DType, like: &Tensor) -> Result<Dual> {
     if !varies {
-        return Ok(Dual::constant(&room(shape.clone(), like.dtype(), like)?));
+        return Ok(Dual::constant(&room(shape.clone(), dtype, like)?));
     }
     let mut dims = shape.dims().to_vec();
     dims.insert(0, 2);
-    Dual::from_stacked(room(dims, like.dtype(), like)?)
+    Dual::from_stacked(room(dims, dtype, like)?)
 }
 
 /// Runs a kernel; output `o` has shape `shapes[o]`, stacked where any input varies. `None` where the device or the type
@@ -251,7 +290,8 @@ pub(in crate::autodiff) fn run<const I: usize, const O: usize>(
     let device = inputs[0].primal().device();
     let Some(ready) = ready(call, inputs, shapes)? else { return Ok(None) };
     if shapes.iter().any(|shape| shape.elem_count() > 0) {
-        let (blocks, threads) = engine(device).map_or((1, 32), |engine| call.grid.dims(engine));
+        let grid = call.grid.of(ready.params.at_once as usize);
+        let (blocks, threads) = engine(device).map_or((1, 32), |engine| grid.dims(engine));
         launch(device, (call.name, ready.variant), (blocks, 1, threads), &ready.params)?;
     }
     Ok(Some(ready.outputs))

@@ -11,7 +11,7 @@ use super::gemm::{Gemm, Kind, Matrices, Operand, kind};
 use super::launch::{Grid, Params, Variant, launch};
 use super::{Engine, engine};
 use crate::autodiff::product::{Factor, Part, Sum, Term};
-use crate::autodiff::{Dual, Ops};
+use crate::autodiff::{Dual, Ops, Stored};
 use crate::config::MatmulPrecision;
 use crate::{Error, Result};
 
@@ -27,28 +27,38 @@ pub(in crate::autodiff) fn sum(sum: &Sum) -> Result<Option<Dual>> {
     if let Some(result) = few_rows(engine, sum)? {
         return Ok(Some(result));
     }
-    let mut dims = sum.dims();
-    let half: usize = dims.iter().product();
-    let halves = if sum.varies() { 2 } else { 1 };
-    if sum.varies() {
-        dims.insert(0, 2);
+    if let Some((wide, way)) = &sum.wide
+        && sum.options.precision == MatmulPrecision::Medium
+        && sum.dtype() == DType::F32
+        && let Some(result) = wide.sum(engine, sum, *way)?
+    {
+        return Ok(Some(result.into_dual(sum)?));
     }
-    let result = Target { numbers: room(dims, sum.dtype(), like)?, half, columns: sum.columns };
-    if half > 0 {
-        fill(engine, sum, &result, halves)?;
+    let result = Target::of(sum, if is_narrow(sum) { DType::BF16 } else { sum.dtype() })?;
+    if result.half > 0 {
+        fill(engine, sum, &result)?;
     }
-    Ok(Some(match sum.varies() {
-        true => Dual::from_stacked(result.numbers)?,
-        false => Dual::constant(&result.numbers),
-    }))
+    Ok(Some(result.into_dual(sum)?))
+}
+
+/// Whether a sum comes out in bf16: BLAS writes that of factors in bf16 alone.
+fn is_narrow(sum: &Sum) -> bool {
+    let by_bf16 = |term: &Term| {
+        let Factor::Tensor(right) = &term.right else { return false };
+        [term.left.dtype(), right.dtype()].contains(&DType::BF16)
+    };
+    let Sum { options, bias, .. } = sum;
+    options.stored == Stored::Narrow
+        && options.precision == MatmulPrecision::Medium
+        && bias.is_none()
+        && sum.terms.iter().all(by_bf16)
 }
 
 /// Whether there is a product for a term.
 fn suits(term: &Term) -> bool {
     let (left, Factor::Tensor(right)) = (&term.left, &term.right) else { return false };
     match (left.dtype(), right.dtype()) {
-        (DType::F32, DType::F32) | (DType::F64, DType::F64) => true,
-        (DType::F32, DType::BF16) => right.rank() == 2,
+        (DType::F32 | DType::BF16, DType::F32 | DType::BF16) | (DType::F64, DType::F64) => true,
         _ => false,
     }
 }
@@ -62,6 +72,23 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// Room for a sum, to be written.
+    pub fn of(sum: &Sum, dtype: DType) -> Result<Self> {
+        let mut dims = sum.dims();
+        let half = dims.iter().product();
+        if sum.varies() {
+            dims.insert(0, 2);
+        }
+        Ok(Self { numbers: room(dims, dtype, &sum.terms[0].left)?, half, columns: sum.columns })
+    }
+
+    fn into_dual(self, sum: &Sum) -> Result<Dual> {
+        match sum.varies() {
+            true => Dual::from_stacked(self.numbers),
+            false => Ok(Dual::constant(&self.numbers)),
+        }
+    }
+
     /// Some columns of the matrices of a part, `rows` rows each, from its first number.
     pub fn operand(&self, part: Part, column: usize, rows: usize) -> Result<Operand> {
         let start = if part == Part::Tangent { self.half } else { 0 };
@@ -75,14 +102,8 @@ impl Target {
     }
 }
 
-fn fill(engine: Engine, sum: &Sum, result: &Target, halves: usize) -> Result<()> {
-    if let Some((wide, way)) = &sum.wide
-        && sum.options.precision == MatmulPrecision::Medium
-        && sum.dtype() == DType::F32
-        && wide.sum(engine, sum, *way, result)?
-    {
-        return Ok(());
-    }
+fn fill(engine: Engine, sum: &Sum, result: &Target) -> Result<()> {
+    let halves = if sum.varies() { 2 } else { 1 };
     let fresh = match &sum.bias {
         Some(bias) => {
             write_bias(engine, bias, result, halves)?;
@@ -162,10 +183,9 @@ fn add(engine: Engine, sum: &Sum, term: &Term, result: &Target, fresh: bool) -> 
     }
     let one = if right.count == 1 { left.stacked() } else { None };
     let left = one.unwrap_or(left);
-    let mixed = term.left.dtype() != right.tensor.dtype();
-    let kind = kind(right.tensor.dtype(), sum.options.precision).expect("suits() has looked");
+    let (types, precision) = ((term.left.dtype(), right.tensor.dtype()), sum.options.precision);
     let mut gemm = Gemm {
-        kind,
+        kind: kind(types.0, precision).expect("suits() has looked"),
         a: left.operand,
         b: Operand {
             batch_stride: if right.count == 1 { 0 } else { right.operand.batch_stride },
@@ -178,14 +198,18 @@ fn add(engine: Engine, sum: &Sum, term: &Term, result: &Target, fresh: bool) -> 
         batch: left.count,
         alpha: sum.options.scale,
         beta: if fresh { 0.0 } else { 1.0 },
+        narrow: result.numbers.dtype() == DType::BF16,
     };
     let device = term.left.device();
-    if !mixed {
+    if types.0 == types.1 {
         return multiply(device, &gemm);
     }
-    let planes = Planes::of(engine, &term.left, sum.options.precision)?;
+    gemm.kind = Kind::Bf16;
+    let is_left = types.1 == DType::BF16;
+    let planes = Planes::of(engine, if is_left { &left } else { &right }, precision)?;
     for plane in 0..planes.count {
-        (gemm.a, gemm.kind) = (planes.operand(plane, left.rows, left.columns)?, Kind::Bf16);
+        let factor = if is_left { &mut gemm.a } else { &mut gemm.b };
+        *factor = planes.operand(plane, factor)?;
         multiply(device, &gemm)?;
         gemm.beta = 1.0;
     }
@@ -196,13 +220,10 @@ fn add(engine: Engine, sum: &Sum, term: &Term, result: &Target, fresh: bool) -> 
 struct Planes {
     numbers: Tensor,
     count: usize,
-}
-
-/// How many numbers of rows of f32 a kernel moves at once.
-pub(super) fn at_once(rows: &Matrices) -> usize {
-    let Operand { address, stride, .. } = rows.operand;
-    let even = [rows.columns, stride].iter().all(|size| size.is_multiple_of(4)) && address.is_multiple_of(16);
-    if even { 4 } else { 1 }
+    /// Numbers of a matrix from row to row, or where it is transposed from column to column.
+    stride: usize,
+    /// Numbers of a matrix.
+    size: usize,
 }
 
 /// How many planes keep what the precision promises: 8 bits each.
@@ -215,33 +236,31 @@ fn planes(precision: MatmulPrecision) -> usize {
 }
 
 impl Planes {
-    fn of(engine: Engine, x: &Tensor, precision: MatmulPrecision) -> Result<Self> {
-        let matrices = Matrices::of(x)?;
-        let whole = matrices.stacked().filter(|whole| !whole.operand.transposed);
-        let matrices = match whole {
-            Some(whole) => whole,
-            None => {
-                Matrices::of(&x.contiguous()?)?.stacked().expect("contiguous matrices lie below each other")
-            }
+    fn of(engine: Engine, factor: &Matrices, precision: MatmulPrecision) -> Result<Self> {
+        // As it lies: what is transposed stays so.
+        let upright = if factor.operand.transposed { factor.tensor.t()? } else { factor.tensor.clone() };
+        let rows = match Matrices::of(&upright)?.stacked().filter(|rows| !rows.operand.transposed) {
+            Some(rows) => rows,
+            None => Matrices::of(&upright.contiguous()?)?.stacked().expect("contiguous matrices lie below each other"),
         };
-        let (count, numbers) = (planes(precision), matrices.rows * matrices.columns);
-        let room = room((count, numbers), DType::BF16, x)?;
+        let (count, numbers) = (planes(precision), rows.rows * rows.columns);
+        let planes = room((count, numbers), DType::BF16, &upright)?;
         let mut params = Params::default();
-        (params.inputs[0], params.outputs[0]) = (matrices.operand.address, address(&room)?);
-        let at_once = at_once(&matrices);
-        let sizes = [numbers, matrices.columns, matrices.operand.stride, count, at_once];
-        params.set_sizes(0, &sizes);
-        let variant = Variant::of(x.dtype(), false).expect("planes are of f32");
-        let (blocks, threads) = Grid::Elements(numbers / at_once).dims(engine);
-        launch(x.device(), ("planes", variant), (blocks, 1, threads), &params)?;
-        Ok(Self { numbers: room, count })
+        (params.inputs[0], params.outputs[0]) = (rows.operand.address, address(&planes)?);
+        params.move_several();
+        params.set_sizes(0, &[numbers, rows.columns, rows.operand.stride, count]);
+        let variant = Variant::of(upright.dtype(), false).expect("planes are of f32");
+        let (blocks, threads) = params.elements(numbers).dims(engine);
+        launch(upright.device(), ("planes", variant), (blocks, 1, threads), &params)?;
+        Ok(Self { numbers: planes, count, stride: rows.columns, size: numbers / factor.count.max(1) })
     }
 
-    /// One plane, as matrices of `rows` and `columns`.
-    fn operand(&self, plane: usize, rows: usize, columns: usize) -> Result<Operand> {
+    /// One plane in the place of the factor.
+    fn operand(&self, plane: usize, factor: &Operand) -> Result<Operand> {
         let numbers = self.numbers.dims()[1];
         let address = address(&self.numbers)? + (plane * numbers * DType::BF16.size_in_bytes()) as u64;
-        Ok(Operand { address, transposed: false, stride: columns, batch_stride: rows * columns })
+        let batch_stride = if factor.batch_stride == 0 { 0 } else { self.size };
+        Ok(Operand { address, transposed: factor.transposed, stride: self.stride, batch_stride })
     }
 }
 

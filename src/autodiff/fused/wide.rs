@@ -11,10 +11,11 @@ use candle_core::{DType, Tensor};
 use super::address::{address, room};
 use super::gemm::{Gemm, Kind, Matrices, Operand};
 use super::launch::{Grid, Params, Variant, launch};
-use super::sum::{Target, at_once, multiply};
+use super::sum::{Target, multiply};
 use super::{Engine, engine};
 use crate::Result;
 use crate::autodiff::packed::Way;
+use crate::autodiff::Stored;
 use crate::autodiff::product::{Factor, Part, Sum, Term};
 
 /// Rows and columns beside the matrix: enough for the adapters of three projections of rank 16, their tangents and a bias.
@@ -72,25 +73,35 @@ impl Wide {
         self.numbers.elem_count() * self.numbers.dtype().size_in_bytes()
     }
 
-    /// The sum by one product, if its terms have room; else `false`, and nothing was written.
-    pub(super) fn sum(&self, engine: Engine, sum: &Sum, way: Way, result: &Target) -> Result<bool> {
-        let Some((first, rest)) = sum.terms.split_first() else { return Ok(false) };
-        let Some(slots) = slots(first, rest)? else { return Ok(false) };
+    /// The sum by one product, if its terms have room.
+    pub(super) fn sum(&self, engine: Engine, sum: &Sum, way: Way) -> Result<Option<Target>> {
+        let Some((first, rest)) = sum.terms.split_first() else { return Ok(None) };
+        let Some(slots) = slots(first, rest)? else { return Ok(None) };
         let own = if way == Way::Forward { self.width } else { self.out };
         let used: usize = slots.iter().map(|slot| slot.left.columns).sum();
         let bias = if sum.bias.is_some() { BIAS } else { 0 };
         let extra = (used + bias).next_multiple_of(8);
         let x = Matrices::of(&first.left)?;
         let Some(x) = x.stacked().filter(|x| !x.operand.transposed && x.columns == own) else {
-            return Ok(false);
+            return Ok(None);
         };
-        // Without a term beside it the matrix is as well off alone.
-        if used + bias == 0 || extra > ROOM || first.columns() != sum.columns {
-            return Ok(false);
+        if extra > ROOM || first.columns() != sum.columns {
+            return Ok(None);
         }
-        let left = extend_left(engine, first, &x, &slots, (bias, extra))?;
+        // Alone, what is in bf16 is multiplied as it lies.
+        let left = match extra == 0 && x.tensor.dtype() == DType::BF16 {
+            true => (x.operand.address, x.operand.stride, None),
+            false => {
+                let left = extend_left(engine, first, &x, &slots, (bias, extra))?;
+                (address(&left)?, x.columns + extra, Some(left))
+            }
+        };
+        let narrow = sum.options.stored == Stored::Narrow;
+        let result = Target::of(sum, if narrow { DType::BF16 } else { DType::F32 })?;
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.extend_right(engine, sum, way, &slots, extra)?;
+        if extra > 0 {
+            self.extend_right(engine, sum, way, &slots, extra)?;
+        }
         let depth = own + extra;
         let b = Operand {
             address: address(&self.numbers)?,
@@ -100,7 +111,7 @@ impl Wide {
         };
         let gemm = Gemm {
             kind: Kind::Bf16,
-            a: Operand { address: address(&left)?, transposed: false, stride: depth, batch_stride: 0 },
+            a: Operand { address: left.0, transposed: false, stride: left.1, batch_stride: 0 },
             b,
             c: result.operand(first.part, 0, x.rows)?,
             rows: x.rows,
@@ -109,9 +120,10 @@ impl Wide {
             batch: 1,
             alpha: sum.options.scale,
             beta: 0.0,
+            narrow,
         };
         multiply(first.left.device(), &gemm)?;
-        Ok(true)
+        Ok(Some(result))
     }
 
     /// Writes the right factors of the low-rank terms and the bias beside the matrix.
@@ -147,7 +159,7 @@ fn single() -> Variant {
     Variant::of(DType::F32, false).expect("there are kernels of f32")
 }
 
-/// The terms beside the first, if each is one matrix of f32 with as many rows.
+/// The terms beside the first, if each is one matrix with as many rows by one of f32.
 fn slots<'a>(first: &Term, rest: &'a [Term]) -> Result<Option<Vec<Slot<'a>>>> {
     let rows = |term: &Term| {
         let dims = term.left.dims();
@@ -194,10 +206,14 @@ fn extend_left(
     (params.inputs[0], params.outputs[0]) = (x.operand.address, address(&result)?);
     let half = if first.part == Part::Both { x.rows / 2 } else { x.rows };
     let count = x.rows * depth;
-    let at_once = at_once(x);
-    params.set_sizes(0, &[count, x.columns, x.operand.stride, half, extra, bias, slots.len(), at_once]);
-    let size = DType::F32.size_in_bytes();
+    let is_narrow = |x: &Tensor| x.dtype() == DType::BF16;
+    params.narrow_inputs = i64::from(is_narrow(&x.tensor));
+    params.narrow_outputs = 1;
+    params.move_several();
+    params.set_sizes(0, &[count, x.columns, x.operand.stride, half, extra, bias, slots.len()]);
     for (nth, slot) in slots.iter().enumerate() {
+        params.narrow_inputs |= i64::from(is_narrow(&slot.left.tensor)) << (1 + nth);
+        let size = slot.left.tensor.dtype().size_in_bytes();
         let Operand { address, stride, batch_stride, .. } = slot.left.operand;
         (params.inputs[1 + nth], params.input_tangents[1 + nth]) = match slot.part {
             Part::Primal => (address, 0),
@@ -206,7 +222,7 @@ fn extend_left(
         };
         params.set_sizes(8 + 2 * nth, &[slot.left.columns, stride]);
     }
-    let (blocks, threads) = Grid::Elements(count / at_once).dims(engine);
+    let (blocks, threads) = params.elements(count).dims(engine);
     launch(first.left.device(), ("extend_left", single()), (blocks, 1, threads), &params)?;
     Ok(result)
 }

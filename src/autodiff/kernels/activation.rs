@@ -5,7 +5,7 @@ use candle_core::{D, Shape};
 use crate::Result;
 use crate::autodiff::formula::Formula;
 use crate::autodiff::fused::{self, Call, Grid};
-use crate::autodiff::{Dual, Kernel, Number, Ops, Pointwise, Rows, RowsMut, Scalar, pointwise};
+use crate::autodiff::{Dual, Kernel, Number, Ops, Pointwise, Rows, RowsMut, Scalar, Stored, pointwise};
 
 /// 1 / (1 + e⁻ˣ). The exponential is taken of −|x|: it never overflows, and so neither does its tangent.
 #[inline(always)]
@@ -40,6 +40,7 @@ impl Pointwise<3, 2> for SwiGluVjp {
 /// [`SwiGlu`] of rows that hold `width` gates and behind them as many ups.
 struct Gated {
     width: usize,
+    stored: Stored,
 }
 
 impl Gated {
@@ -57,12 +58,9 @@ impl Gated {
         inputs: [&Dual; I],
         shapes: &[Shape; 1],
     ) -> Result<Option<[Dual; 1]>> {
-        let sizes = [count, self.width];
-        fused::run(
-            &Call { name, grid: Grid::Elements(count), sizes: &sizes, numbers, tables: &[] },
-            inputs,
-            shapes,
-        )
+        let (grid, sizes) = (Grid::Elements(count), [count, self.width]);
+        let call = Call { name, grid, sizes: &sizes, numbers, tables: &[], stored: self.stored };
+        fused::run(&call, inputs, shapes)
     }
 }
 
@@ -115,19 +113,19 @@ impl Kernel<2, 1> for Gated {
 /// `y = gate · σ(gate) ⊙ up`   SwiGLU, Shazeer 2020.
 ///
 /// `gate_up: (rows, 2 · width)`, the gates before the ups → `y: (rows, width)`.
-pub fn swiglu<V: Ops>(gate_up: &V) -> Result<V> {
+pub fn swiglu<V: Ops>(gate_up: &V, stored: Stored) -> Result<V> {
     let (rows, columns) = gate_up.primal().dims2()?;
     let width = columns / 2;
-    let [y] = V::run(&Gated { width }, rows, [gate_up], [(rows, width).into()])?;
+    let [y] = V::run(&Gated { width, stored }, rows, [gate_up], [(rows, width).into()])?;
     Ok(y)
 }
 
 /// Cotangent of [`swiglu`]'s input from the cotangent `dy` of its output:
 /// `d gate = dy ⊙ up ⊙ (σ + gate σ (1 − σ))`, `d up = dy ⊙ gate σ`.
-pub fn swiglu_vjp<V: Ops>(gate_up: &V, dy: &V) -> Result<V> {
+pub fn swiglu_vjp<V: Ops>(gate_up: &V, dy: &V, stored: Stored) -> Result<V> {
     let shape = gate_up.primal().shape().clone();
     let (rows, columns) = shape.dims2()?;
-    let [dx] = V::run(&Gated { width: columns / 2 }, rows, [gate_up, dy], [shape])?;
+    let [dx] = V::run(&Gated { width: columns / 2, stored }, rows, [gate_up, dy], [shape])?;
     Ok(dx)
 }
 

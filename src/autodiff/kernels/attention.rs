@@ -4,7 +4,7 @@ use candle_core::{Shape, Tensor};
 
 use crate::Result;
 use crate::autodiff::fused::{self, Call, Grid};
-use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
+use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar, Stored};
 
 use super::reduce::{LANES, dot, largest, sum};
 
@@ -67,6 +67,7 @@ struct CausalSoftmax<'a> {
     mask: &'a AttentionMask,
     rows_per_batch: usize,
     scale: f64,
+    stored: Stored,
 }
 
 impl CausalSoftmax<'_> {
@@ -134,6 +135,7 @@ impl Kernel<1, 1> for CausalSoftmax<'_> {
             sizes: &[rows, self.mask.tokens, self.rows_per_batch],
             numbers: &[self.scale],
             tables: &[&ends],
+            stored: self.stored,
         };
         fused::run(&call, inputs, shapes)
     }
@@ -142,6 +144,7 @@ impl Kernel<1, 1> for CausalSoftmax<'_> {
 struct SoftmaxVjp {
     width: usize,
     scale: f64,
+    stored: Stored,
 }
 
 impl Kernel<2, 1> for SoftmaxVjp {
@@ -167,6 +170,7 @@ impl Kernel<2, 1> for SoftmaxVjp {
             sizes: &[rows, self.width],
             numbers: &[self.scale],
             tables: &[],
+            stored: self.stored,
         };
         fused::run(&call, inputs, shapes)
     }
@@ -176,18 +180,19 @@ impl Kernel<2, 1> for SoftmaxVjp {
 /// everywhere for a query that sees none.
 ///
 /// `x: (B, …, S, S)`, the last two dimensions query and key → `p` of the same shape.
-pub fn causal_softmax<V: Ops>(x: &V, mask: &AttentionMask, scale: f64) -> Result<V> {
+pub fn causal_softmax<V: Ops>(x: &V, mask: &AttentionMask, scale: f64, stored: Stored) -> Result<V> {
     let shape = x.primal().shape().clone();
     let rows = shape.elem_count() / mask.tokens;
-    let kernel = CausalSoftmax { mask, rows_per_batch: rows / mask.spans.len(), scale };
+    let kernel = CausalSoftmax { mask, rows_per_batch: rows / mask.spans.len(), scale, stored };
     let [p] = V::run(&kernel, rows, [x], [shape])?;
     Ok(p)
 }
 
 /// Cotangent of [`causal_softmax`]'s input: `scale · p ⊙ (dp − Σ p ⊙ dp)`.
-pub fn softmax_vjp<V: Ops>(p: &V, dp: &V, scale: f64) -> Result<V> {
+pub fn softmax_vjp<V: Ops>(p: &V, dp: &V, scale: f64, stored: Stored) -> Result<V> {
     let shape = p.primal().shape().clone();
     let width = *shape.dims().last().unwrap_or(&1);
-    let [dx] = V::run(&SoftmaxVjp { width, scale }, shape.elem_count() / width, [p, dp], [shape])?;
+    let kernel = SoftmaxVjp { width, scale, stored };
+    let [dx] = V::run(&kernel, shape.elem_count() / width, [p, dp], [shape])?;
     Ok(dx)
 }

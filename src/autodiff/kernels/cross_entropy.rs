@@ -6,7 +6,7 @@ use candle_core::{Shape, Tensor};
 
 use crate::Result;
 use crate::autodiff::fused::{self, Call, Grid};
-use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
+use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar, Stored};
 
 use super::reduce::{LANES, largest, sum};
 
@@ -39,6 +39,7 @@ struct CrossEntropy<'a> {
     /// Which of the targets belong to the rows.
     range: Range<usize>,
     vocab: usize,
+    stored: Stored,
 }
 
 impl Kernel<2, 2> for CrossEntropy<'_> {
@@ -100,6 +101,7 @@ impl Kernel<2, 2> for CrossEntropy<'_> {
             sizes: &[rows, self.vocab, self.range.start],
             numbers: &[],
             tables: &[&targets],
+            stored: self.stored,
         };
         fused::run(&call, inputs, shapes)
     }
@@ -108,14 +110,16 @@ impl Kernel<2, 2> for CrossEntropy<'_> {
 /// Cross entropy of each row and the gradient of their weighted sum `Σ weightᵣ · ceᵣ`:
 /// `[dz, ce]` with `ce = ln Σ exp z − z[target]` and `dz = weight (softmax z − onehot)`.
 ///
-/// `logits: (R, V)`, `weights: (R)`, the R `targets` of `range`, token ids below V → `dz: (R, V)`, `ce: (R)`.
+/// `logits: (R, V)`, `weights: (R)`, the R `targets` of `range`, token ids below V → `dz: (R, V)`, `ce: (R)`; `stored` is of
+/// dz.
 pub fn cross_entropy<V: Ops>(
     logits: &V,
     weights: &V,
     targets: &Targets,
     range: Range<usize>,
+    stored: Stored,
 ) -> Result<[V; 2]> {
     let (rows, vocab) = logits.primal().dims2()?;
     let shapes = [Shape::from((rows, vocab)), Shape::from(rows)];
-    V::run(&CrossEntropy { targets, range, vocab }, rows, [logits, weights], shapes)
+    V::run(&CrossEntropy { targets, range, vocab, stored }, rows, [logits, weights], shapes)
 }

@@ -4,7 +4,7 @@ use candle_core::{DType, Shape, Tensor};
 
 use crate::Result;
 use crate::autodiff::fused::{self, Call, Grid};
-use crate::autodiff::{Dual, Kernel, Ops, Real, Resident, Rows, RowsMut, Scalar};
+use crate::autodiff::{Dual, Kernel, Ops, Real, Resident, Rows, RowsMut, Scalar, Stored};
 
 use super::reduce::{LANES, dot, sum};
 
@@ -36,6 +36,7 @@ impl Gain {
 struct RmsNorm<'a> {
     gain: &'a Gain,
     eps: f64,
+    stored: Stored,
 }
 
 impl RmsNorm<'_> {
@@ -77,6 +78,7 @@ impl RmsNorm<'_> {
             sizes: &[rows, self.width()],
             numbers: &[self.eps],
             tables: &[gain.primal()],
+            stored: self.stored,
         };
         fused::run(&call, inputs, shapes)
     }
@@ -151,9 +153,10 @@ impl Kernel<2, 1> for Backward<'_> {
 /// `y = x ⊙ g / √(mean(x²) + ε)`   RMSNorm, Zhang & Sennrich 2019.
 ///
 /// `x: (rows, D)`, a gain of D numbers → `y: (rows, D)`; the mean is taken in the type of `x`.
-pub fn rms_norm<V: Ops>(x: &V, gain: &Gain, eps: f64) -> Result<V> {
+pub fn rms_norm<V: Ops>(x: &V, gain: &Gain, eps: f64, stored: Stored) -> Result<V> {
     let shape = x.primal().shape().clone();
-    let [y] = V::run(&Forward(RmsNorm { gain, eps }), shape.elem_count() / gain.numbers.len(), [x], [shape])?;
+    let rows = shape.elem_count() / gain.numbers.len();
+    let [y] = V::run(&Forward(RmsNorm { gain, eps, stored }), rows, [x], [shape])?;
     Ok(y)
 }
 
@@ -161,7 +164,7 @@ pub fn rms_norm<V: Ops>(x: &V, gain: &Gain, eps: f64) -> Result<V> {
 /// `dx = r (dy ⊙ g − x r² mean(x ⊙ dy ⊙ g))`.
 pub fn rms_norm_vjp<V: Ops>(x: &V, gain: &Gain, eps: f64, dy: &V) -> Result<V> {
     let shape = x.primal().shape().clone();
-    let [dx] =
-        V::run(&Backward(RmsNorm { gain, eps }), shape.elem_count() / gain.numbers.len(), [x, dy], [shape])?;
+    let rows = shape.elem_count() / gain.numbers.len();
+    let [dx] = V::run(&Backward(RmsNorm { gain, eps, stored: Stored::Whole }), rows, [x, dy], [shape])?;
     Ok(dx)
 }

@@ -6,7 +6,7 @@ use candle_core::{D, Shape, Tensor};
 
 use crate::Result;
 use crate::autodiff::fused::{self, Call, Grid};
-use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
+use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar, Stored};
 
 /// Cosines and sines of the rotary angles of positions 0, 1, …; clones share them.
 #[derive(Debug, Clone)]
@@ -158,6 +158,7 @@ struct Split<'a> {
     all: usize,
     heads: HeadsOf,
     rope: Option<&'a RopeTable>,
+    stored: Stored,
 }
 
 impl Kernel<1, 1> for Split<'_> {
@@ -195,6 +196,7 @@ impl Kernel<1, 1> for Split<'_> {
             sizes: &[pairs, self.tokens, self.all, first, count, width / 2, usize::from(self.rope.is_some())],
             numbers: &[],
             tables: &tables.iter().flatten().collect::<Vec<_>>(),
+            stored: self.stored,
         };
         fused::run(&call, inputs, shapes)
     }
@@ -206,6 +208,7 @@ struct Merge<'a, const N: usize> {
     /// Heads of each input.
     counts: [usize; N],
     ropes: [Option<&'a RopeTable>; N],
+    stored: Stored,
 }
 
 impl<const N: usize> Kernel<N, 1> for Merge<'_, N> {
@@ -256,6 +259,7 @@ impl<const N: usize> Kernel<N, 1> for Merge<'_, N> {
             sizes: &sizes,
             numbers: &[],
             tables: &tables.iter().flatten().collect::<Vec<_>>(),
+            stored: self.stored,
         };
         fused::run(&call, inputs, shapes)
     }
@@ -263,22 +267,31 @@ impl<const N: usize> Kernel<N, 1> for Merge<'_, N> {
 
 /// From token-major to head-major, turning each head by its token's angle if a table is given (RoPE, Su et
 /// al. 2021, in the halves layout of Hugging Face): of `(B, S, all · width)` the named heads → `(B, heads, S, width)`.
-pub fn split_heads<V: Ops>(x: &V, heads: HeadsOf, rope: Option<&RopeTable>) -> Result<V> {
+pub fn split_heads<V: Ops>(
+    x: &V,
+    heads: HeadsOf,
+    rope: Option<&RopeTable>,
+    stored: Stored,
+) -> Result<V> {
     let (batch, tokens, columns) = x.primal().dims3()?;
     let HeadsOf { count, width, .. } = heads;
     let shape = Shape::from((batch, count, tokens, width));
-    let kernel = Split { tokens, all: columns / width, heads, rope };
+    let kernel = Split { tokens, all: columns / width, heads, rope, stored };
     let [y] = V::run(&kernel, batch * count, [x], [shape])?;
     Ok(y)
 }
 
 /// The transpose (and inverse) of [`split_heads`] for heads of several kinds, each `(B, heads, S, width)` →
 /// `(B, S, all · width)`, turning back those for which a table is given.
-pub fn merge_heads<V: Ops, const N: usize>(x: [&V; N], ropes: [Option<&RopeTable>; N]) -> Result<V> {
+pub fn merge_heads<V: Ops, const N: usize>(
+    x: [&V; N],
+    ropes: [Option<&RopeTable>; N],
+    stored: Stored,
+) -> Result<V> {
     let (batch, _, tokens, width) = x[0].primal().dims4()?;
     let counts = x.map(|x| x.primal().elem_count() / (batch * tokens * width));
     let shape = Shape::from((batch, tokens, counts.iter().sum::<usize>() * width));
-    let [y] = V::run(&Merge { tokens, width, counts, ropes }, batch * tokens, x, [shape])?;
+    let [y] = V::run(&Merge { tokens, width, counts, ropes, stored }, batch * tokens, x, [shape])?;
     Ok(y)
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{Shape, Tensor};
 
 use crate::autodiff::fused::{self, Call, Grid};
-use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar};
+use crate::autodiff::{Dual, Kernel, Ops, Resident, Rows, RowsMut, Scalar, Stored};
 use crate::{Error, Result};
 
 /// Which rows of a matrix are meant, each at most once.
@@ -98,6 +98,7 @@ impl Kernel<1, 1> for Take<'_> {
             sizes: &[count, self.width],
             numbers: &[],
             tables: &[&sources],
+            stored: Stored::Whole,
         };
         fused::run(&call, inputs, shapes)
     }

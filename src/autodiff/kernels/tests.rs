@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::Result;
-use crate::autodiff::{Dual, Frozen, LowRankUp, MatmulOptions, Ops};
+use crate::autodiff::{Dual, Frozen, LowRankUp, MatmulOptions, Ops, Stored};
 use crate::config::MatmulPrecision;
 use crate::device::under_test;
 
@@ -102,8 +102,8 @@ fn gain() -> Gain {
 
 #[test]
 fn activations() {
-    function!(Swiglu, |x| vec![swiglu(&x[0])?]);
-    function!(SwigluBack, |x| vec![swiglu_vjp(&x[0], &x[1])?]);
+    function!(Swiglu, |x| vec![swiglu(&x[0], Stored::Whole)?]);
+    function!(SwigluBack, |x| vec![swiglu_vjp(&x[0], &x[1], Stored::Whole)?]);
     check_vjp("swiglu", &Swiglu, &SwigluBack, &[&[3, 14]]);
     function!(Gelu, |x| vec![gelu(&x[0])?]);
     function!(GeluBack, |x| vec![gelu_vjp(&x[0], &x[1])?]);
@@ -126,7 +126,7 @@ fn elements_beyond_one_row_and_one_thread() {
 
 #[test]
 fn norm() {
-    function!(Norm, |x| vec![rms_norm(&x[0], &gain(), 1e-5)?]);
+    function!(Norm, |x| vec![rms_norm(&x[0], &gain(), 1e-5, Stored::Whole)?]);
     function!(NormBack, |x| vec![rms_norm_vjp(&x[0], &gain(), 1e-5, &x[1])?]);
     check_vjp("rms_norm", &Norm, &NormBack, &[&[5, 19]]);
 }
@@ -158,12 +158,12 @@ fn rotation_and_head_layout() {
     function!(Split, |x| {
         let table = table();
         let ropes = [Some(&table), Some(&table), None];
-        let split = KINDS.iter().zip(ropes).map(|(&kind, rope)| split_heads(&x[0], kind, rope));
+        let split = KINDS.iter().zip(ropes).map(|(&kind, rope)| split_heads(&x[0], kind, rope, Stored::Whole));
         split.collect::<Result<Vec<_>>>()?
     });
     function!(SplitBack, |x| {
         let table = table();
-        vec![merge_heads([&x[1], &x[2], &x[3]], [Some(&table), Some(&table), None])?]
+        vec![merge_heads([&x[1], &x[2], &x[3]], [Some(&table), Some(&table), None], Stored::Whole)?]
     });
     check_vjp("split_heads", &Split, &SplitBack, &[&[3, 4, 30]]);
 }
@@ -176,17 +176,17 @@ fn mask() -> AttentionMask {
 
 #[test]
 fn attention_weights() {
-    function!(Softmax, |x| vec![causal_softmax(&x[0], &mask(), 0.7)?]);
+    function!(Softmax, |x| vec![causal_softmax(&x[0], &mask(), 0.7, Stored::Whole)?]);
     function!(SoftmaxBack, |x| {
-        let p = causal_softmax(&x[0], &mask(), 0.7)?;
-        vec![softmax_vjp(&p, &x[1], 0.7)?]
+        let p = causal_softmax(&x[0], &mask(), 0.7, Stored::Whole)?;
+        vec![softmax_vjp(&p, &x[1], 0.7, Stored::Whole)?]
     });
     check_vjp("causal_softmax", &Softmax, &SoftmaxBack, &[&[3, 2, 5, 5]]);
 }
 
 #[test]
 fn a_query_sees_no_later_token_and_no_padding() {
-    let p = causal_softmax(&random(&[3, 2, 5, 5], 8), &mask(), 1.0).unwrap();
+    let p = causal_softmax(&random(&[3, 2, 5, 5], 8), &mask(), 1.0, Stored::Whole).unwrap();
     let p: Vec<Vec<f64>> = p.reshape((30, 5)).unwrap().to_vec2().unwrap();
     for (row, weights) in p.iter().enumerate() {
         let (query, (first, end)) = (row % 5, SPANS[row / 10]);
@@ -206,13 +206,13 @@ fn cross_entropy_and_its_gradient() {
         Targets::new(vec![4, 2, 0, 18])
     }
     function!(Loss, |x| {
-        let [_, ce] = cross_entropy(&x[0], &x[1], &targets(), 1..4)?;
+        let [_, ce] = cross_entropy(&x[0], &x[1], &targets(), 1..4, Stored::Whole)?;
         vec![product(&ce, &x[1])?]
     });
     function!(LossBack, |x| {
         // The cotangent of Σ u wₜ ceₜ: the kernel's own weights are w ⊙ u.
         let weights = product(&x[1], &x[2])?;
-        let [dz, ce] = cross_entropy(&x[0], &weights, &targets(), 1..4)?;
+        let [dz, ce] = cross_entropy(&x[0], &weights, &targets(), 1..4, Stored::Whole)?;
         vec![dz, product(&ce, &x[2])?]
     });
     check_vjp("cross_entropy", &Loss, &LossBack, &[&[3, 19], &[3]]);
@@ -222,7 +222,7 @@ fn cross_entropy_and_its_gradient() {
 fn large_logits_neither_overflow_nor_vanish() {
     let logits = Tensor::new(&[[1e4f32, -1e4, 0.0], [-3e38, 0.0, -3e38]], &under_test()).unwrap();
     let weights = Tensor::ones(2, DType::F32, &under_test()).unwrap();
-    let [dz, ce] = cross_entropy(&logits, &weights, &Targets::new(vec![1, 1]), 0..2).unwrap();
+    let [dz, ce] = cross_entropy(&logits, &weights, &Targets::new(vec![1, 1]), 0..2, Stored::Whole).unwrap();
     assert_eq!(ce.to_vec1::<f32>().unwrap(), [2e4, 0.0]);
     assert_eq!(dz.to_vec2::<f32>().unwrap(), [[1.0, -1.0, 0.0], [0.0, 0.0, 0.0]]);
 }
@@ -233,8 +233,8 @@ fn products_of_dual_numbers_follow_leibniz() {
         let frozen = |seed| random(&[4, 6], seed).to_dtype(x[0].primal().dtype()).map(Frozen::from);
         let bias = random(&[4], 79).to_dtype(x[0].primal().dtype())?;
         let ups = [LowRankUp { b: x[4].clone(), column: 0 }, LowRankUp { b: x[5].clone(), column: 3 }];
-        let projected = x[0].affine(&frozen(77)?, Some(&bias), Some((&x[3], &ups)))?;
-        let sum = projected.affine_back(&frozen(78)?, Some((&x[1].t()?, &x[2])))?;
+        let projected = x[0].affine(&frozen(77)?, Some(&bias), Some((&x[3], &ups)), Stored::Whole)?;
+        let sum = projected.affine_back(&frozen(78)?, Some((&x[1].t()?, &x[2])), Stored::Whole)?;
         vec![
             sum.scale(1.7)?,
             V::cat(&[sum.clone(), x[2].clone()])?,
@@ -256,8 +256,8 @@ fn low_rank_products_of_blocks_of_rows_equal_those_of_each_block() {
     function!(Together, |x| {
         let frozen = Frozen::from(random(&[4, 6], 77).to_dtype(x[0].primal().dtype())?);
         let ups = [LowRankUp { b: x[2].clone(), column: 1 }];
-        let y = x[0].affine(&frozen, None, Some((&x[1], &ups)))?;
-        vec![y.affine_back(&frozen, Some((&x[1], &x[3])))?, y.low_back(&ups, MatmulPrecision::Highest)?]
+        let y = x[0].affine(&frozen, None, Some((&x[1], &ups)), Stored::Whole)?;
+        vec![y.affine_back(&frozen, Some((&x[1], &x[3])), Stored::Whole)?, y.low_back(&ups, MatmulPrecision::Highest)?]
     });
     let shapes: [&[usize]; 4] = [&[6, 6], &[6, 2], &[2, 3, 2], &[2, 2, 6]];
     check_tangent("blocks", &Together, &shapes);
@@ -280,7 +280,7 @@ fn low_rank_products_of_blocks_of_rows_equal_those_of_each_block() {
 #[test]
 fn a_constant_stays_without_a_tangent() {
     let x = Dual::constant(&random(&[2, 8], 1));
-    let y = swiglu(&x).unwrap().affine(&random(&[3, 4], 2).into(), None, None).unwrap();
+    let y = swiglu(&x, Stored::Whole).unwrap().affine(&random(&[3, 4], 2).into(), None, None, Stored::Whole).unwrap();
     assert!(y.tangent().is_none());
     let z = product(&x, &Dual::new(random(&[2, 8], 3), Some(random(&[2, 8], 4))).unwrap()).unwrap();
     assert!(z.tangent().is_some());
@@ -296,8 +296,8 @@ fn saturated_activations_have_finite_tangents() {
     let x = dual(x);
     let softplus_back = softplus_vjp(&x, &x, 3.0).unwrap();
     let all = [
-        swiglu(&gate_up).unwrap(),
-        swiglu_vjp(&gate_up, &dy).unwrap(),
+        swiglu(&gate_up, Stored::Whole).unwrap(),
+        swiglu_vjp(&gate_up, &dy, Stored::Whole).unwrap(),
         softplus(&x, 3.0).unwrap(),
         softplus_back,
         gelu(&x).unwrap(),

@@ -4,7 +4,7 @@ use candle_core::{D, DType, Tensor};
 use candle_nn::{ops, rotary_emb};
 
 use crate::Result;
-use crate::autodiff::{NextToken, Ops, attend_next, norm_rows};
+use crate::autodiff::{NextToken, Ops, Stored, attend_next, norm_rows};
 use crate::config::MatmulPrecision;
 use crate::model::block::Mode;
 use crate::model::rotary::RotaryTables;
@@ -142,6 +142,10 @@ impl Mode<Tensor> for OverCache<'_> {
     fn norm(&self, x: &Tensor, gain: &Tensor) -> Result<Tensor> {
         let rows = x.reshape(((), gain.dim(0)?))?;
         Ok(norm(&rows, gain, self.config.rms_norm_eps)?.reshape(x.shape())?)
+    }
+
+    fn stored(&self) -> Stored {
+        Stored::Whole
     }
 
     fn attend(&self, qkv: &Tensor, gains: Option<&[Tensor; 2]>) -> Result<(Tensor, ())> {

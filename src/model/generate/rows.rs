@@ -8,7 +8,7 @@ use candle_core::Tensor;
 
 use super::cache::{Cache, Form, OverCache, Piece, norm};
 use crate::Result;
-use crate::autodiff::{Ops, attends_next};
+use crate::autodiff::{Ops, Stored, attends_next};
 use crate::device::among_threads;
 use crate::model::Decoder;
 use crate::model::block::Block;
@@ -130,7 +130,7 @@ impl<'a> Rows<'a> {
             last = Some(self.forward(&piece, to - from)?);
         }
         let last = last.expect("there are tokens, so the loop ran");
-        Ops::affine(&last, &self.model.lm_head, None, None)
+        Ops::affine(&last, &self.model.lm_head, None, None, Stored::Whole)
     }
 
     /// Makes room for `needed` tokens a row in all.

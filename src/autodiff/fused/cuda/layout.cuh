@@ -9,42 +9,49 @@ __device__ __forceinline__ long long quotient_of(long long a, long long b) {
 }
 __device__ __forceinline__ long long next_element() { return (long long)gridDim.x * blockDim.x; }
 
-// Of (B, S, all · width) some heads, turned by each position's angle → (B, count, S, width); a thread turns two numbers.
-// Size: pairs in all, S, all, first, count, half the width, whether they are turned. Tables: cosines and sines
-// (positions, half).
-template <class S> __device__ void split_heads(const Params &p) {
+// Pairs (a, b) of a head turned by some angles, or as they are where there is no table.
+template <class S, int N>
+__device__ __forceinline__ void turn(const Params &p, long long angle, int sign, Some<S, N> &a, Some<S, N> &b) {
   typedef typename Of<S>::Real T;
+  Some<T, N> cosines = load<T, N>(p.table[0], angle, false), sines = load<T, N>(p.table[1], angle, false);
+#pragma unroll
+  for (int k = 0; k < N; k++) {
+    T c = cosines.at[k], s = sign > 0 ? sines.at[k] : -sines.at[k];
+    S first = a.at[k] * c - b.at[k] * s;
+    b.at[k] = b.at[k] * c + a.at[k] * s;
+    a.at[k] = first;
+  }
+}
+
+// Of (B, S, all · width) some heads, turned by each position's angle → (B, count, S, width); a thread turns two numbers, or N
+// times as many. Size: pairs in all, S, all, first, count, half the width, whether they are turned. Tables: cosines and
+// sines (positions, half).
+template <class S, int N> __device__ void split_heads(const Params &p) {
   In<S> x(p, 0);
   Out<S> y(p, 0);
-  const T *cosines = (const T *)p.table[0], *sines = (const T *)p.table[1];
   long long tokens = p.size[1], all = p.size[2], first = p.size[3], count = p.size[4], half = p.size[5];
-  for (long long n = first_element(); n < p.size[0]; n += next_element()) {
+  for (long long n = N * first_element(); n < p.size[0]; n += N * next_element()) {
     long long rest = quotient_of(n, half), i = n - rest * half;
     long long above = quotient_of(rest, tokens), token = rest - above * tokens;
     long long batch = quotient_of(above, count), head = above - batch * count;
     long long source = ((batch * tokens + token) * all + first + head) * 2 * half + i;
     long long target = ((batch * count + head) * tokens + token) * 2 * half + i;
-    S a = x[source], b = x[source + half];
+    Some<S, N> a = x.template take<N>(source), b = x.template take<N>(source + half);
     if (p.size[6]) {
-      T c = cosines[token * half + i], s = sines[token * half + i];
-      y.set(target, a * c - b * s);
-      y.set(target + half, b * c + a * s);
-    } else {
-      y.set(target, a);
-      y.set(target + half, b);
+      turn<S, N>(p, token * half + i, 1, a, b);
     }
+    y.template put<N>(target, a);
+    y.template put<N>(target + half, b);
   }
 }
-KERNEL(split_heads)
+WIDE_KERNEL(split_heads, p.size[5])
 
 // Heads of up to three kinds (B, count, S, width) → (B, S, all · width), turned back where they were turned. Size: pairs in
 // all, S, all, half the width, then for each kind its count and whether it is turned. Tables as above.
-template <class S> __device__ void merge_heads(const Params &p) {
-  typedef typename Of<S>::Real T;
+template <class S, int N> __device__ void merge_heads(const Params &p) {
   Out<S> y(p, 0);
-  const T *cosines = (const T *)p.table[0], *sines = (const T *)p.table[1];
   long long tokens = p.size[1], all = p.size[2], half = p.size[3];
-  for (long long n = first_element(); n < p.size[0]; n += next_element()) {
+  for (long long n = N * first_element(); n < p.size[0]; n += N * next_element()) {
     long long rest = quotient_of(n, half), i = n - rest * half;
     long long above = quotient_of(rest, all), head = rest - above * all;
     long long batch = quotient_of(above, tokens), token = above - batch * tokens;
@@ -57,18 +64,15 @@ template <class S> __device__ void merge_heads(const Params &p) {
     In<S> x(p, kind);
     long long source = ((batch * p.size[4 + 2 * kind] + own) * tokens + token) * 2 * half + i;
     long long target = ((batch * tokens + token) * all + head) * 2 * half + i;
-    S a = x[source], b = x[source + half];
+    Some<S, N> a = x.template take<N>(source), b = x.template take<N>(source + half);
     if (p.size[5 + 2 * kind]) {
-      T c = cosines[token * half + i], s = sines[token * half + i];
-      y.set(target, a * c + b * s);
-      y.set(target + half, b * c - a * s);
-    } else {
-      y.set(target, a);
-      y.set(target + half, b);
+      turn<S, N>(p, token * half + i, -1, a, b);
     }
+    y.template put<N>(target, a);
+    y.template put<N>(target + half, b);
   }
 }
-KERNEL(merge_heads)
+WIDE_KERNEL(merge_heads, p.size[3])
 
 // Row r of y is row table[r] of x, or zeros where the table says so with its largest number. Size: numbers of y, width.
 template <class S> __device__ void take_rows(const Params &p) {
@@ -96,98 +100,60 @@ template <class T> __device__ void rows_of_bias(const Params &p) {
 extern "C" __global__ void rows_of_bias_f32(const Params p) { rows_of_bias<float>(p); }
 extern "C" __global__ void rows_of_bias_f64(const Params p) { rows_of_bias<double>(p); }
 
-// Four numbers that are moved at once.
-struct alignas(16) FourFloats {
-  float at[4];
-};
-struct alignas(8) FourPlaned {
-  __nv_bfloat16 at[4];
-};
-
 // x = x₁ + x₂ + …, each a plane of bf16 with the digits that the planes before it leave. Rows of x may lie apart. Size:
-// numbers, columns, numbers from row to row, planes, and how many numbers are moved at once: four where rows begin so.
-extern "C" __global__ void planes_f32(const Params p) {
-  const float *x = (const float *)p.in[0];
+// numbers, columns, numbers from row to row, planes.
+template <class S, int N> __device__ void planes(const Params &p) {
   __nv_bfloat16 *planes = (__nv_bfloat16 *)p.out[0];
-  int at_once = (int)p.size[4];
-  for (long long n = first_element() * at_once; n < p.size[0]; n += next_element() * at_once) {
+  for (long long n = N * first_element(); n < p.size[0]; n += N * next_element()) {
     long long row = quotient_of(n, p.size[1]);
-    const float *from = x + row * p.size[2] + (n - row * p.size[1]);
-    FourFloats rest;
-    if (at_once == 4) {
-      rest = *(const FourFloats *)from;
-    } else {
-      rest.at[0] = *from;
-    }
+    Some<S, N> rest = In<S>(p, 0).template take<N>(row * p.size[2] + (n - row * p.size[1]));
     for (int plane = 0; plane < p.size[3]; plane++) {
-      FourPlaned parts;
+      store<S, N>(planes + plane * p.size[0], n, true, rest);
 #pragma unroll
-      for (int i = 0; i < 4; i++) {
-        if (i < at_once) {
-          parts.at[i] = __float2bfloat16(rest.at[i]);
-          rest.at[i] -= __bfloat162float(parts.at[i]);
-        }
-      }
-      __nv_bfloat16 *to = planes + plane * p.size[0] + n;
-      if (at_once == 4) {
-        *(FourPlaned *)to = parts;
-      } else {
-        *to = parts.at[0];
+      for (int i = 0; i < N; i++) {
+        rest.at[i] -= __bfloat162float(__float2bfloat16(rest.at[i]));
       }
     }
   }
 }
+WIDE_KERNEL_AS(planes_f32, planes, float, p.size[1] | p.size[2])
 
 // [x z … 1] in bf16: beside each row of x the rows of low-rank factors, ones for a bias in rows of the value, zeros up to the
 // width. Size: numbers, columns of x, numbers from row to row of x, rows of the value, columns beside x, how many of them
-// are for a bias, factors, and how many numbers are moved at once; then for each factor its columns and the numbers from row
-// to row.
+// are for a bias, factors; then from the ninth on for each factor its columns and the numbers from row to row.
 __device__ __forceinline__ float beside(const Params &p, long long row, long long column) {
   bool tangent = row >= p.size[3];
   long long within = tangent ? row - p.size[3] : row;
   for (int factor = 0; factor < p.size[6]; factor++) {
     long long columns = p.size[8 + 2 * factor];
     if (column < columns) {
-      const float *z = (const float *)(tangent ? p.in_tangent[1 + factor] : p.in[1 + factor]);
-      return z ? z[within * p.size[9 + 2 * factor] + column] : 0.0f;
+      const void *z = tangent ? p.in_tangent[1 + factor] : p.in[1 + factor];
+      long long place = within * p.size[9 + 2 * factor] + column;
+      return z ? load<float, 1>(z, place, (p.narrow_in >> (1 + factor)) & 1).at[0] : 0.0f;
     }
     column -= columns;
   }
   return column < p.size[5] && !tangent ? 1.0f : 0.0f;
 }
 
-extern "C" __global__ void extend_left_f32(const Params p) {
-  const float *x = (const float *)p.in[0];
-  __nv_bfloat16 *y = (__nv_bfloat16 *)p.out[0];
+template <class S, int N> __device__ void extend_left(const Params &p) {
+  In<S> x(p, 0);
+  Out<S> y(p, 0);
   long long own = p.size[1], depth = own + p.size[4];
-  int at_once = (int)p.size[7];
-  for (long long n = first_element() * at_once; n < p.size[0]; n += next_element() * at_once) {
+  for (long long n = N * first_element(); n < p.size[0]; n += N * next_element()) {
     long long row = quotient_of(n, depth), column = n - row * depth;
-    FourFloats numbers = {};
+    Some<S, N> numbers;
     if (column < own) {
-      const float *from = x + row * p.size[2] + column;
-      if (at_once == 4) {
-        numbers = *(const FourFloats *)from;
-      } else {
-        numbers.at[0] = *from;
-      }
+      numbers = x.template take<N>(row * p.size[2] + column);
     } else {
-      for (int i = 0; i < at_once; i++) {
+      for (int i = 0; i < N; i++) {
         numbers.at[i] = beside(p, row, column - own + i);
       }
     }
-    if (at_once == 4) {
-      FourPlaned parts;
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        parts.at[i] = __float2bfloat16(numbers.at[i]);
-      }
-      *(FourPlaned *)(y + n) = parts;
-    } else {
-      y[n] = __float2bfloat16(numbers.at[0]);
-    }
+    y.template put<N>(n, numbers);
   }
 }
+WIDE_KERNEL_AS(extend_left_f32, extend_left, float, p.size[1] | p.size[2] | p.size[4])
 
 // [W B … b] or, on the way back, [W; A …]: what stands beside a frozen matrix. Size: numbers, depth beside the matrix, out, in,
 // numbers from row to row, whether forward, factors; then for each factor its depth, its first column of the result, its

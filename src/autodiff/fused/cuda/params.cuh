@@ -22,7 +22,56 @@ struct Params {
   long long size[40];
   // Bits of f32 or f64, whichever the kernel computes in.
   unsigned long long number[24];
+  // How many neighbours may be moved at once: four where every tensor begins at a multiple of 16 bytes, else one.
+  long long at_once;
+  // Which inputs and outputs are stored in bf16 rather than in f32: a bit each, the first the lowest.
+  long long narrow_in, narrow_out;
 };
+
+// Neighbours as they lie in memory, and as numbers of a kernel.
+template <class T, int N> struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Lying {
+  T at[N];
+};
+template <class S, int N> struct Some {
+  S at[N];
+};
+
+// N neighbours from place i on, of bf16 where they are narrow.
+template <class T, int N> __device__ __forceinline__ Some<T, N> load(const void *numbers, long long i, bool narrow) {
+  Some<T, N> some;
+  if (sizeof(T) == sizeof(float) && narrow) {
+    auto lying = *(const Lying<__nv_bfloat16, N> *)((const __nv_bfloat16 *)numbers + i);
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+      some.at[k] = __bfloat162float(lying.at[k]);
+    }
+  } else {
+    auto lying = *(const Lying<T, N> *)((const T *)numbers + i);
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+      some.at[k] = lying.at[k];
+    }
+  }
+  return some;
+}
+template <class T, int N>
+__device__ __forceinline__ void store(void *numbers, long long i, bool narrow, const Some<T, N> &some) {
+  if (sizeof(T) == sizeof(float) && narrow) {
+    Lying<__nv_bfloat16, N> lying;
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+      lying.at[k] = __float2bfloat16((float)some.at[k]);
+    }
+    *(Lying<__nv_bfloat16, N> *)((__nv_bfloat16 *)numbers + i) = lying;
+  } else {
+    Lying<T, N> lying;
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+      lying.at[k] = some.at[k];
+    }
+    *(Lying<T, N> *)((T *)numbers + i) = lying;
+  }
+}
 
 // A number and its derivative along one direction, with ε² = 0.
 template <class T> struct Pair {
@@ -107,34 +156,56 @@ template <class S> __device__ __forceinline__ S pick(S x, S yes, S no) {
 // Numbers of an input, with their tangents if S has them.
 template <class S> struct In {
   typedef typename Of<S>::Real T;
-  const T *values;
-  const T *tangents;
+  const void *values;
+  const void *tangents;
+  bool narrow;
   __device__ __forceinline__ In(const Params &p, int index)
-      : values((const T *)p.in[index]), tangents((const T *)p.in_tangent[index]) {}
-  __device__ __forceinline__ S operator[](long long i) const {
-    if constexpr (Of<S>::dual) {
-      return S{values[i], tangents ? tangents[i] : T(0)};
-    } else {
-      return values[i];
+      : values(p.in[index]), tangents(p.in_tangent[index]), narrow((p.narrow_in >> index) & 1) {}
+  // N neighbours; several only where `at_once` of the parameters says so.
+  template <int N> __device__ __forceinline__ Some<S, N> take(long long i) const {
+    Some<T, N> value = load<T, N>(values, i, narrow), tangent = {};
+    if (Of<S>::dual && tangents) {
+      tangent = load<T, N>(tangents, i, narrow);
     }
+    Some<S, N> some;
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+      if constexpr (Of<S>::dual) {
+        some.at[k] = S{value.at[k], tangent.at[k]};
+      } else {
+        some.at[k] = value.at[k];
+      }
+    }
+    return some;
   }
+  __device__ __forceinline__ S operator[](long long i) const { return take<1>(i).at[0]; }
 };
 
 // Numbers of an output.
 template <class S> struct Out {
   typedef typename Of<S>::Real T;
-  T *values;
-  T *tangents;
+  void *values;
+  void *tangents;
+  bool narrow;
   __device__ __forceinline__ Out(const Params &p, int index)
-      : values((T *)p.out[index]), tangents((T *)p.out_tangent[index]) {}
-  __device__ __forceinline__ void set(long long i, S x) const {
-    if constexpr (Of<S>::dual) {
-      values[i] = x.value;
-      tangents[i] = x.tangent;
-    } else {
-      values[i] = x;
+      : values(p.out[index]), tangents(p.out_tangent[index]), narrow((p.narrow_out >> index) & 1) {}
+  template <int N> __device__ __forceinline__ void put(long long i, const Some<S, N> &some) const {
+    Some<T, N> value, tangent = {};
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+      if constexpr (Of<S>::dual) {
+        value.at[k] = some.at[k].value;
+        tangent.at[k] = some.at[k].tangent;
+      } else {
+        value.at[k] = some.at[k];
+      }
+    }
+    store<T, N>(values, i, narrow, value);
+    if (Of<S>::dual) {
+      store<T, N>(tangents, i, narrow, tangent);
     }
   }
+  __device__ __forceinline__ void set(long long i, S x) const { put<1>(i, Some<S, 1>{{x}}); }
 };
 
 // Constants of a formula or a kernel.
@@ -213,8 +284,24 @@ template <class T> __device__ __forceinline__ T block_max(T x) {
 }
 
 // One kernel in the four types that it is called for.
+#define KERNEL_AS(entry, name, S)                                                                                      \
+  extern "C" __global__ void entry(const Params p) { name<S>(p); }
 #define KERNEL(name)                                                                                                   \
-  extern "C" __global__ void name##_f32(const Params p) { name<float>(p); }                                            \
-  extern "C" __global__ void name##_f64(const Params p) { name<double>(p); }                                           \
-  extern "C" __global__ void name##_f32_dual(const Params p) { name<Pair<float>>(p); }                                 \
-  extern "C" __global__ void name##_f64_dual(const Params p) { name<Pair<double>>(p); }
+  KERNEL_AS(name##_f32, name, float)                                                                                   \
+  KERNEL_AS(name##_f64, name, double)                                                                                  \
+  KERNEL_AS(name##_f32_dual, name, Pair<float>)                                                                        \
+  KERNEL_AS(name##_f64_dual, name, Pair<double>)
+// One that moves four neighbours at once where it can: rows of `width` numbers must then be a multiple of four.
+#define WIDE_KERNEL_AS(entry, name, S, width)                                                                          \
+  extern "C" __global__ void entry(const Params p) {                                                                   \
+    if (sizeof(Of<S>::Real) == sizeof(float) && p.at_once == 4 && (width) % 4 == 0) {                                  \
+      name<S, 4>(p);                                                                                                   \
+    } else {                                                                                                           \
+      name<S, 1>(p);                                                                                                   \
+    }                                                                                                                  \
+  }
+#define WIDE_KERNEL(name, width)                                                                                       \
+  WIDE_KERNEL_AS(name##_f32, name, float, width)                                                                       \
+  WIDE_KERNEL_AS(name##_f64, name, double, width)                                                                      \
+  WIDE_KERNEL_AS(name##_f32_dual, name, Pair<float>, width)                                                            \
+  WIDE_KERNEL_AS(name##_f64_dual, name, Pair<double>, width)

@@ -4,58 +4,78 @@
 #include "params.cuh"
 
 // y = x ⊙ g / √(mean(x²) + ε); a block a row.
-template <class S> __device__ __forceinline__ S inverse_rms(const In<S> &x, long long start, int width, typename Of<S>::Real eps) {
+template <class S, int N>
+__device__ __forceinline__ S inverse_rms(const In<S> &x, long long start, int width, typename Of<S>::Real eps) {
   typedef typename Of<S>::Real T;
   S squares = constant<S>(0);
-  for (int i = threadIdx.x; i < width; i += blockDim.x) {
-    S one = x[start + i];
-    squares = squares + one * one;
+  for (int i = N * threadIdx.x; i < width; i += N * blockDim.x) {
+    Some<S, N> some = x.template take<N>(start + i);
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+      squares = squares + some.at[k] * some.at[k];
+    }
   }
   squares = block_sum(squares);
   return constant<S>(1) / f_sqrt(squares * (T(1) / T(width)) + constant<S>(eps));
 }
 
-template <class S> __device__ void rms_norm(const Params &p) {
+template <class S, int N> __device__ void rms_norm(const Params &p) {
   typedef typename Of<S>::Real T;
   In<S> x(p, 0);
   Out<S> y(p, 0);
-  const T *gain = (const T *)p.table[0];
   int width = (int)p.size[1];
   for (long long row = blockIdx.x; row < p.size[0]; row += gridDim.x) {
     long long start = row * width;
-    S inverse = inverse_rms(x, start, width, number<T>(p, 0));
-    for (int i = threadIdx.x; i < width; i += blockDim.x) {
-      y.set(start + i, x[start + i] * inverse * gain[i]);
+    S inverse = inverse_rms<S, N>(x, start, width, number<T>(p, 0));
+    for (int i = N * threadIdx.x; i < width; i += N * blockDim.x) {
+      Some<S, N> some = x.template take<N>(start + i);
+      Some<T, N> gain = load<T, N>(p.table[0], i, false);
+#pragma unroll
+      for (int k = 0; k < N; k++) {
+        some.at[k] = some.at[k] * inverse * gain.at[k];
+      }
+      y.template put<N>(start + i, some);
     }
   }
 }
-KERNEL(rms_norm)
+WIDE_KERNEL(rms_norm, p.size[1])
 
 // dx = r (dy ⊙ g − x r² mean(x ⊙ dy ⊙ g)).
-template <class S> __device__ void rms_norm_vjp(const Params &p) {
+template <class S, int N> __device__ void rms_norm_vjp(const Params &p) {
   typedef typename Of<S>::Real T;
   In<S> x(p, 0), dy(p, 1);
   Out<S> dx(p, 0);
-  const T *gain = (const T *)p.table[0];
   int width = (int)p.size[1];
   for (long long row = blockIdx.x; row < p.size[0]; row += gridDim.x) {
     long long start = row * width;
-    S inverse = inverse_rms(x, start, width, number<T>(p, 0));
+    S inverse = inverse_rms<S, N>(x, start, width, number<T>(p, 0));
     S along = constant<S>(0);
-    for (int i = threadIdx.x; i < width; i += blockDim.x) {
-      along = along + x[start + i] * dy[start + i] * gain[i];
+    for (int i = N * threadIdx.x; i < width; i += N * blockDim.x) {
+      Some<S, N> one = x.template take<N>(start + i), cotangent = dy.template take<N>(start + i);
+      Some<T, N> gain = load<T, N>(p.table[0], i, false);
+#pragma unroll
+      for (int k = 0; k < N; k++) {
+        along = along + one.at[k] * cotangent.at[k] * gain.at[k];
+      }
     }
     along = block_sum(along) * inverse * inverse * (T(1) / T(width));
-    for (int i = threadIdx.x; i < width; i += blockDim.x) {
-      dx.set(start + i, inverse * (dy[start + i] * gain[i] - x[start + i] * along));
+    for (int i = N * threadIdx.x; i < width; i += N * blockDim.x) {
+      Some<S, N> one = x.template take<N>(start + i), cotangent = dy.template take<N>(start + i);
+      Some<T, N> gain = load<T, N>(p.table[0], i, false);
+#pragma unroll
+      for (int k = 0; k < N; k++) {
+        one.at[k] = inverse * (cotangent.at[k] * gain.at[k] - one.at[k] * along);
+      }
+      dx.template put<N>(start + i, one);
     }
   }
 }
-KERNEL(rms_norm_vjp)
+WIDE_KERNEL(rms_norm_vjp, p.size[1])
 
 // p = softmax(scale · x) over the keys that a query sees; a warp a row. Size: rows, S, rows of a batch entry. Table:
-// for each entry of the batch the first and one past the last position that is not padding.
-template <class S> __device__ void causal_softmax(const Params &p) {
+// for each entry of the batch the first and one past the last position that is not padding. Exponentials are computed
+// twice rather than written and read again.
+template <class S, int N> __device__ void causal_softmax(const Params &p) {
   typedef typename Of<S>::Real T;
   In<S> x(p, 0);
   Out<S> y(p, 0);
@@ -74,41 +94,53 @@ template <class S> __device__ void causal_softmax(const Params &p) {
       to = (int)span[1] < position + 1 ? (int)span[1] : position + 1;
     }
     long long start = row * tokens;
-    // Each lane reads back what it wrote itself, for a shuffle does not order memory among lanes.
-    int own = from + (lane + WARP - from % WARP) % WARP;
+    // The first of a lane's neighbours of which one may be seen.
+    int own = N * (from / N / WARP * WARP + lane);
     T most = T(-INFINITY);
-    for (int i = own; i < to; i += WARP) {
-      T one = value(x[start + i]);
-      most = one > most ? one : most;
+    for (int i = own; i < to; i += N * WARP) {
+      Some<S, N> some = x.template take<N>(start + i);
+#pragma unroll
+      for (int k = 0; k < N; k++) {
+        T one = value(some.at[k]);
+        most = i + k >= from && i + k < to && one > most ? one : most;
+      }
     }
     most = warp_max(most);
     S total = constant<S>(0);
-    for (int i = own; i < to; i += WARP) {
-      S weight = f_exp((x[start + i] - constant<S>(most)) * scale);
-      y.set(start + i, weight);
-      total = total + weight;
+    for (int i = own; i < to; i += N * WARP) {
+      Some<S, N> some = x.template take<N>(start + i);
+#pragma unroll
+      for (int k = 0; k < N; k++) {
+        if (i + k >= from && i + k < to) {
+          total = total + f_exp((some.at[k] - constant<S>(most)) * scale);
+        }
+      }
     }
     total = warp_sum(total);
     S inverse = constant<S>(1) / total;
-    if (here) {
-      for (int i = lane; i < tokens; i += WARP) {
-        S weight = constant<S>(0);
-        if (i >= from && i < to) {
-          if constexpr (Of<S>::dual) {
-            weight = S{y.values[start + i], y.tangents[start + i]} * inverse;
-          } else {
-            weight = y.values[start + i] * inverse;
+    for (int i = N * lane; here && i < tokens; i += N * WARP) {
+      Some<S, N> weights;
+#pragma unroll
+      for (int k = 0; k < N; k++) {
+        weights.at[k] = constant<S>(0);
+      }
+      if (i + N > from && i < to) {
+        Some<S, N> some = x.template take<N>(start + i);
+#pragma unroll
+        for (int k = 0; k < N; k++) {
+          if (i + k >= from && i + k < to) {
+            weights.at[k] = f_exp((some.at[k] - constant<S>(most)) * scale) * inverse;
           }
         }
-        y.set(start + i, weight);
       }
+      y.template put<N>(start + i, weights);
     }
   }
 }
-KERNEL(causal_softmax)
+WIDE_KERNEL(causal_softmax, p.size[1])
 
 // dx = scale · p ⊙ (dp − Σ p ⊙ dp); a warp a row. Size: rows, width.
-template <class S> __device__ void softmax_vjp(const Params &p) {
+template <class S, int N> __device__ void softmax_vjp(const Params &p) {
   typedef typename Of<S>::Real T;
   In<S> weights(p, 0), dp(p, 1);
   Out<S> dx(p, 0);
@@ -119,16 +151,25 @@ template <class S> __device__ void softmax_vjp(const Params &p) {
     int count = row < p.size[0] ? width : 0;
     long long start = row * width;
     S along = constant<S>(0);
-    for (int i = lane; i < count; i += WARP) {
-      along = along + weights[start + i] * dp[start + i];
+    for (int i = N * lane; i < count; i += N * WARP) {
+      Some<S, N> weight = weights.template take<N>(start + i), cotangent = dp.template take<N>(start + i);
+#pragma unroll
+      for (int k = 0; k < N; k++) {
+        along = along + weight.at[k] * cotangent.at[k];
+      }
     }
     along = warp_sum(along);
-    for (int i = lane; i < count; i += WARP) {
-      dx.set(start + i, weights[start + i] * (dp[start + i] - along) * scale);
+    for (int i = N * lane; i < count; i += N * WARP) {
+      Some<S, N> weight = weights.template take<N>(start + i), cotangent = dp.template take<N>(start + i);
+#pragma unroll
+      for (int k = 0; k < N; k++) {
+        weight.at[k] = weight.at[k] * (cotangent.at[k] - along) * scale;
+      }
+      dx.template put<N>(start + i, weight);
     }
   }
 }
-KERNEL(softmax_vjp)
+WIDE_KERNEL(softmax_vjp, p.size[1])
 
 // A sum of exponentials beside the largest exponent so far, which is subtracted from all of them.
 template <class S> struct Exponentials {
@@ -147,7 +188,7 @@ template <class S> struct Exponentials {
 
 // ce = ln Σ exp z − z[target] and dz = weight (softmax z − onehot); a block a row. Size: rows, V, first target. Table: the
 // targets.
-template <class S> __device__ void cross_entropy(const Params &p) {
+template <class S, int N> __device__ void cross_entropy(const Params &p) {
   typedef typename Of<S>::Real T;
   In<S> z(p, 0), weights(p, 1);
   Out<S> dz(p, 0), ce(p, 1);
@@ -157,23 +198,32 @@ template <class S> __device__ void cross_entropy(const Params &p) {
     long long target = ((const unsigned int *)p.table[0])[p.size[2] + row];
     // Below every logit, and finite: the difference of two infinities is no number.
     Exponentials<S> own{sizeof(T) == 4 ? T(-3.0e38) : T(-1.0e300), constant<S>(0)};
-    for (int i = threadIdx.x; i < vocab; i += blockDim.x) {
-      own.add(z[start + i]);
+    for (int i = N * threadIdx.x; i < vocab; i += N * blockDim.x) {
+      Some<S, N> some = z.template take<N>(start + i);
+#pragma unroll
+      for (int k = 0; k < N; k++) {
+        own.add(some.at[k]);
+      }
     }
     T most = block_max(own.most);
     S total = block_sum(own.sum * f_exp(own.most - most));
     S weight = weights[row];
     S factor = weight / total;
-    for (int i = threadIdx.x; i < vocab; i += blockDim.x) {
-      S slope = f_exp(z[start + i] - constant<S>(most)) * factor;
-      dz.set(start + i, i == target ? slope - weight : slope);
+    for (int i = N * threadIdx.x; i < vocab; i += N * blockDim.x) {
+      Some<S, N> some = z.template take<N>(start + i);
+#pragma unroll
+      for (int k = 0; k < N; k++) {
+        S slope = f_exp(some.at[k] - constant<S>(most)) * factor;
+        some.at[k] = i + k == target ? slope - weight : slope;
+      }
+      dz.template put<N>(start + i, some);
     }
     if (threadIdx.x == 0) {
       ce.set(row, f_ln(total) + constant<S>(most) - z[start + target]);
     }
   }
 }
-KERNEL(cross_entropy)
+WIDE_KERNEL(cross_entropy, p.size[1])
 
 // Sums of a, or of a ⊙ b, in f64, each in some pieces: blockIdx.y says which set is meant, whose parameters lie in device
 // memory, and blockIdx.x which piece of which block of its numbers. Size: numbers of a block, pieces.
