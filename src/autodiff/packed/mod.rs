@@ -20,6 +20,8 @@ mod blocked;
 mod cut;
 mod kernel;
 mod layout;
+#[cfg(target_arch = "x86_64")]
+mod losses;
 mod micro;
 mod multiply;
 mod planes;
@@ -47,6 +49,8 @@ use multiply::Product;
 
 pub use blocked::{BlockRows, Blocked};
 pub use kernel::{CpuKernel, KERNEL};
+#[cfg(target_arch = "x86_64")]
+pub(super) use losses::Predictions;
 #[cfg(target_arch = "x86_64")]
 pub(super) use varying::{multiply as multiply_varying, planes_for};
 

@@ -125,6 +125,22 @@ fn split_chunk<const COUNT: usize>(
     }
 }
 
+/// Writes the planes of some numbers of a row, as [`Planes`] has them, to places that hold numbers.
+#[inline(always)]
+pub(super) fn write<const COUNT: usize>(
+    mut rest: [f32; SIDE],
+    width: usize,
+    first: usize,
+    places: &mut [bf16],
+) {
+    for plane in 0..COUNT {
+        let places = &mut places[plane * width + first..][..SIDE];
+        for (place, rest) in places.iter_mut().zip(&mut rest) {
+            *place = take(rest);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
