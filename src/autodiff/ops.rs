@@ -20,7 +20,7 @@ pub struct LowRankUp<V> {
 /// How a product of two tensors is taken, and what it is multiplied with.
 ///
 /// The precision is kept to where products of a lower one are faster, as on a GPU's tensor cores; the CPU takes such
-/// products at the highest.
+/// products on the tiles of AMX at `medium`, and at the highest otherwise.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MatmulOptions {
     /// What of the factors counts.

@@ -4,6 +4,7 @@
 //! its numbers are read in vectors: where they lie across, 16 × 16 pairs of them are transposed.
 
 #![allow(unsafe_code)] // Vector instructions, and pointers to parts of buffers.
+#![allow(clippy::needless_range_loop)] // A step of an iterator may be a call of what is compiled for no vectors.
 
 use std::arch::x86_64::*;
 

@@ -9,6 +9,7 @@
 //! would drown what else there is.
 
 #![allow(unsafe_code)] // Calls the tiles, which take pointers to buffers of this thread.
+#![allow(clippy::needless_range_loop)] // Several arrays of one length, number by number.
 
 use std::ops::Range;
 
@@ -21,7 +22,7 @@ use super::layout::Panels;
 use super::micro::PANEL;
 use super::planes::{self, MOST, Planes};
 use super::tiles::{Place, Terms};
-use super::{Packed, Way};
+use super::{CpuKernel, Packed, Way};
 use crate::autodiff::exp::exp_f32;
 use crate::vectors::vectorised;
 
@@ -70,6 +71,7 @@ struct Sums {
 impl Packed {
     /// Losses and gradients of some rows. AMX must be available.
     pub(in crate::autodiff) fn losses(&self, all: Predictions<'_>) -> Losses {
+        debug_assert!(CpuKernel::Amx.is_available());
         let (count, width) = (all.targets.len(), self.width);
         let halves = if all.varies { 2 } else { 1 };
         let mut losses = Losses { ce: vec![0.0; halves * count], dhidden: vec![0.0; halves * count * width] };

@@ -203,7 +203,7 @@ impl Packed {
             // Three products of bf16 are worth it on tiles alone.
             let taken = planes.or((kernel == CpuKernel::Amx).then_some(3));
             if let Some(taken) = taken.filter(|_| kernel.takes_bf16() && rows > FEW_ROWS) {
-                let riding = planes.filter(|_| kernel == CpuKernel::Amx);
+                let riding = varying::low_planes(self.precision).filter(|_| kernel == CpuKernel::Amx);
                 let riding = riding.and_then(|planes| varying::low(low, planes, (rows, columns)));
                 let product = Product::new(numbers, stride, rows, target);
                 product.by_planes(panels, taken, riding.as_deref().unwrap_or_default(), kernel);

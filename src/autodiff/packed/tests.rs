@@ -266,12 +266,10 @@ fn low_rank_products_ride_along() {
         let rode = packed.multiply_by(CpuKernel::Amx, Way::Forward, left, low, into).unwrap();
         (rode, target)
     };
-    for (precision, tolerance) in [(MatmulPrecision::High, 3e-5), (MatmulPrecision::Medium, 4e-3)] {
-        let (rode, found) = product(precision, &low);
-        let error = error(&found, &left, right.as_ref().unwrap(), 0.0);
-        assert!(rode && error < tolerance, "{precision:?}: {error:e}");
-    }
-    // In f32, or to columns that do not begin with a block, they are left to others.
-    assert!(!product(MatmulPrecision::Highest, &low).0);
+    let (rode, found) = product(MatmulPrecision::Medium, &low);
+    let error = error(&found, &left, right.as_ref().unwrap(), 0.0);
+    assert!(rode && error < 4e-3, "{error:e}");
+    // What is to be more exact, or goes to columns that do not begin with a block, is left to others.
+    assert!(!product(MatmulPrecision::High, &low).0 && !product(MatmulPrecision::Highest, &low).0);
     assert!(!product(MatmulPrecision::Medium, &[LowTerm { column: 8, ..low[0] }]).0);
 }
