@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, out_of_memory};
+use crate::threads;
 
 /// What a build without CUDA says when it is asked for it.
 const NO_CUDA: &str =
@@ -17,7 +18,7 @@ const NO_CUDA: &str =
 /// wait. For a GPU it runs where it is called.
 pub(crate) fn among_threads<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
     match device {
-        Device::Cpu => rayon::scope(|_| work()),
+        Device::Cpu => threads::among(work),
         _ => work(),
     }
 }

@@ -5,7 +5,8 @@
 //! gradient steps on its segments; the *outer loop* meta-trains the adapter's start, the inner learning
 //! rates and a token-weighting head through those steps. A module uses only those that come after it here:
 //! `commands`; `report`, `eval`; `benchmarks`; `store`, `pretrain`; `tasks`; `meta`; `model`, `optim`; `autodiff`; `text`,
-//! `checkpoint`, `config`, `device`; `gguf`; `json_lines`, `files`, `panics`, `vectors`, `error`.
+//! `checkpoint`, `config`, `device`; `gguf`; `json_lines`, `files`, `panics`, `threads`,
+//! `vectors`, `error`.
 
 pub mod autodiff;
 pub mod benchmarks;
@@ -29,6 +30,7 @@ pub mod report;
 pub mod store;
 pub mod tasks;
 pub mod text;
+mod threads;
 mod vectors;
 
 pub use error::{Error, Result};

@@ -21,7 +21,7 @@ use candle_core::{DType, Shape, Tensor};
 
 use super::kernel::Kernel;
 use super::product::Sum;
-use super::{Dual, Ops, fused, gemm, gemv, rows};
+use super::{Dual, Frozen, Ops, fused, gemm, gemv, rows};
 use crate::{Error, Result};
 
 /// With this environment variable set to 1 only the composed and portable forms run, on the CPU too: so the tests
@@ -64,6 +64,21 @@ pub(super) fn kernel<const I: usize, const O: usize, K: Kernel<I, O>>(
         true => rows::run(kernel, rows, inputs, shapes),
         false => composed(kernel, inputs, shapes),
     }
+}
+
+/// `[ce, drows]` as of [`Ops::losses`], where there is a form that does without logits.
+pub(super) fn losses(
+    rows: &Dual,
+    weights: &Dual,
+    matrix: &Frozen,
+    targets: &[u32],
+) -> Result<Option<[Dual; 2]>> {
+    #[cfg(target_arch = "x86_64")]
+    if !*COMPOSED_ONLY {
+        return super::losses::on_tiles(rows, weights, matrix, targets);
+    }
+    let _ = (rows, weights, matrix, targets);
+    Ok(None)
 }
 
 /// A sum of products.

@@ -19,6 +19,7 @@ use super::gemv::{self, Rows};
 use super::product::{Factor, Part, Sum, Term};
 use super::room::{Room, written, zeroed};
 use super::{Dual, Ops, Real};
+use crate::config::MatmulPrecision;
 use crate::{Error, Result};
 use host::{Host, Product};
 
@@ -52,7 +53,9 @@ fn sum_as<R: Product>(sum: &Sum) -> Result<Dual> {
         write_bias(&mut places[..half_len], columns, &bias.to_dtype(R::DTYPE)?.to_vec1()?)?;
         begun[0] = true;
     }
-    for term in &sum.terms {
+    let mut rest = &sum.terms[..];
+    while let [term, behind @ ..] = rest {
+        rest = behind;
         let range = match term.part {
             Part::Primal => 0..1,
             Part::Tangent => 1..2,
@@ -65,7 +68,14 @@ fn sum_as<R: Product>(sum: &Sum) -> Result<Dual> {
             }
             begun[half] = true;
         }
-        add_term::<R>(&mut places[range.start * half_len..range.end * half_len], columns, term, fresh)?;
+        let target = Target {
+            numbers: &mut places[range.start * half_len..range.end * half_len],
+            columns,
+            first: term.column,
+        };
+        if add_term::<R>(target, term, behind, sum.options.precision, fresh)? {
+            rest = &[];
+        }
     }
     for half in (0..halves).filter(|half| !begun[*half]) {
         zeroed(&mut places[half * half_len..(half + 1) * half_len]);
@@ -94,26 +104,26 @@ fn write_bias<R: Real>(places: &mut [MaybeUninit<R>], columns: usize, bias: &[R]
     Ok(())
 }
 
-/// Adds one term to rows of `columns` numbers, matrix by matrix of the batch; if it is `fresh`, it has all columns, and
-/// is written to places that need not hold numbers yet.
+/// Adds one term to its columns, matrix by matrix of the batch; if it is `fresh`, it has all columns, and is written to
+/// places that need not hold numbers yet. Says whether it has added the terms `behind` it as well.
 fn add_term<R: Product>(
-    target: &mut [MaybeUninit<R>],
-    columns: usize,
+    mut target: Target<'_, R>,
     term: &Term,
+    behind: &[Term],
+    precision: MatmulPrecision,
     fresh: bool,
-) -> Result<()> {
+) -> Result<bool> {
     let left = match term.part {
         Part::Both => evenly_spaced(&term.left)?,
         _ => term.left.clone(),
     };
-    let into = |numbers| Target { numbers, columns, first: term.column };
     let host = match &term.right {
         Factor::Packed(packed, way) => Some((Host::Packed(packed), *way)),
         Factor::Blocked(blocked, way) => Some((Host::Blocked(blocked), *way)),
         Factor::Tensor(_) => None,
     };
     if let Some((right, way)) = host {
-        return host::add::<R>(into(target), &left, term.part, (right, way), fresh);
+        return host::add::<R>(target, &left, term.part, (right, way), behind, fresh);
     }
     let right = term.widened()?;
     let (left_guard, left_layout) = left.storage_and_layout();
@@ -126,20 +136,33 @@ fn add_term<R: Product>(
     };
     let rights = Matrix::batch(right, right_layout);
     let rows: usize = lefts.iter().map(|left| left.rows).sum();
-    if lefts.len() != rights.len() || rows * columns != target.len() {
+    if lefts.len() != rights.len() || rows * target.columns != target.numbers.len() {
         let (left, right) = (left_layout.shape(), right_layout.shape());
         return Err(Error::Invalid(format!("no product of shapes {left:?} and {right:?}")));
     }
-    let block = (rows / lefts.len().max(1) * columns).max(1);
+    if !R::add_varying(&mut target, (&lefts, &rights), precision, fresh)? {
+        add_batch(target, &lefts, &rights, fresh)?;
+    }
+    Ok(false)
+}
+
+/// Adds the products of a batch, whose rows follow each other in the target.
+fn add_batch<R: Real>(
+    Target { numbers, columns, first }: Target<'_, R>,
+    lefts: &[Matrix<'_, R>],
+    rights: &[Matrix<'_, R>],
+    fresh: bool,
+) -> Result<()> {
+    let block = (numbers.len() / lefts.len().max(1)).max(1);
     let one = |share: Parallelism, ((left, right), numbers): ((&Matrix<'_, R>, &Matrix<'_, R>), _)| {
-        product(&mut Target { numbers, columns, first: term.column }, left, right, fresh, share)
+        product(&mut Target { numbers, columns, first }, left, right, fresh, share)
     };
     // As many matrices as threads: each takes its own, rather than all wait for each other at every matrix.
     if lefts.len() > 1 && lefts.len() >= rayon::current_num_threads() && block * lefts[0].columns >= PIECE {
-        let pairs = lefts.par_iter().zip(&rights).zip(target.par_chunks_exact_mut(block));
+        let pairs = lefts.par_iter().zip(rights).zip(numbers.par_chunks_exact_mut(block));
         return pairs.try_for_each(|pair| one(Parallelism::None, pair));
     }
-    let mut pairs = lefts.iter().zip(&rights).zip(target.chunks_exact_mut(block));
+    let mut pairs = lefts.iter().zip(rights).zip(numbers.chunks_exact_mut(block));
     pairs.try_for_each(|pair| one(Parallelism::Rayon(0), pair))
 }
 

@@ -24,6 +24,8 @@ mod fused;
 mod gemm;
 mod gemv;
 mod kernel;
+#[cfg(target_arch = "x86_64")]
+mod losses;
 mod ops;
 mod packed;
 mod pointwise;

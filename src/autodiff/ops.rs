@@ -20,7 +20,7 @@ pub struct LowRankUp<V> {
 /// How a product of two tensors is taken, what it is multiplied with, and how it may be kept.
 ///
 /// The precision is kept to where products of a lower one are faster, as on a GPU's tensor cores; the CPU takes such
-/// products at the highest.
+/// products on the tiles of AMX at `medium`, and at the highest otherwise.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MatmulOptions {
     /// What of the factors counts.
@@ -86,6 +86,11 @@ pub trait Ops: Clone + Sized + Send + Sync {
 
     /// The transpose of [`affine`](Self::affine) by z: `scale` times the columns of each B times B, `(m, out) → (m, R)`.
     fn low_back(&self, ups: &[LowRankUp<Self>], options: impl Into<MatmulOptions>) -> Result<Self>;
+
+    /// Cross entropies `ce: (R)` of the logits `self Wᵀ`, and the cotangent `(R, in)` of self under `Σ weight · ce`, from
+    /// `(R, in), weights (R), (out, in)` and R token ids, where a device takes them without the logits in memory: `[ce,
+    /// dself]`, or `None`.
+    fn losses(&self, weights: &Self, matrix: &Frozen, targets: &[u32]) -> Result<Option<[Self; 2]>>;
 
     /// Columns `start` to `start + count` of each matrix, without a copy.
     fn columns(&self, start: usize, count: usize) -> Result<Self> {
@@ -185,6 +190,11 @@ impl Ops for Tensor {
         let low = low.map(|(z, a)| (Dual::constant(z), Dual::constant(a)));
         let low = low.as_ref().map(|(z, a)| (z, a));
         Ok(Dual::constant(self).affine_back(weight, low, stored)?.into_primal())
+    }
+
+    fn losses(&self, weights: &Self, matrix: &Frozen, targets: &[u32]) -> Result<Option<[Self; 2]>> {
+        let losses = choose::losses(&Dual::constant(self), &Dual::constant(weights), matrix, targets)?;
+        Ok(losses.map(|losses| losses.map(Dual::into_primal)))
     }
 
     fn cat(parts: &[Self]) -> Result<Self> {

@@ -1,6 +1,7 @@
 //! Element-wise functions of several tensors, in one pass over memory.
 
 use candle_core::Shape;
+use rayon::prelude::*;
 
 use super::formula::Formula;
 use super::fused::{self, Call, Each, Grid};
@@ -18,6 +19,9 @@ pub trait Pointwise<const I: usize, const O: usize>: Sync {
 
 /// Numbers a row: long enough to vectorise, short enough to share among threads.
 const WIDTH: usize = 1024;
+
+/// Numbers of all sets together from which threads share them.
+const SHARED_FROM: usize = 1 << 16;
 
 struct Elements<P> {
     function: P,
@@ -88,7 +92,13 @@ pub(super) fn each_of_duals<const I: usize, const O: usize, P: Pointwise<I, O>>(
             return Ok(outputs);
         }
     }
-    sets.iter().map(|(function, inputs)| pointwise(function, *inputs)).collect()
+    let one = |(function, inputs): &(P, [&Dual; I])| pointwise(function, *inputs);
+    let numbers: usize = sets.iter().map(|(_, inputs)| inputs[0].primal().elem_count()).sum();
+    // On the CPU most sets are too small to be shared among threads, but there are many.
+    match numbers >= SHARED_FROM && sets[0].1[0].primal().device().is_cpu() {
+        true => sets.par_iter().map(one).collect(),
+        false => sets.iter().map(one).collect(),
+    }
 }
 
 impl<const I: usize, const O: usize, P: Pointwise<I, O>> Pointwise<I, O> for &P {

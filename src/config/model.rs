@@ -37,8 +37,8 @@ impl Storage {
     }
 }
 
-/// How products with frozen weights are taken, in PyTorch's words: what their factors keep of an f32 number at least. Sums
-/// are f32 everywhere.
+/// How products with frozen weights are taken, in PyTorch's words: what their factors keep of an f32 number at least; at
+/// `medium` those of attention and adapters may be taken so too. Sums are f32 everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MatmulPrecision {

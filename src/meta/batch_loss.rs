@@ -157,10 +157,13 @@ impl BatchLoss<'_> {
     }
 
     /// Cross entropies `(R)` and the gradient `(R, D)` of `Σ factor · ce` with respect to `rows: (R, D)`,
-    /// a chunk of rows at a time, so that the logits never exist whole.
+    /// without the logits where a device can, else a chunk of rows at a time, so that they never exist whole.
     fn cross_entropy<V: Ops>(&self, rows: &V, factors: &V) -> Result<(V, V)> {
         let matrix = &self.backbone.decoder.lm_head;
         let stored = matrix.precision().into();
+        if let Some([ce, drows]) = rows.losses(factors, matrix, self.batch.targets.ids())? {
+            return Ok((ce, drows));
+        }
         let (mut losses, mut grads) = (vec![], vec![]);
         for (start, length) in self.chunks()? {
             let part = |x: &V| x.linear(|x| x.narrow(0, start, length));

@@ -330,6 +330,7 @@ impl Learner {
             questions.gradient(&self.backbone, &self.layout, &phi, None, &mut |_| {})?;
         drop(phi);
         let mut sweep = Sweep::new(self, steps, params, contexts, grads, &outer.adapter)?;
+        drop(outer);
         for step in (0..self.options.steps).rev() {
             sweep.back_through(step)?;
         }

@@ -61,7 +61,10 @@ impl<'a, R: Rule> Sweep<'a, R> {
             // The gradient of this step, and so its moments, count as constants.
             return Ok(());
         }
-        self.add_product(&inner::adapter(&at), back.grads)
+        let phi = inner::adapter(&at);
+        // The rule's state is not needed while the product takes its memory.
+        drop(at);
+        self.add_product(&phi, back.grads)
     }
 
     /// Adds the Hessian-vector product: the tangent of the inner gradient along the gradient's cotangent.

@@ -213,6 +213,10 @@ impl Ops for Dual {
         choose::product(&sum)?.reshape((self.primal.dim(0)?, start))
     }
 
+    fn losses(&self, weights: &Self, matrix: &Frozen, targets: &[u32]) -> Result<Option<[Self; 2]>> {
+        choose::losses(self, weights, matrix, targets)
+    }
+
     fn cat(parts: &[Self]) -> Result<Self> {
         if let [one] = parts {
             return Ok(one.clone());

@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods)]
 
 use super::*;
-use crate::autodiff::choose;
+use crate::autodiff::{Frozen, LowRankUp, choose};
 
 fn ramp(dims: &[usize], seed: usize) -> Tensor {
     let count: usize = dims.iter().product();
@@ -113,4 +113,61 @@ fn factors_that_do_not_fit_are_refused() {
     assert!(refused(&[2, 2, 3], &[3, 3, 2]));
     assert!(refused(&[3], &[3, 2]));
     assert!(found(None, vec![]).is_err());
+}
+
+/// Random numbers in f32, of which bf16 holds few.
+fn random(dims: &[usize], seed: u64) -> Tensor {
+    let number = |i: u64| {
+        let bits = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15 ^ seed.wrapping_mul(0xd134_2543_de82_ef95));
+        (bits >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    let numbers: Vec<f32> = (0..dims.iter().product::<usize>() as u64).map(number).collect();
+    Tensor::from_vec(numbers, dims, &Device::Cpu).unwrap()
+}
+
+/// Distance of `found` from what the same products give in f64, relative to that.
+fn distance(found: &Dual, expected: &Dual) -> f64 {
+    let norm = |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt();
+    let pairs =
+        [(found.primal(), expected.primal()), (found.tangent().unwrap(), expected.tangent().unwrap())];
+    let error = |(a, b): (&Tensor, &Tensor)| norm(&(a.to_dtype(DType::F64).unwrap() - b).unwrap()) / norm(b);
+    pairs.map(error).into_iter().fold(0.0, f64::max)
+}
+
+/// At each precision the products of dual numbers keep its promise, whatever takes them on this machine.
+#[test]
+fn products_that_vary_are_as_exact_as_their_precision_says() {
+    let dual = |dims: &[usize], seed| Dual::from_stacked(random(&[&[2], dims].concat(), seed)).unwrap();
+    let wide = |x: &Dual| x.linear(|x| x.to_dtype(DType::F64)).unwrap();
+    let (q, k) = (dual(&[2, 3, 70, 64], 1), dual(&[2, 3, 40, 64], 2));
+    let (x, w) = (dual(&[40, 96], 3), random(&[128, 96], 4).to_dtype(DType::BF16).unwrap());
+    let (z, bs) = (dual(&[40, 24], 5), [dual(&[64, 16], 6), dual(&[64, 8], 7)]);
+    let ups = |map: &dyn Fn(&Dual) -> Dual| {
+        let up = |(nth, b): (usize, &Dual)| LowRankUp { b: map(b), column: 64 * nth };
+        bs.iter().enumerate().map(up).collect::<Vec<_>>()
+    };
+    let (dy, a) = (dual(&[40, 128], 8), dual(&[24, 96], 9));
+    for (precision, tolerance) in
+        [(MatmulPrecision::Medium, 2e-2), (MatmulPrecision::High, 1e-4), (MatmulPrecision::Highest, 1e-5)]
+    {
+        let frozen = Frozen::from(w.clone()).pack(precision).unwrap();
+        let exact = Frozen::from(w.to_dtype(DType::F64).unwrap());
+        let all = [
+            (q.matmul(&k.t().unwrap(), precision), wide(&q).matmul(&wide(&k).t().unwrap(), precision)),
+            (dy.t().unwrap().matmul(&x, precision), wide(&dy).t().unwrap().matmul(&wide(&x), precision)),
+            (dy.low_back(&ups(&Dual::clone), precision), wide(&dy).low_back(&ups(&wide), precision)),
+            (
+                x.affine(&frozen, None, Some((&z, &ups(&Dual::clone)))),
+                wide(&x).affine(&exact, None, Some((&wide(&z), &ups(&wide)))),
+            ),
+            (
+                dy.affine_back(&frozen, Some((&z, &a))),
+                wide(&dy).affine_back(&exact, Some((&wide(&z), &wide(&a)))),
+            ),
+        ];
+        for (nth, (found, expected)) in all.into_iter().enumerate() {
+            let off = distance(&found.unwrap(), &expected.unwrap());
+            assert!(off < tolerance, "product {nth} at {precision:?}: {off:e}");
+        }
+    }
 }

@@ -23,6 +23,11 @@ impl Targets {
         Self { ids, tensor: Resident::default() }
     }
 
+    /// The token ids.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
     /// Their number.
     pub fn len(&self) -> usize {
         self.ids.len()

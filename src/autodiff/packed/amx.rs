@@ -11,6 +11,8 @@ use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 
 use half::bf16;
 
+use super::planes::MOST;
+
 /// Rows and columns of a block.
 pub(super) const SIDE: usize = 32;
 
@@ -75,10 +77,22 @@ struct TileConfig {
     rows: [u8; 16],
 }
 
-/// A block of a product for the tiles: 32 rows, those of each plane of a, by 32 columns.
-pub(super) struct TileBlock<'a> {
-    /// The first row of each plane.
-    pub planes: &'a [*const bf16],
+/// Where a block of a product goes: 32 rows of 32 numbers.
+#[derive(Clone, Copy)]
+pub(super) struct TilePlace {
+    /// The first number, and from a row to the next.
+    pub c: *mut f32,
+    pub c_stride: usize,
+    /// Whether the product is added to what is there.
+    pub add: bool,
+}
+
+/// A product that goes to a block, or is a part of what does: 32 rows, those of each plane of a, by 32 columns.
+#[derive(Clone, Copy)]
+pub(super) struct TileTerm {
+    /// The first row of each plane; only the first `count` are planes.
+    pub planes: [*const bf16; MOST],
+    pub count: usize,
     /// From a row to the next.
     pub a_stride: usize,
     /// The first of two panels, and from it to the other.
@@ -88,22 +102,18 @@ pub(super) struct TileBlock<'a> {
     pub depth: usize,
     /// What is soon read: 8 bytes for each row of the depth are fetched from here on into the second cache.
     pub ahead: *const bf16,
-    /// The first number of the target.
-    pub c: *mut f32,
-    pub c_stride: usize,
-    /// Whether the product is added to what is there.
-    pub add: bool,
 }
 
 /// A loop over the depth that adds the products of some planes with two panels to tiles 0 to 3. Both panels stay in tiles
-/// for all planes, for reading them takes as long as two products.
+/// for all planes, for reading them takes as long as two products. The rows of the target are fetched meanwhile: where they
+/// are far from each other, to wait for them at the end takes as long as the product.
 macro_rules! by_planes {
-    ($name:ident, $count:literal: $($upper:ident $lower:ident),+) => {
+    ($name:ident, $count:literal, [$($c:ident $by:ident)?]: $($upper:ident $lower:ident),+) => {
         /// The products of so many planes.
         ///
         /// # Safety
         /// As [`Self::multiply`]; the depth is not zero.
-        unsafe fn $name(&self, planes: [*const bf16; $count], block: &TileBlock<'_>) {
+        unsafe fn $name(&self, planes: [*const bf16; $count], block: &TileTerm, _place: TilePlace) {
             let [$($upper),+] = planes;
             // SAFETY: by the caller's word 16 and 16 rows of 64 bytes can be read at the two addresses of each plane and at
             // those of b, which move by 64 bytes and by 16 rows a step. The sums stay in tiles 0 to 3, which the compiler
@@ -129,6 +139,11 @@ macro_rules! by_planes {
                     "prefetcht1 [{ahead} + 128]",
                     "prefetcht1 [{ahead} + 192]",
                     "add {ahead}, 256",
+                    $(
+                        concat!("prefetchw [{", stringify!($c), "}]"),
+                        concat!("prefetchw [{", stringify!($c), "} + 64]"),
+                        concat!("add {", stringify!($c), "}, {", stringify!($by), "}"),
+                    )?
                     "add {b0}, 1024",
                     "add {b1}, 1024",
                     "dec {n}",
@@ -139,6 +154,7 @@ macro_rules! by_planes {
                     sa = in(reg) 2 * block.a_stride,
                     n = inout(reg) block.depth / DEPTH => _,
                     ahead = inout(reg) block.ahead => _,
+                    $($c = inout(reg) _place.c => _, $by = in(reg) 4 * _place.c_stride,)?
                     $($upper = inout(reg) $upper => _, $lower = inout(reg) $lower => _,)+
                     out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                     options(nostack, readonly),
@@ -171,27 +187,27 @@ impl Tiles {
         Self { _not_send: std::marker::PhantomData }
     }
 
-    /// `c (+)= Σ a · b` over the planes of a: 32 rows by two panels.
+    /// `c (+)= Σ a · b` over the terms and the planes of a: 32 rows by two panels.
     ///
     /// # Safety
     /// All 32 rows of every plane, both panels, `depth` deep, and 32 rows of 32 numbers of c must be there.
-    pub unsafe fn multiply(&self, block: &TileBlock<'_>) {
+    pub unsafe fn multiply(&self, place: TilePlace, terms: &[TileTerm]) {
         // SAFETY: by the caller's word; the tiles are configured, since there is a `self`.
         unsafe {
-            self.load(block);
-            match *block.planes {
-                _ if block.depth < DEPTH => {}
-                [x] => self.by_one([x], block),
-                [x, y] => self.by_two([x, y], block),
-                [x, y, z] => self.by_three([x, y, z], block),
-                _ => unreachable!("one to three planes"),
+            self.load(place);
+            for term in terms.iter().filter(|term| term.depth >= DEPTH) {
+                match (term.count, term.planes) {
+                    (1, [x, ..]) => self.by_one([x], term, place),
+                    (2, [x, y, _]) => self.by_two([x, y], term, place),
+                    (_, planes) => self.by_three(planes, term, place),
+                }
             }
-            self.store(block);
+            self.store(place);
         }
     }
 
     /// The sums as they are so far: zeros, or what c holds.
-    unsafe fn load(&self, &TileBlock { c, c_stride, add, .. }: &TileBlock<'_>) {
+    unsafe fn load(&self, TilePlace { c, c_stride, add }: TilePlace) {
         // SAFETY: by the caller's word each tile reads 16 rows of 64 bytes of c. Tiles 0 to 3 hold the sums until `store`:
         // the compiler does not use tiles.
         unsafe {
@@ -216,7 +232,7 @@ impl Tiles {
         }
     }
 
-    unsafe fn store(&self, &TileBlock { c, c_stride, .. }: &TileBlock<'_>) {
+    unsafe fn store(&self, TilePlace { c, c_stride, .. }: TilePlace) {
         // SAFETY: by the caller's word each tile writes 16 rows of 64 bytes of c.
         unsafe {
             asm!(
@@ -232,9 +248,10 @@ impl Tiles {
         }
     }
 
-    by_planes! { by_one, 1: x0 x1 }
-    by_planes! { by_two, 2: x0 x1, y0 y1 }
-    by_planes! { by_three, 3: x0 x1, y0 y1, z0 z1 }
+    by_planes! { by_one, 1, [c by]: x0 x1 }
+    by_planes! { by_two, 2, [c by]: x0 x1, y0 y1 }
+    // There is no register left for the place.
+    by_planes! { by_three, 3, []: x0 x1, y0 y1, z0 z1 }
 }
 
 impl Drop for Tiles {

@@ -3,6 +3,7 @@
 use half::bf16;
 use rayon::prelude::*;
 
+use super::aligned::Aligned;
 use super::micro::PANEL;
 use crate::vectors::vectorised;
 
@@ -29,7 +30,7 @@ pub(super) struct Panels {
     pub columns: usize,
     /// Depth with its padding.
     pub padded: usize,
-    numbers: Vec<bf16>,
+    numbers: Aligned,
 }
 
 impl Panels {
@@ -37,7 +38,7 @@ impl Panels {
     pub fn pack(depth: usize, columns: usize, number: impl Fn(usize, usize) -> bf16 + Sync) -> Self {
         let padded = depth.next_multiple_of(DEPTH);
         let panel = PANEL * padded;
-        let mut numbers = vec![bf16::ZERO; Self::len(depth, columns)];
+        let mut numbers = Aligned::zeros(Self::len(depth, columns));
         if panel > 0 {
             numbers.par_chunks_mut(panel).enumerate().for_each(|(index, panel)| {
                 let first = index * PANEL;

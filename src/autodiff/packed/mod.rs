@@ -12,16 +12,25 @@
 //! Matrices of f32 that bf16 does not hold stay tensors, and are multiplied in f32: packed for both ways they took twice
 //! the memory, and no less time.
 
+mod aligned;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod blocked;
+#[cfg(target_arch = "x86_64")]
+mod cut;
 mod kernel;
 mod layout;
+#[cfg(target_arch = "x86_64")]
+mod losses;
 mod micro;
 mod multiply;
 mod planes;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
+#[cfg(target_arch = "x86_64")]
+mod varying;
 mod widened;
 
 use std::mem::MaybeUninit;
@@ -34,10 +43,16 @@ use crate::config::MatmulPrecision;
 use crate::{Error, Result};
 
 use layout::Panels;
-use multiply::{FEW_ROWS, Product};
+#[cfg(target_arch = "x86_64")]
+use multiply::FEW_ROWS;
+use multiply::Product;
 
 pub use blocked::{BlockRows, Blocked};
 pub use kernel::{CpuKernel, KERNEL};
+#[cfg(target_arch = "x86_64")]
+pub(super) use losses::Predictions;
+#[cfg(target_arch = "x86_64")]
+pub(super) use varying::{multiply as multiply_varying, planes_for};
 
 /// A frozen matrix W, `(out, in)`.
 #[derive(Debug)]
@@ -148,31 +163,56 @@ impl Packed {
         Ok(rows.to_dtype(self.dtype)?)
     }
 
-    /// `target (+)= left · Wᵀ`, or `left · W` on the way back; see [`Product`].
+    /// `target (+)= left · Wᵀ`, or `left · W` on the way back; see [`Product`]. Where the kernel can, it adds all of the
+    /// low-rank products in the same pass; says whether it did.
     ///
     /// # Errors
     /// A left factor of another width.
-    pub(super) fn multiply(&self, way: Way, left: Left<'_>, target: Target<'_>) -> Result<()> {
-        self.multiply_by(CpuKernel::chosen(), way, left, target)
+    pub(super) fn multiply(
+        &self,
+        way: Way,
+        left: Left<'_>,
+        low: &[LowTerm<'_>],
+        target: Target<'_>,
+    ) -> Result<bool> {
+        self.multiply_by(CpuKernel::chosen(), way, left, low, target)
     }
 
-    fn multiply_by(&self, kernel: CpuKernel, way: Way, left: Left<'_>, target: Target<'_>) -> Result<()> {
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(unused_variables, reason = "low-rank products ride on tiles")
+    )]
+    fn multiply_by(
+        &self,
+        kernel: CpuKernel,
+        way: Way,
+        left: Left<'_>,
+        low: &[LowTerm<'_>],
+        target: Target<'_>,
+    ) -> Result<bool> {
         let (depth, columns) = match way {
             Way::Forward => (self.width, self.out),
             Way::Back => (self.out, self.width),
         };
         require_fit(&left, &target, (depth, columns))?;
         let Left { numbers, stride, rows, .. } = left;
-        let planes = planes(self.precision);
         let panels = self.way(way);
-        // Three products of bf16 are worth it on tiles alone.
-        let taken = planes.or((kernel == CpuKernel::Amx).then_some(3));
-        match taken.filter(|_| kernel.takes_bf16() && rows > FEW_ROWS) {
-            Some(planes) => Product::new(numbers, stride, rows, target).by_planes(panels, planes, kernel),
-            // Instructions for f32 lose nothing, and what they would round first only takes time.
-            None => Product::new(numbers, stride, rows, target).by_panels(panels, kernel),
+        #[cfg(target_arch = "x86_64")]
+        {
+            let planes = planes(self.precision);
+            // Three products of bf16 are worth it on tiles alone.
+            let taken = planes.or((kernel == CpuKernel::Amx).then_some(3));
+            if let Some(taken) = taken.filter(|_| kernel.takes_bf16() && rows > FEW_ROWS) {
+                let riding = varying::low_planes(self.precision).filter(|_| kernel == CpuKernel::Amx);
+                let riding = riding.and_then(|planes| varying::low(low, planes, (rows, columns)));
+                let product = Product::new(numbers, stride, rows, target);
+                product.by_planes(panels, taken, riding.as_deref().unwrap_or_default(), kernel);
+                return Ok(riding.is_some());
+            }
         }
-        Ok(())
+        // Instructions for f32 lose nothing, and what they would round first only takes time.
+        Product::new(numbers, stride, rows, target).by_panels(panels, kernel);
+        Ok(false)
     }
 }
 
@@ -190,6 +230,7 @@ fn require_fit(left: &Left<'_>, target: &Target<'_>, (depth, columns): (usize, u
 }
 
 /// Planes of bf16 that a left factor may be rounded to; `None` where it must not.
+#[cfg(target_arch = "x86_64")]
 fn planes(precision: MatmulPrecision) -> Option<usize> {
     match precision {
         MatmulPrecision::Medium => Some(1),
@@ -217,4 +258,39 @@ pub(super) struct Target<'a> {
     pub numbers: &'a mut [MaybeUninit<f32>],
     pub stride: usize,
     pub add: bool,
+}
+
+/// A matrix of f32, however it lies.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub numbers: &'a [f32],
+    pub rows: usize,
+    pub columns: usize,
+    pub row_stride: usize,
+    pub column_stride: usize,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl View<'_> {
+    /// Whether the numbers of a row stand side by side, or those of a column.
+    pub fn lies_along(&self) -> bool {
+        self.row_stride == 1 || self.column_stride == 1
+    }
+
+    /// Whether every number is there, and they lie along.
+    fn fits(&self) -> bool {
+        let last = (self.rows.max(1) - 1) * self.row_stride + (self.columns.max(1) - 1) * self.column_stride;
+        self.lies_along() && (self.rows * self.columns == 0 || last < self.numbers.len())
+    }
+}
+
+/// A low-rank product beside one with a frozen matrix.
+#[derive(Clone, Copy)]
+pub(super) struct LowTerm<'a> {
+    /// The row of the product that its first row is added to.
+    pub first_row: usize,
+    pub left: View<'a>,
+    /// The first of the columns that it is added to.
+    pub column: usize,
+    pub right: View<'a>,
 }

@@ -5,27 +5,23 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use half::bf16;
 use rayon::prelude::*;
 
 use super::Target;
-#[cfg(target_arch = "x86_64")]
-use super::amx::{SIDE, TileBlock, Tiles};
 use super::kernel::CpuKernel;
 use super::layout::Panels;
 use super::micro::{self, Block, PANEL};
-use super::planes::{MOST, Planes};
+#[cfg(target_arch = "x86_64")]
+use super::planes::Planes;
+#[cfg(target_arch = "x86_64")]
+use super::varying::Low;
 use super::widened::{DEPTH_STEP, MOST_DEPTH, Portion, Widened, blocks};
 
-/// Rows of one plane, of that depth, which fit the second cache beside a panel.
-#[cfg(target_arch = "x86_64")]
-const MOST_ROWS: usize = 512;
-
 /// Multiplications that are worth a thread's while.
-const PIECE: usize = 1 << 16;
+pub(super) const PIECE: usize = 1 << 16;
 
 /// Parts of the work a thread, so that one that is held up leaves some to the others.
-const PARTS_PER_THREAD: usize = 4;
+pub(super) const PARTS_PER_THREAD: usize = 4;
 
 /// Up to so many rows a factor is widened as it is read, for memory sets the pace there; with more, once for all of them,
 /// or not at all.
@@ -43,10 +39,10 @@ pub(super) struct Product<'a> {
     pub add: bool,
 }
 
-/// The target's first number, which threads share: each writes columns of its own.
+/// The target's first number, which threads share: each writes columns or rows of its own.
 #[derive(Clone, Copy)]
-struct Shared(*mut f32);
-// SAFETY: every part of the work writes columns that no other part does; see `in_parts`.
+pub(super) struct Shared(pub *mut f32);
+// SAFETY: every part of the work writes columns or rows that no other part does.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
@@ -58,7 +54,7 @@ impl<'a> Product<'a> {
     }
 
     /// Panics where a slice does not hold what the kernels will reach for; `depth` and `columns` are the factor's.
-    fn check(&self, depth: usize, columns: usize) {
+    pub fn check(&self, depth: usize, columns: usize) {
         let reach = |rows: usize, stride: usize, width: usize| (rows.max(1) - 1) * stride + width;
         assert!(self.left_stride >= depth && self.target_stride >= columns, "rows overlap");
         assert!(
@@ -110,9 +106,10 @@ impl<'a> Product<'a> {
         });
     }
 
-    /// With the left factor as a sum of planes of bf16, by instructions that multiply those.
+    /// With the left factor as a sum of planes of bf16, by instructions that multiply those; by tiles with the low-rank
+    /// products that ride along.
     #[cfg(target_arch = "x86_64")]
-    pub fn by_planes(mut self, panels: &Panels, planes: usize, kernel: CpuKernel) {
+    pub fn by_planes(mut self, panels: &Panels, planes: usize, low: &[Low], kernel: CpuKernel) {
         self.check(panels.depth, panels.columns);
         let planes = Planes::split(self.left, self.left_stride, self.rows, panels.depth, planes);
         self.in_parts((panels.depth, panels.columns), 2, |this, target, range| {
@@ -120,21 +117,15 @@ impl<'a> Product<'a> {
             // is an even number of panels.
             unsafe {
                 match kernel {
-                    CpuKernel::Amx => this.by_tiles(target, panels, range, &planes),
+                    CpuKernel::Amx => this.by_tiles(target, panels, range, &planes, low),
                     _ => this.by_pairs(target, panels, range, &planes),
                 }
             }
         });
     }
 
-    /// Other processors have no such instructions.
-    #[cfg(not(target_arch = "x86_64"))]
-    pub fn by_planes(self, panels: &Panels, _planes: usize, kernel: CpuKernel) {
-        self.by_panels(panels, kernel);
-    }
-
     /// Cuts the panels of a factor `(depth, columns)` into parts of a multiple of `together`, and gives them to the threads.
-    fn in_parts(
+    pub fn in_parts(
         &mut self,
         (depth, columns): (usize, usize),
         together: usize,
@@ -209,7 +200,7 @@ impl<'a> Product<'a> {
     }
 
     /// The target's number in a row, and in the first column of a panel.
-    fn place(&self, target: Shared, row: usize, panel: usize) -> *mut f32 {
+    pub fn place(&self, target: Shared, row: usize, panel: usize) -> *mut f32 {
         // SAFETY: the row is one of the target's, and the panel has at least one of its columns.
         unsafe { target.0.add(row * self.target_stride + panel * PANEL) }
     }
@@ -245,88 +236,6 @@ impl<'a> Product<'a> {
             }
         });
     }
-
-    /// Some panels, two at a time, by AMX.
-    ///
-    /// # Safety
-    /// AMX must have been granted.
-    #[cfg(target_arch = "x86_64")]
-    unsafe fn by_tiles(&self, target: Shared, panels: &Panels, range: Range<usize>, planes: &Planes) {
-        // SAFETY: by the caller's word.
-        let tiles = unsafe { Tiles::configure() };
-        // As many rows as the second cache holds beside a panel, of all planes.
-        let together = MOST_ROWS / planes.count / SIDE * SIDE;
-        blocks(panels.padded, MOST_DEPTH, DEPTH_STEP, |first, depth| {
-            for rows in (0..self.rows).step_by(together) {
-                for panel in range.clone().step_by(2) {
-                    for (nth, row) in (rows..self.rows.min(rows + together)).step_by(SIDE).enumerate() {
-                        // The two panels to come, an eighth for each of the first eight blocks of rows; at the end these.
-                        let (behind, part) = if panel + 3 < range.end { (2, nth % 8) } else { (0, 0) };
-                        let ahead = panels.rows(panel + behind + part / 4, first, depth).as_ptr();
-                        // In quarters of a panel of 16 numbers a row.
-                        let ahead = ahead.wrapping_add(part % 4 * 4 * depth);
-                        let at = Tile { panels, panel, planes, row, first, depth, ahead };
-                        // SAFETY: the row and the panel are there, and so is the depth from the first row of the panel on.
-                        unsafe { self.by_tile(&tiles, target, &at) }
-                    }
-                }
-            }
-        });
-    }
-
-    /// A block of 32 rows and two panels by AMX.
-    ///
-    /// # Safety
-    /// Row, panels, and depth must be there.
-    #[cfg(target_arch = "x86_64")]
-    unsafe fn by_tile(&self, tiles: &Tiles, target: Shared, at: &Tile<'_>) {
-        let &Tile { panels, panel, planes, row, first, depth, ahead } = at;
-        let mut pointers = [std::ptr::null(); MOST];
-        for (plane, pointer) in pointers.iter_mut().enumerate().take(planes.count) {
-            *pointer = planes.from(plane, row, first).as_ptr();
-        }
-        let (rows, columns) = (self.rows - row, panels.columns - panel * PANEL);
-        let add = self.add || first > 0;
-        let mut block = TileBlock {
-            planes: &pointers[..planes.count],
-            a_stride: planes.stride(),
-            b: panels.rows(panel, first, depth).as_ptr(),
-            panel_stride: panels.stride(),
-            depth,
-            ahead,
-            c: self.place(target, row, panel),
-            c_stride: self.target_stride,
-            add,
-        };
-        if rows >= SIDE && columns >= SIDE {
-            // SAFETY: planes and panels are padded to the same depth, and `check` has seen the target.
-            return unsafe { tiles.multiply(&block) };
-        }
-        let mut sums = [0f32; SIDE * SIDE];
-        let c = block.c;
-        (block.c, block.c_stride, block.add) = (sums.as_mut_ptr(), SIDE, false);
-        // SAFETY: planes are padded to a multiple of 32 rows, and panels to an even number.
-        unsafe { tiles.multiply(&block) };
-        for (nth, sums) in sums.as_chunks::<SIDE>().0.iter().enumerate().take(rows) {
-            // SAFETY: `check` has seen that the target has the rows and columns.
-            unsafe { micro::write(c.add(nth * self.target_stride), columns.min(SIDE), add, sums) };
-        }
-    }
-}
-
-/// A block of a product by AMX.
-#[cfg(target_arch = "x86_64")]
-struct Tile<'a> {
-    panels: &'a Panels,
-    /// The first of two panels.
-    panel: usize,
-    planes: &'a Planes,
-    row: usize,
-    /// The first row of the panels, and how many.
-    first: usize,
-    depth: usize,
-    /// What is fetched meanwhile.
-    ahead: *const bf16,
 }
 
 /// Where a block stands in the factor.

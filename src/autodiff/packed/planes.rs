@@ -7,8 +7,8 @@ use std::mem::MaybeUninit;
 use half::bf16;
 use rayon::prelude::*;
 
+use super::aligned::Aligned;
 use super::layout::widened;
-use crate::autodiff::room::Room;
 use crate::vectors::vectorised;
 
 /// Most planes that a number is split in.
@@ -45,7 +45,7 @@ pub(super) struct Planes {
     width: usize,
     /// From a row to the next: an odd number of lines of the cache, so that rows do not crowd into a few of its sets.
     stride: usize,
-    numbers: Vec<bf16>,
+    numbers: Aligned,
 }
 
 impl Planes {
@@ -61,19 +61,28 @@ impl Planes {
     fn split_in<const COUNT: usize>(left: &[f32], left_stride: usize, rows: usize, depth: usize) -> Self {
         let width = depth.next_multiple_of(SIDE);
         let stride = ((COUNT * width / SIDE) | 1) * SIDE;
-        let mut room = Room::new(rows.next_multiple_of(SIDE) * stride);
         let work = |(row, places): (usize, &mut [MaybeUninit<bf16>])| match row < rows {
             true => split_row::<COUNT>(&left[row * left_stride..][..depth], width, places),
             false => places.fill(MaybeUninit::new(bf16::ZERO)),
         };
-        room.places().par_chunks_mut(stride).with_min_len(ROWS_AT_ONCE).enumerate().for_each(work);
+        let split = |places: &mut [MaybeUninit<bf16>]| {
+            places.par_chunks_mut(stride).with_min_len(ROWS_AT_ONCE).enumerate().for_each(work);
+        };
         // SAFETY: all places of each row are written, by `split_row` or with zeros.
-        Self { count: COUNT, width, stride, numbers: unsafe { room.filled() } }
+        let numbers = unsafe { Aligned::written(rows.next_multiple_of(SIDE) * stride, split) };
+        Self { count: COUNT, width, stride, numbers }
     }
 
     /// The rows of a plane from `row` on, each from number `first` on.
     pub fn from(&self, plane: usize, row: usize, first: usize) -> &[bf16] {
         &self.numbers[row * self.stride + plane * self.width + first..]
+    }
+
+    /// Where each plane's rows from `row` on begin, each from number `first` on.
+    pub fn pointers(&self, row: usize, first: usize) -> [*const bf16; MOST] {
+        let start =
+            |plane| if plane < self.count { self.from(plane, row, first).as_ptr() } else { std::ptr::null() };
+        std::array::from_fn(start)
     }
 
     /// From a row to the next, in numbers.
@@ -112,6 +121,22 @@ fn split_chunk<const COUNT: usize>(
         let places = &mut places[plane * width + first..][..SIDE];
         for (place, rest) in places.iter_mut().zip(&mut rest) {
             place.write(take(rest));
+        }
+    }
+}
+
+/// Writes the planes of some numbers of a row, as [`Planes`] has them, to places that hold numbers.
+#[inline(always)]
+pub(super) fn write<const COUNT: usize>(
+    mut rest: [f32; SIDE],
+    width: usize,
+    first: usize,
+    places: &mut [bf16],
+) {
+    for plane in 0..COUNT {
+        let places = &mut places[plane * width + first..][..SIDE];
+        for (place, rest) in places.iter_mut().zip(&mut rest) {
+            *place = take(rest);
         }
     }
 }

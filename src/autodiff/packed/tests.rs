@@ -74,6 +74,7 @@ fn check(
                     kernel,
                     way,
                     Left { numbers: &wide, stride: depth + 3, rows, width: depth },
+                    &[],
                     Target { numbers: places(&mut target), stride, add },
                 )
                 .unwrap();
@@ -123,7 +124,7 @@ fn large_products_are_shared_among_threads_and_come_out_the_same_for_any_number(
         let mut target = vec![0f32; 40 * 300];
         let left = Left { numbers: &left, stride: 700, rows: 40, width: 700 };
         let into = Target { numbers: places(&mut target), stride: 300, add: false };
-        pool.install(|| packed.multiply(Way::Forward, left, into)).unwrap();
+        pool.install(|| packed.multiply(Way::Forward, left, &[], into)).unwrap();
         target
     };
     assert_eq!(product(1), product(3));
@@ -161,11 +162,114 @@ fn factors_that_do_not_fit_are_refused() {
         let (left, mut target) = (vec![0f32; 2 * width], vec![0f32; len]);
         let left = Left { numbers: &left, stride: width, rows: 2, width };
         packed
-            .multiply(Way::Forward, left, Target { numbers: places(&mut target), stride, add: false })
+            .multiply(Way::Forward, left, &[], Target { numbers: places(&mut target), stride, add: false })
             .is_err()
     };
     assert!(!refused(3, 8, 4));
     assert!(refused(2, 8, 4));
     assert!(refused(3, 7, 4));
     assert!(refused(3, 8, 3));
+}
+
+/// A matrix as a view: as it lies, or as the transpose of how it lies.
+#[cfg(target_arch = "x86_64")]
+fn view<'a>(numbers: &'a [f32], (rows, columns): (usize, usize), stride: usize, turned: bool) -> View<'a> {
+    let (row_stride, column_stride) = if turned { (1, stride) } else { (stride, 1) };
+    View { numbers, rows, columns, row_stride, column_stride }
+}
+
+/// The numbers of a matrix, or of its transpose, in rows that are two numbers wider; and from a row to the next.
+#[cfg(target_arch = "x86_64")]
+fn laid_out(x: &Tensor, turned: bool) -> (Vec<f32>, usize) {
+    let x = if turned { x.t().unwrap().contiguous().unwrap() } else { x.clone() };
+    let width = x.dims()[1];
+    (numbers(&x).chunks(width).flat_map(|row| [row, &[f32::NAN; 2]].concat()).collect(), width + 2)
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn factors_that_both_vary_are_multiplied_however_they_lie() {
+    if !CpuKernel::Amx.is_available() {
+        return println!("this machine lacks AMX");
+    }
+    let sizes =
+        [(1, 1, 1), (7, 3, 2), (33, 31, 65), (40, 100, 16), (97, 70, 33), (65, 1100, 48), (3, 16, 530)];
+    for (m, k, n) in sizes {
+        let (left, right) = (random((m, k), DType::F32, 1), random((k, n), DType::F32, 2));
+        for (planes, tolerance) in [(1, 4e-3), (2, 3e-5)] {
+            for (turned, add) in [(0, false), (1, true), (2, false), (3, true)] {
+                let (a, a_stride) = laid_out(&left, turned & 1 == 1);
+                let (b, b_stride) = laid_out(&right, turned & 2 == 2);
+                let (a, b) = (
+                    view(&a, (m, k), a_stride, turned & 1 == 1),
+                    view(&b, (k, n), b_stride, turned & 2 == 2),
+                );
+                // Twice the same, below each other.
+                let mut target = vec![START; 2 * m * (n + 5)];
+                let into = Target { numbers: places(&mut target), stride: n + 5, add };
+                multiply_varying((&[a; 2], &[b; 2]), planes, into).unwrap();
+                for target in target.chunks(m * (n + 5)) {
+                    let found: Vec<f32> = target.chunks(n + 5).flat_map(|row| row[..n].to_vec()).collect();
+                    let error = error(&found, &left, &right, if add { START.into() } else { 0.0 });
+                    assert!(error < tolerance, "{m} × {k} × {n}, {planes}, {turned}: {error:e}");
+                    assert!(
+                        target.chunks(n + 5).all(|row| row[n..] == [START; 5]),
+                        "wrote beside its columns"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn low_rank_products_ride_along() {
+    if !CpuKernel::Amx.is_available() {
+        return println!("this machine lacks AMX");
+    }
+    let (out, width, rows) = (100, 1100, 70);
+    let (w, x) = (random((out, width), DType::BF16, 1), random((rows, width), DType::F32, 2));
+    // The second goes to the last rows and columns alone.
+    let (z, b) = (random((rows, 5), DType::F32, 3), random((64, 5), DType::F32, 4));
+    let (late, c) = (random((31, 7), DType::F32, 5), random((7, 36), DType::F32, 6));
+    let zeros = |dims| Tensor::zeros(dims, DType::F32, &Device::Cpu).unwrap();
+    let left = Tensor::cat(&[&x, &z, &Tensor::cat(&[&zeros((rows - 31, 7)), &late], 0).unwrap()], 1).unwrap();
+    let right = Tensor::cat(
+        &[
+            &w.to_dtype(DType::F32).unwrap().t().unwrap(),
+            &Tensor::cat(&[&b.t().unwrap(), &zeros((5, out - 64))], 1).unwrap(),
+            &Tensor::cat(&[&zeros((7, out - 36)), &c], 1).unwrap(),
+        ],
+        0,
+    );
+    let numbers_of = [&z, &b, &late, &c].map(numbers);
+    let low = [
+        LowTerm {
+            first_row: 0,
+            left: view(&numbers_of[0], (rows, 5), 5, false),
+            column: 0,
+            right: view(&numbers_of[1], (5, 64), 5, true),
+        },
+        LowTerm {
+            first_row: rows - 31,
+            left: view(&numbers_of[2], (31, 7), 7, false),
+            column: 64,
+            right: view(&numbers_of[3], (7, 36), 36, false),
+        },
+    ];
+    let product = |precision, low: &[LowTerm<'_>]| {
+        let packed = Packed::new(&w, precision).unwrap().unwrap();
+        let (x, mut target) = (numbers(&x), vec![f32::NAN; rows * out]);
+        let into = Target { numbers: places(&mut target), stride: out, add: false };
+        let left = Left { numbers: &x, stride: width, rows, width };
+        let rode = packed.multiply_by(CpuKernel::Amx, Way::Forward, left, low, into).unwrap();
+        (rode, target)
+    };
+    let (rode, found) = product(MatmulPrecision::Medium, &low);
+    let error = error(&found, &left, right.as_ref().unwrap(), 0.0);
+    assert!(rode && error < 4e-3, "{error:e}");
+    // What is to be more exact, or goes to columns that do not begin with a block, is left to others.
+    assert!(!product(MatmulPrecision::High, &low).0 && !product(MatmulPrecision::Highest, &low).0);
+    assert!(!product(MatmulPrecision::Medium, &[LowTerm { column: 8, ..low[0] }]).0);
 }
