@@ -8,7 +8,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// One fault in a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Dotted key, for instance `inner.steps`.
+    /// The line of the file, from 1; `None` where the value does not stand there.
+    pub line: Option<usize>,
+    /// Dotted key, for instance `inner.steps`; empty where the file is no TOML.
     pub key: String,
     /// What is wrong with it and what would be right.
     pub reason: String,
@@ -159,7 +161,11 @@ impl Error {
 }
 
 fn list(faults: &[Fault]) -> String {
-    let line = |f: &Fault| format!("\n  {}: {}", shown(&f.key), shown(&f.reason));
+    let line = |f: &Fault| {
+        let line = f.line.map(|line| format!("line {line}")).into_iter();
+        let place: Vec<String> = line.chain(Some(shown(&f.key)).filter(|key| !key.is_empty())).collect();
+        format!("\n  {}: {}", place.join(", "), shown(&f.reason))
+    };
     let lines: Vec<String> = faults.iter().map(line).collect();
     let noun = if faults.len() == 1 { "fault" } else { "faults" };
     format!("{} {noun}{}", faults.len(), lines.concat())
@@ -253,7 +259,10 @@ mod tests {
             Error::data(bad, 1, bad),
             Error::tensor("file", bad, "is wrong"),
             Error::Hub { repo: bad.to_owned(), reason: "is wrong".to_owned() },
-            Error::Config { path: bad.into(), faults: vec![Fault { key: bad.into(), reason: bad.into() }] },
+            Error::Config {
+                path: bad.into(),
+                faults: vec![Fault { line: None, key: bad.into(), reason: bad.into() }],
+            },
         ] {
             let text = error.to_string();
             assert!(!text.contains('\u{1b}') && !text.contains("\nerror"), "{text:?}");

@@ -9,6 +9,7 @@ use perk::{
     model::{BaseFiles, DecoderConfig},
     store::{Store, StoredAdapter},
 };
+use serde_json::json;
 
 use super::{
     args::{Adapters, AdaptersAction},
@@ -20,7 +21,8 @@ use super::{
 /// Runs the command.
 pub fn run(args: &Adapters) -> Result<ExitCode> {
     match &args.action {
-        AdaptersAction::List { store } => list(&Store::new(store))?,
+        AdaptersAction::List { store, json: true } => list_json(&Store::new(store))?,
+        AdaptersAction::List { store, json: false } => list(&Store::new(store))?,
         AdaptersAction::Show(named) => {
             let stored = Store::new(&named.store).open(&named.name)?;
             let record = serde_json::to_string_pretty(&stored.record);
@@ -37,8 +39,8 @@ pub fn run(args: &Adapters) -> Result<ExitCode> {
             }
             terminal::print(&line)?;
         }
-        AdaptersAction::Verify { names, store, base } => {
-            return verify(&Store::new(store), names, base.as_deref());
+        AdaptersAction::Verify { names, store, base, json } => {
+            return verify(&Store::new(store), names, base.as_deref(), *json);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -55,6 +57,15 @@ fn list(store: &Store) -> Result<()> {
         terminal::print(&shown(&format!("{name:<width$}  {line}")))?;
     }
     Ok(())
+}
+
+/// Name, folder and record of each, or what is wrong with it.
+fn list_json(store: &Store) -> Result<()> {
+    let one = |(name, stored): &(String, Result<StoredAdapter>)| match stored {
+        Ok(stored) => json!({ "name": name, "dir": stored.dir, "record": stored.record }),
+        Err(fault) => json!({ "name": name, "dir": store.dir().join(name), "fault": fault.to_string() }),
+    };
+    terminal::print_value(&listed(store)?.iter().map(one).collect())
 }
 
 /// The adapters of a store; that there are none is said.
@@ -78,20 +89,30 @@ fn describe(stored: &StoredAdapter) -> String {
 }
 
 /// Checks files and base of each, and says of each how it is; the exit code is 1 if one is not well.
-fn verify(store: &Store, names: &[String], base: Option<&str>) -> Result<ExitCode> {
+fn verify(store: &Store, names: &[String], base: Option<&str>, as_json: bool) -> Result<ExitCode> {
     let chosen = match names {
         [] => listed(store)?,
         names => names.iter().map(|name| (name.clone(), store.open(name))).collect(),
     };
-    let (mut bases, mut damaged) = (HashMap::new(), 0);
+    let (mut bases, mut damaged, mut all) = (HashMap::new(), 0, Vec::new());
     for (name, stored) in chosen {
-        match stored.and_then(|stored| check(&stored, base, &mut bases)) {
+        let checked = stored.and_then(|stored| check(&stored, base, &mut bases));
+        if as_json {
+            damaged += usize::from(checked.is_err());
+            let fault = checked.err().map(|fault| fault.to_string());
+            all.push(json!({ "name": name, "ok": fault.is_none(), "fault": fault }));
+            continue;
+        }
+        match checked {
             Ok(()) => terminal::print(&format!("{}: ok", shown(&name)))?,
             Err(fault) => {
                 damaged += 1;
-                terminal::note(&format!("error: {}: {fault}", shown(&name)));
+                terminal::complain(&format!("error: {}: {fault}", shown(&name)));
             }
         }
+    }
+    if as_json {
+        terminal::print_value(&all.into())?;
     }
     Ok(if damaged == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

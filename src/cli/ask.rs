@@ -166,7 +166,7 @@ impl<'m> Panel<'m> {
                     editor.add_history_entry(&line).map_err(failed)?;
                     // A question that cannot be asked does not end the conversation.
                     if let Err(fault) = self.answer(&line) {
-                        terminal::note(&format!("error: {fault}"));
+                        terminal::complain(&format!("error: {fault}"));
                     }
                 }
                 Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(()),

@@ -1,7 +1,6 @@
 //! `perk encode`.
 
 use std::{
-    io::IsTerminal,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Instant,
@@ -20,6 +19,8 @@ use perk::{
     tasks::Context,
 };
 
+use serde_json::json;
+
 use super::{
     args::{Encode, HowToEncode, RUNS},
     context,
@@ -36,7 +37,12 @@ pub fn run(args: &Encode) -> Result<ExitCode> {
     let began = Instant::now();
     let context = context::read(&args.context, args.how.format)?;
     let encoded = encode(&args.how, args.out.clone(), &context)?;
-    terminal::print(&summary(&encoded, began.elapsed().as_secs_f64()))?;
+    if args.json {
+        let (dir, record) = (&encoded.stored.dir, &encoded.stored.record);
+        terminal::print_value(&json!({ "dir": dir, "reused": encoded.reused, "record": record }))?;
+    } else {
+        terminal::print(&summary(&encoded, began.elapsed().as_secs_f64()))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -97,13 +103,14 @@ fn summary(encoded: &Encoded, secs: f64) -> String {
 
 /// A bar on a terminal, a line a step elsewhere; both on stderr.
 #[derive(Default)]
-struct Progress {
+pub struct Progress {
     bar: Option<ProgressBar>,
     steps: usize,
 }
 
 impl Progress {
-    fn notice(&mut self, event: &EncodeEvent<'_>) {
+    /// Shows an event.
+    pub fn notice(&mut self, event: &EncodeEvent<'_>) {
         match event {
             EncodeEvent::Begun { checkpoint, tokens, segments, steps } => {
                 self.steps = *steps;
@@ -115,7 +122,7 @@ impl Progress {
                     "{tokens} tokens in {segments} segments, {steps} inner steps from {from}"
                 ));
                 // The loss after the last step is one more part.
-                self.bar = std::io::stderr().is_terminal().then(|| bar((PARTS * (*steps + 1) as f64) as u64));
+                self.bar = terminal::shows_bars().then(|| bar((PARTS * (*steps + 1) as f64) as u64));
             }
             EncodeEvent::Progress { step, share } => {
                 if let Some(bar) = &self.bar {
@@ -141,7 +148,8 @@ impl Progress {
         }
     }
 
-    fn close(&self) {
+    /// Takes the bar away.
+    pub fn close(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

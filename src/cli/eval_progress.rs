@@ -1,7 +1,6 @@
 //! How an evaluation goes on: a bar on a terminal, a line a cell elsewhere, both with the time left.
 
 use std::{
-    io::IsTerminal,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -41,7 +40,7 @@ impl EvalProgress {
     pub fn new(stop: Arc<AtomicBool>) -> Self {
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  eta {eta}  {wide_msg}");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = std::io::stderr().is_terminal().then(|| ProgressBar::new(0).with_style(style));
+        let bar = terminal::shows_bars().then(|| ProgressBar::new(0).with_style(style));
         let state = State { first: None, what: String::new(), last_line: Instant::now() };
         Self { stop, bar, state: Mutex::new(state) }
     }

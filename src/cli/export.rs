@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use perk::{
     Result,
     commands::export::{self, Form},
-    commands::verify_export::verify,
+    commands::verify_export::{Verified, verify},
     store::Store,
 };
+use serde_json::{Value, json};
 
 use super::{
     args::{Export, ExportForm},
@@ -27,6 +28,14 @@ pub fn run(args: &Export) -> Result<ExitCode> {
     let stored = Store::new(&args.store).find(&args.adapter)?;
     let notes = export::export(&stored, form, &args.out, base, &hub)?;
     notes.iter().for_each(|note| terminal::note(note));
+    if args.json {
+        let verified = args.verify.then(|| verify(&stored, form, &args.out, base, &hub)).transpose()?;
+        let is_good = verified.is_none_or(|verified| verified.holds());
+        terminal::print_value(
+            &json!({ "out": args.out, "verified": verified.map(as_json), "notes": notes }),
+        )?;
+        return Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     if args.verify {
         let verified = verify(&stored, form, &args.out, base, &hub)?;
         let text = format!(
@@ -39,7 +48,7 @@ pub fn run(args: &Export) -> Result<ExitCode> {
             verified.tolerance
         );
         if !verified.holds() {
-            terminal::note(&format!(
+            terminal::complain(&format!(
                 "error: {}: does not compute what the adapter does: {text}",
                 args.out.display()
             ));
@@ -49,4 +58,15 @@ pub fn run(args: &Export) -> Result<ExitCode> {
     }
     terminal::print(&args.out.display().to_string())?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(verified: Verified) -> Value {
+    json!({
+        "holds": verified.holds(),
+        "prompts": verified.prompts,
+        "positions": verified.positions,
+        "largest_difference": verified.largest_difference,
+        "largest_logit": verified.largest_logit,
+        "tolerance": verified.tolerance,
+    })
 }

@@ -1,7 +1,6 @@
 //! `perk fetch`, and the bar of every download.
 
 use std::{
-    io::IsTerminal,
     process::ExitCode,
     sync::{Mutex, PoisonError},
 };
@@ -11,14 +10,21 @@ use perk::{
     Result,
     commands::fetch::fetch,
     error::shown,
-    model::{FetchProgress, FetchWatch},
+    model::{CheckedFile, FetchProgress, FetchWatch},
 };
+use serde_json::{Value, json};
 
 use super::{args::Fetch, hub_env::hub_settings, terminal, units::gigabytes};
 
 /// Runs the command.
 pub fn run(args: &Fetch) -> Result<ExitCode> {
     let fetched = fetch(&args.base, args.revision.as_deref(), &hub_settings())?;
+    if args.json {
+        let file = |file: &CheckedFile| json!({ "name": file.name, "bytes": file.bytes, "has_digest": file.has_digest });
+        let files: Value = fetched.files.iter().map(file).collect();
+        terminal::print_value(&json!({ "path": fetched.base.files.path(), "files": files }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let width = fetched.files.iter().map(|file| file.name.chars().count()).max().unwrap_or(0);
     for file in &fetched.files {
         let digest = if file.has_digest { "  SHA-256 ok" } else { "" };
@@ -51,7 +57,7 @@ impl Shown {
     fn begin(progress: &FetchProgress<'_>) -> Self {
         let file = progress.file.to_owned();
         let size = gigabytes(progress.bytes);
-        if !std::io::stderr().is_terminal() {
+        if !terminal::shows_bars() {
             let there = match progress.done_bytes {
                 0 => String::new(),
                 bytes => format!(", {} of it there before", gigabytes(bytes)),

@@ -12,6 +12,7 @@ use perk::{
     config::{Config, Objective},
     report::{RunFolder, RunResult, RunWriter},
 };
+use serde_json::{Value, json};
 
 use super::{
     args::MetaTrain, hub_env::hub_settings, progress::Progress, signals, terminal, units::gigabytes,
@@ -20,7 +21,13 @@ use super::{
 /// Runs the command.
 pub fn run(args: &MetaTrain, objective: Objective) -> Result<ExitCode> {
     if args.dry_run {
-        print_plan(&plan(&load(args, args.config.as_deref(), objective)?, &hub_settings())?)?;
+        let config = load(args, args.config.as_deref(), objective)?;
+        let plan = plan(&config, &hub_settings())?;
+        if args.json {
+            terminal::print_value(&as_json(&config, &plan)?)?
+        } else {
+            print_plan(&plan)?
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let stop = signals::listen(|| terminal::note("stopping after this step (Ctrl-C again to stop at once)"));
@@ -32,7 +39,7 @@ pub fn run(args: &MetaTrain, objective: Objective) -> Result<ExitCode> {
     let run = if args.resume.is_some() { meta_train::resume } else { meta_train::start };
     let outcome = run(&config, &writer, &hub_settings(), &progress)?;
     progress.close();
-    conclude(writer.folder(), &outcome, objective)
+    conclude(writer.folder(), &outcome, objective, args.json)
 }
 
 /// The configuration and folder of a new run.
@@ -91,8 +98,12 @@ fn command(objective: Objective) -> &'static str {
     }
 }
 
-fn conclude(folder: &RunFolder, outcome: &Outcome, objective: Objective) -> Result<ExitCode> {
+fn conclude(folder: &RunFolder, outcome: &Outcome, objective: Objective, as_json: bool) -> Result<ExitCode> {
     match outcome {
+        Outcome::Finished(result) if as_json => {
+            terminal::print_value(&json!({ "dir": folder.dir(), "result": result }))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Outcome::Finished(result) => {
             print_result(result, &folder.result())?;
             Ok(ExitCode::SUCCESS)
@@ -116,6 +127,27 @@ fn print_result(result: &RunResult, path: &Path) -> Result<()> {
     );
     let table = result.evaluation.table();
     terminal::print(&format!("{facts}\n\n{table}\n{}", path.display()))
+}
+
+fn as_json(config: &Config, plan: &Plan) -> Result<Value> {
+    let [adapter, rates, head] = plan.trainable;
+    let (estimate, batching) = (&plan.estimate, &plan.batching);
+    let config = serde_json::to_value(config)
+        .map_err(|fault| Error::Invalid(format!("the configuration is no JSON: {fault}")))?;
+    Ok(json!({
+        "config": config,
+        "frozen_parameters": plan.base_parameters,
+        "trained_parameters": { "adapter": adapter, "inner_rates": rates, "head": head },
+        "episodes_together": batching.episodes_together,
+        "micro_batch_segments": batching.micro_batch_segments,
+        "memory_bytes": {
+            "base": estimate.base_bytes,
+            "adapter": estimate.adapter_bytes,
+            "activations": estimate.activation_bytes,
+            "vocabulary": estimate.vocab_bytes,
+            "total": estimate.total_bytes(),
+        },
+    }))
 }
 
 fn print_plan(plan: &Plan) -> Result<()> {

@@ -3,6 +3,8 @@
 mod adapters;
 mod args;
 mod ask;
+mod completions;
+mod config;
 mod context;
 mod data;
 mod doctor;
@@ -12,20 +14,29 @@ mod eval_progress;
 mod export;
 mod fetch;
 mod hub_env;
+mod inspect;
 mod meta_train;
 mod pretrain;
 mod progress;
 mod publish;
+mod report;
 mod signals;
+mod styled;
 mod terminal;
 mod units;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Instant};
 
-use clap::{Parser, error::Error as Fault};
-use perk::{Error, config::Objective, error::shown};
+use clap::{ColorChoice, Parser, ValueEnum, error::Error as Fault};
+use perk::{
+    Error,
+    config::Objective,
+    error::shown,
+    report::{duration, gigabytes, peak_bytes},
+};
 
-use args::{Cli, Command};
+use args::{Cli, Command, Manner};
+use terminal::Said;
 
 /// Exit code of a configuration that cannot be used, as clap's for arguments.
 const USAGE: u8 = 2;
@@ -43,23 +54,75 @@ fn keep_caught_panics_quiet() {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     keep_caught_panics_quiet();
+    choose_colours();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(fault) => return usage(&fault),
     };
+    terminal::say(said(&cli.manner));
+    colours(cli.manner.color).write_global();
+    let began = Instant::now();
     match start_threads(&cli.command).and_then(|()| run(cli.command)) {
-        Ok(code) => code,
+        Ok(code) => {
+            terminal::detail(&cost(began));
+            code
+        }
         Err(error) => {
-            terminal::note(&format!("error: {error}"));
+            terminal::complain(&format!("error: {error}"));
             ExitCode::from(if matches!(error, Error::Config { .. }) { USAGE } else { 1 })
         }
     }
 }
 
+/// Colours of help and of what is wrong with arguments are chosen before the arguments are read.
+fn choose_colours() {
+    let words: Vec<String> = std::env::args().skip(1).take_while(|word| word != "--").collect();
+    let asked = words.iter().enumerate().find_map(|(index, word)| match word.as_str() {
+        "--color" => words.get(index + 1).map(String::as_str),
+        word => word.strip_prefix("--color="),
+    });
+    if let Some(choice) = asked.and_then(|word| ColorChoice::from_str(word, false).ok()) {
+        colours(choice).write_global();
+    }
+}
+
+fn colours(choice: ColorChoice) -> anstream::ColorChoice {
+    match choice {
+        ColorChoice::Auto => anstream::ColorChoice::Auto,
+        ColorChoice::Always => anstream::ColorChoice::Always,
+        ColorChoice::Never => anstream::ColorChoice::Never,
+    }
+}
+
+fn said(manner: &Manner) -> Said {
+    match (manner.quiet, manner.verbose) {
+        (true, _) => Said::Nothing,
+        (false, true) => Said::More,
+        (false, false) => Said::Usual,
+    }
+}
+
+/// `took 1.2 s, at most 56 MB`
+fn cost(began: Instant) -> String {
+    let peak = peak_bytes().map_or_else(String::new, |bytes| format!(", at most {}", gigabytes(bytes)));
+    format!("took {}{peak}", duration(began.elapsed().as_secs_f64()))
+}
+
 /// Starts the threads that tensors are computed by. They would start by themselves at their first use, and be a panic where
 /// the system grants none.
 fn start_threads(command: &Command) -> perk::Result<()> {
-    if matches!(command, Command::Adapters(_) | Command::Data(_) | Command::Fetch(_) | Command::Doctor(_)) {
+    let needs_none = matches!(
+        command,
+        Command::Adapters(_)
+            | Command::Completions(_)
+            | Command::Config(_)
+            | Command::Data(_)
+            | Command::Doctor(_)
+            | Command::Fetch(_)
+            | Command::Man(_)
+            | Command::Report(_)
+    );
+    if needs_none {
         return Ok(());
     }
     rayon::ThreadPoolBuilder::new().build_global().map_err(|fault| {
@@ -76,14 +139,19 @@ fn run(command: Command) -> perk::Result<ExitCode> {
         Command::Finetune(args) => meta_train::run(&args, Objective::InContext),
         Command::Encode(args) => encode::run(&args),
         Command::Ask(args) => ask::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Adapters(args) => adapters::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Publish(args) => publish::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Config(args) => config::run(&args),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
     }
 }
 
@@ -100,7 +168,7 @@ fn usage(fault: &Fault) -> ExitCode {
                 text = text.replace(value, &plain);
             }
         }
-        terminal::note(text.trim_end());
+        terminal::complain(text.trim_end());
         return ExitCode::from(USAGE);
     }
     // A reader that has gone is no fault.

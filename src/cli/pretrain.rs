@@ -1,6 +1,6 @@
 //! `perk pretrain`.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use perk::{
@@ -21,7 +21,7 @@ pub fn run(args: &Pretrain) -> Result<ExitCode> {
     if let Some(dir) = &args.out {
         recipe.run.dir.clone_from(dir);
     }
-    let mut progress = Progress { bar: std::io::stderr().is_terminal().then(bar) };
+    let mut progress = Progress { bar: terminal::shows_bars().then(bar) };
     make_base(&recipe, &recipe.run.dir, &mut progress)?;
     terminal::print(&recipe.run.dir.display().to_string())?;
     Ok(ExitCode::SUCCESS)
@@ -47,7 +47,10 @@ impl PretrainObserver for Progress {
                 bar.set_position(done.step as u64);
                 bar.set_message(numbers);
             }
-            None if done.step.is_multiple_of(LINE_STEPS) || done.step == done.steps => {
+            None if done.step.is_multiple_of(LINE_STEPS)
+                || done.step == done.steps
+                || terminal::says_more() =>
+            {
                 terminal::note(&format!("step {}/{}  {numbers}", done.step, done.steps));
             }
             None => {}

@@ -1,7 +1,6 @@
 //! Progress for people: bars on a terminal, plain lines elsewhere. Both go to stderr.
 
 use std::{
-    io::IsTerminal,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -50,7 +49,7 @@ impl Progress {
     /// Progress on stderr; `stop` is what the run is told when it asks.
     pub fn new(stop: Arc<AtomicBool>) -> Self {
         let state = State { steps: 0, first_step: 0, started: Instant::now(), last_line: None, score: None };
-        let bars = std::io::stderr().is_terminal().then(Bars::new);
+        let bars = terminal::shows_bars().then(Bars::new);
         Self { stop, bars, state: Mutex::new(state) }
     }
 
@@ -78,7 +77,8 @@ impl Progress {
             return;
         }
         let waited = state.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY);
-        if waited || record.step.is_multiple_of(LINE_STEPS) || record.step == state.steps {
+        let is_due = waited || record.step.is_multiple_of(LINE_STEPS) || record.step == state.steps;
+        if is_due || terminal::says_more() {
             state.last_line = Some(Instant::now());
             let (step, steps, eta) = (record.step, state.steps, state.eta(record.step));
             terminal::note(&format!("step {step}/{steps}  {}  eta {eta}", describe(record)));
@@ -155,6 +155,7 @@ impl Observer for Progress {
             Event::Stepped(record) => self.stepped(record),
             Event::Scoring { what, done, total } => self.scoring(what, *done, *total),
             Event::Scored(record) => self.scored(record),
+            Event::Saved(path) if terminal::says_more() => self.line(&format!("saved {}", path.display())),
             Event::Saved(_) => {}
             Event::Note(text) => self.line(text),
         }

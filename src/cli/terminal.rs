@@ -3,11 +3,13 @@
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use perk::{
     Error, Result,
     error::{shown_json, shown_lines},
 };
+use serde_json::Value;
 
 /// A line on standard output.
 ///
@@ -26,12 +28,39 @@ pub fn write(text: &str) -> Result<()> {
     write_shown(text, shown_lines)
 }
 
+/// Text on standard output whose parts were made for it: its colours are ours, and everything else is shown already.
+///
+/// # Errors
+/// As [`print`].
+pub fn write_made(text: &str) -> Result<()> {
+    write_shown(text, str::to_owned)
+}
+
+/// Whether standard output is a terminal.
+pub fn is_terminal() -> bool {
+    stdout().is_terminal()
+}
+
+/// Whether standard output gets colours: as `--color` says, and where that says nothing, a terminal that shows them, unless
+/// `NO_COLOR` is set.
+pub fn has_colours() -> bool {
+    anstream::AutoStream::choice(&stdout()) != anstream::ColorChoice::Never
+}
+
 /// A line of JSON on standard output, or several; what a terminal would act on is an escape of JSON there.
 ///
 /// # Errors
 /// As [`print`].
 pub fn print_json(json: &str) -> Result<()> {
     write_shown(&format!("{json}\n"), shown_json)
+}
+
+/// A JSON document on standard output, indented.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_value(value: &Value) -> Result<()> {
+    print_json(&format!("{value:#}"))
 }
 
 fn write_shown(text: &str, shown: fn(&str) -> String) -> Result<()> {
@@ -47,9 +76,55 @@ fn for_reader(text: &str, is_terminal: bool, shown: fn(&str) -> String) -> Cow<'
     if is_terminal { shown(text).into() } else { text.into() }
 }
 
-/// A line on standard error, with nothing in it that a terminal would act on; nobody is left to be told if that
-/// fails.
+/// How much is said on standard error beside results and errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// Nothing.
+    Nothing,
+    /// What a person wants to know.
+    Usual,
+    /// What may help to find out more.
+    More,
+}
+
+/// As `-q` and `-v` say; this process says the usual until it has read them.
+static SAID: AtomicU8 = AtomicU8::new(Said::Usual as u8);
+
+/// From now on so much is said.
+pub fn say(said: Said) {
+    SAID.store(said as u8, Ordering::Relaxed);
+}
+
+fn says(said: Said) -> bool {
+    SAID.load(Ordering::Relaxed) >= said as u8
+}
+
+/// Whether progress is shown as bars.
+pub fn shows_bars() -> bool {
+    stderr().is_terminal() && says(Said::Usual)
+}
+
+/// Whether more than the usual is said.
+pub fn says_more() -> bool {
+    says(Said::More)
+}
+
+/// A line on standard error, unless nothing is to be said, with nothing in it that a terminal would act on.
 pub fn note(text: &str) {
+    if says(Said::Usual) {
+        complain(text);
+    }
+}
+
+/// As [`note`], where more is to be said.
+pub fn detail(text: &str) {
+    if says_more() {
+        complain(text);
+    }
+}
+
+/// A line on standard error, whatever is to be said; nobody is left to be told if that fails.
+pub fn complain(text: &str) {
     drop(writeln!(stderr().lock(), "{}", shown_lines(text)));
 }
 

@@ -142,18 +142,23 @@ pub fn encode(
 }
 
 /// Everything that is known before the base is loaded.
-struct Job<'a> {
-    start: &'a InnerStart,
+pub(super) struct Job<'a> {
+    pub(super) start: &'a InnerStart,
     /// The checkpoint's, with changes.
-    config: Config,
+    pub(super) config: Config,
     recipe: Recipe,
     base: Digest,
     context: Digest,
-    key: Digest,
+    pub(super) key: Digest,
 }
 
 impl<'a> Job<'a> {
-    fn new(start: &'a InnerStart, changes: &Changes, context: &Context, hub: &HubSettings) -> Result<Self> {
+    pub(super) fn new(
+        start: &'a InnerStart,
+        changes: &Changes,
+        context: &Context,
+        hub: &HubSettings,
+    ) -> Result<Self> {
         start.require(Objective::Perk)?;
         let mut config = changed(start, changes)?;
         let Located { files, place } = locate_base(&config, hub)?;
@@ -207,7 +212,7 @@ impl<'a> Job<'a> {
         format!("{}-{}", if stem.is_empty() { "context" } else { stem }, self.key.short())
     }
 
-    fn segments(&self, setup: &Setup, context: &Context) -> Result<Vec<Sequence>> {
+    pub(super) fn segments(&self, setup: &Setup, context: &Context) -> Result<Vec<Sequence>> {
         let segments = setup.encoder.context(&context.documents)?;
         let wanted = self.config.data.segment_tokens;
         let found: usize = segments.iter().map(Sequence::predicted).sum();

@@ -10,6 +10,7 @@ pub mod evaluate;
 pub mod export;
 pub mod fetch;
 mod inner_start;
+pub mod inspect;
 mod merged;
 pub mod meta_train;
 mod model_card;

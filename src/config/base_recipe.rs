@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{BaseShape, Checker, CorpusConfig, PretrainConfig, PretrainTraining, Raw};
@@ -9,13 +10,14 @@ use crate::device::DeviceName;
 use crate::error::{Error, Result};
 
 /// `[run]` of a pretraining configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BaseRun {
     /// Folder of the new base.
     pub dir: PathBuf,
     /// Where it is trained: `auto`, `cpu`, `cuda`, `cuda:1`. A base this small is soonest done on the CPU.
     #[serde(default = "cpu")]
+    #[schemars(with = "String")]
     pub device: DeviceName,
 }
 
@@ -30,7 +32,7 @@ impl Default for BaseRun {
 }
 
 /// How to make a small base.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BaseRecipe {
     /// `[model]`: shape.
     pub model: BaseShape,

@@ -18,7 +18,11 @@ impl<'a> Checker<'a> {
     /// `reason` is reported for `key` unless `holds`.
     pub fn require(&mut self, holds: bool, key: &str, reason: impl Into<String>) {
         if !holds {
-            self.faults.push(Fault { key: format!("{}.{key}", self.block), reason: reason.into() });
+            self.faults.push(Fault {
+                line: None,
+                key: format!("{}.{key}", self.block),
+                reason: reason.into(),
+            });
         }
     }
 

@@ -1,5 +1,6 @@
 //! `[corpus]`: generated text for pretraining a tiny base.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Checker, WorldConfig};
@@ -7,7 +8,7 @@ use crate::error::Fault;
 use crate::text::Template;
 
 /// The block `[corpus]`: generated text for pretraining a tiny base.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CorpusConfig {
     /// Part of the documents that repeat their own sentences; the others are a context, a question and its

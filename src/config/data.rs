@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ChatTemplate, Checker, TargetConfig, WorldConfig};
@@ -9,7 +10,7 @@ use crate::error::Fault;
 use crate::text::Template;
 
 /// Where episodes come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// Generated: `Where is Mary?`, one supporting fact.
@@ -28,7 +29,7 @@ pub enum Task {
 }
 
 /// What questions about student records ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum QuestionsAbout {
     /// A field of one student.
@@ -108,7 +109,7 @@ impl From<BackgroundSource> for String {
 }
 
 /// Episodes, contexts, segments and queries. Unknown keys are refused by [`Raw`](super::Raw).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DataConfig {
     /// Where episodes come from.
@@ -121,9 +122,11 @@ pub struct DataConfig {
     /// or stories (`babi`), at least one.
     pub held_out_fraction: f64,
     /// Sentences among which facts are hidden.
+    #[schemars(with = "String")]
     pub background: BackgroundSource,
     /// Background of held-out episodes, where it is not a held-out part of `background`. Of a text, the last
     /// fifth of each file is used here too.
+    #[schemars(with = "Option<String>")]
     pub held_out_background: Option<BackgroundSource>,
     /// Background sentences of fewer tokens are not used.
     pub background_min_tokens: usize,
@@ -163,6 +166,7 @@ pub struct DataConfig {
     /// segments.
     pub prompt: String,
     /// What stands around the prompt where the base is a chat model.
+    #[schemars(with = "Option<String>")]
     pub chat_template: ChatTemplate,
     /// What follows the prompt in training.
     #[serde(flatten)]

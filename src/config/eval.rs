@@ -1,12 +1,13 @@
 //! `[eval]`: held-out scores.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Checker;
 use crate::error::Fault;
 
 /// What is scored, and when.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EvalConfig {
     /// Outer steps between scores at the trained length; 0 scores only at the end.

@@ -1,12 +1,13 @@
 //! `[inner]`: how a context is written into the adapter.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Checker, MicroBatch};
 use crate::error::Fault;
 
 /// The inner optimiser.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Optimizer {
     /// AdamW with decoupled weight decay.
@@ -16,7 +17,7 @@ pub enum Optimizer {
 }
 
 /// What the inner loss's sum is divided by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reduction {
     /// All positions, padding and masked ones included, as the authors do.
@@ -28,7 +29,7 @@ pub enum Reduction {
 }
 
 /// What a learned inner learning rate is stored as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LrParameterization {
     /// Its logarithm: it stays positive, and an outer step changes it by a factor.
@@ -39,7 +40,7 @@ pub enum LrParameterization {
 
 /// Whether the forward pass keeps each layer's intermediate values for the backward pass, or only its
 /// input, and computes the rest again: a third more arithmetic for far less memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Activations {
     /// Keep them.
@@ -49,7 +50,7 @@ pub enum Activations {
 }
 
 /// The inner loop.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InnerConfig {
     /// Gradient steps N.

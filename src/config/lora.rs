@@ -1,5 +1,6 @@
 //! `[lora]`: the form of the adapter.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::Checker;
@@ -33,6 +34,16 @@ impl<'de> Deserialize<'de> for Layers {
     }
 }
 
+impl JsonSchema for Layers {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Layers".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "const": "all" }, { "type": "integer", "minimum": 1 }] })
+    }
+}
+
 struct LayerVisitor;
 
 impl de::Visitor<'_> for LayerVisitor {
@@ -57,7 +68,7 @@ impl de::Visitor<'_> for LayerVisitor {
 }
 
 /// How the adapter starts before meta-training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Init {
     /// As PEFT: A Kaiming-uniform, B zero.
@@ -67,7 +78,7 @@ pub enum Init {
 }
 
 /// Form of the adapter: `y = x Wᵀ + b + s (x Aᵀ) Bᵀ`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoraConfig {
     /// Rank r.

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 const EXPECTED: &str = "\"auto\" or a number of segments";
@@ -48,6 +49,16 @@ impl Serialize for MicroBatch {
 impl<'de> Deserialize<'de> for MicroBatch {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(MicroBatchVisitor)
+    }
+}
+
+impl JsonSchema for MicroBatch {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "MicroBatch".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1 }] })
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Checker;
 use crate::error::Fault;
 
 /// What the frozen matrices are kept in; adapters and gradients are f32 (f64 with `f64`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Storage {
     /// Single precision.
@@ -39,7 +40,7 @@ impl Storage {
 
 /// How products with frozen weights are taken, in PyTorch's words: what their factors keep of an f32 number at least; at
 /// `medium` those of attention and adapters may be taken so too. Sums are f32 everywhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MatmulPrecision {
     /// All 24 bits of f32.
@@ -79,7 +80,7 @@ impl FromStr for MatmulPrecision {
 }
 
 /// The frozen base and its tokenizer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     /// A folder or a GGUF file, or a model or a GGUF file of the hub, `hf:owner/name:file.gguf`; see [`Place`](super::Place).

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Checker;
 use crate::error::Fault;
 
 /// Configuration of pretraining, by block.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PretrainConfig {
     /// `[model]`: the shape.
@@ -18,7 +19,7 @@ pub struct PretrainConfig {
 }
 
 /// `[model]`: shape of a Qwen2 decoder; the vocabulary is the tokenizer's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BaseShape {
     /// Width of the residual stream.
@@ -58,7 +59,7 @@ impl Default for BaseShape {
 }
 
 /// `[train]`: next-token training with AdamW.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PretrainTraining {
     /// Optimiser steps.

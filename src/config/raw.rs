@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
+use super::lines::{Lines, line_at};
 use crate::error::{Error, Fault, Result};
 use crate::files::{plain_words, read_text};
 
@@ -14,6 +15,10 @@ use crate::files::{plain_words, read_text};
 pub struct Raw {
     path: PathBuf,
     blocks: toml::Table,
+    /// Where the keys stand, in a file.
+    lines: Lines,
+    /// Keys whose values are those of overrides.
+    overridden: Vec<String>,
     known: Vec<(String, Vec<String>)>,
     unknown: Vec<(String, String)>,
     /// What is wrong so far; validation adds to it.
@@ -23,26 +28,31 @@ pub struct Raw {
 impl Raw {
     /// Reads `path` and applies `overrides`, each `block.key=value`.
     ///
-    /// Fails at once only if the file cannot be read or is not TOML (with line and column).
+    /// Fails at once only if the file cannot be read or is not TOML (with the lines).
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
-        Self::parse(path, &read_text(path)?, overrides)
+        let text = read_text(path)?;
+        let mut raw = Self::parse(path, &text, overrides)?;
+        raw.lines = Lines::of(&text);
+        raw.overridden.iter().for_each(|key| raw.lines.forget(key));
+        Ok(raw)
     }
 
-    /// As [`Raw::read`], from text; `path` is only for messages.
+    /// As [`Raw::read`], from text, whose faults have no lines; `path` is only for messages.
     pub fn parse(path: &Path, text: &str, overrides: &[String]) -> Result<Self> {
-        let blocks = text.parse::<toml::Table>().map_err(|fault| {
-            Error::file(path, format!("not valid TOML: {}", fault.to_string().trim_end()))
-        })?;
+        let blocks = text.parse::<toml::Table>().map_err(|first| not_toml(path, text, &first))?;
         let mut raw = Self {
             path: path.to_owned(),
             blocks,
+            lines: Lines::default(),
+            overridden: Vec::new(),
             known: Vec::new(),
             unknown: Vec::new(),
             faults: Vec::new(),
         };
         for assignment in overrides {
-            if let Err(reason) = apply_override(&mut raw.blocks, assignment) {
-                raw.fault(&format!("--set {assignment}"), reason);
+            match apply_override(&mut raw.blocks, assignment) {
+                Ok(key) => raw.overridden.push(key),
+                Err(reason) => raw.fault(&format!("--set {assignment}"), reason),
             }
         }
         Ok(raw)
@@ -93,6 +103,9 @@ impl Raw {
         if self.faults.is_empty() {
             return Ok(());
         }
+        for fault in &mut self.faults {
+            fault.line = self.lines.get(&fault.key);
+        }
         Err(Error::Config { path: self.path, faults: self.faults })
     }
 
@@ -122,7 +135,7 @@ impl Raw {
     }
 
     fn fault(&mut self, key: &str, reason: impl Into<String>) {
-        self.faults.push(Fault { key: key.to_owned(), reason: reason.into() });
+        self.faults.push(Fault { line: None, key: key.to_owned(), reason: reason.into() });
     }
 }
 
@@ -156,8 +169,20 @@ fn to_json(value: &toml::Value) -> std::result::Result<Value, String> {
     }
 }
 
-/// Sets one `block.key=value`; the value is TOML, or else text.
-fn apply_override(blocks: &mut toml::Table, assignment: &str) -> std::result::Result<(), String> {
+/// Everything that makes a text no TOML, each with its line.
+fn not_toml(path: &Path, text: &str, first: &toml::de::Error) -> Error {
+    let all = toml::de::DeTable::parse_recoverable(text).1;
+    let all = if all.is_empty() { vec![first.clone()] } else { all };
+    let fault = |fault: &toml::de::Error| Fault {
+        line: fault.span().map(|span| line_at(text, span.start)),
+        key: String::new(),
+        reason: format!("not valid TOML: {}", fault.message()),
+    };
+    Error::Config { path: path.to_owned(), faults: all.iter().map(fault).collect() }
+}
+
+/// Sets one `block.key=value`, and returns its name; the value is TOML, or else text.
+fn apply_override(blocks: &mut toml::Table, assignment: &str) -> std::result::Result<String, String> {
     const FORM: &str = "write it as block.key=value";
     let (name, text) = assignment.split_once('=').ok_or(FORM)?;
     let (block, key) = name.trim().split_once('.').ok_or(FORM)?;
@@ -167,7 +192,7 @@ fn apply_override(blocks: &mut toml::Table, assignment: &str) -> std::result::Re
     let table = blocks.entry(block).or_insert_with(|| toml::Value::Table(toml::Table::new()));
     let table = table.as_table_mut().ok_or_else(|| format!("`{block}` is not a block in the file"))?;
     table.insert(key.to_owned(), parse_value(text.trim()));
-    Ok(())
+    Ok(format!("{block}.{key}"))
 }
 
 fn parse_value(text: &str) -> toml::Value {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Checker;
@@ -9,7 +10,7 @@ use crate::device::DeviceName;
 use crate::error::Fault;
 
 /// The run's folder, seed and device.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
     /// Run folder. Where it is taken, a number is added to the name.
@@ -19,12 +20,22 @@ pub struct RunConfig {
     /// Outer steps between checkpoints; 0 saves only at the end.
     pub checkpoint_every: usize,
     /// `auto` (the first GPU if it works, else the CPU), `cpu`, `cuda`, `cuda:1`.
+    #[schemars(with = "String")]
     pub device: DeviceName,
+    /// Whether event files for TensorBoard are written beside `metrics.jsonl`.
+    #[serde(default)]
+    pub tensorboard: bool,
 }
 
 impl Default for RunConfig {
     fn default() -> Self {
-        Self { dir: PathBuf::from("runs/run"), seed: 0, checkpoint_every: 50, device: DeviceName::Auto }
+        Self {
+            dir: PathBuf::from("runs/run"),
+            seed: 0,
+            checkpoint_every: 50,
+            device: DeviceName::Auto,
+            tensorboard: false,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a question's training target is: its answer, or the facts that decide it and then the answer.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Checker;
@@ -7,7 +8,7 @@ use crate::text::AnswerForm;
 use crate::{Error, Result};
 
 /// What the outer loss is taken of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
     /// The bare answer.
@@ -18,7 +19,7 @@ pub enum Target {
 }
 
 /// The order of the supporting facts in a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SupportOrder {
     /// That of the reasoning, as the source gives them.
@@ -29,7 +30,7 @@ pub enum SupportOrder {
 }
 
 /// The training target; flattened into `[data]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TargetConfig {
     /// Whether the target is the bare answer, or the supporting facts and the answer.

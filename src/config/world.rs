@@ -1,11 +1,12 @@
 //! Size of a generated world, shared by the blocks `[data]` and `[corpus]`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Checker;
 
 /// Size of a generated world and of its stories.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct WorldConfig {
     /// Fewest facts of a story.

@@ -364,7 +364,7 @@ impl Learner {
     }
 
     /// Refuses parameters that do not fit the adapter or the settings.
-    fn check(&self, params: &MetaParams) -> Result<()> {
+    pub(super) fn check(&self, params: &MetaParams) -> Result<()> {
         let expected = self.layout.num_tensors();
         let (tensors, (rates, steps)) = (params.adapter.len(), params.inner_lr.dims2()?);
         if tensors != expected || rates != expected {
@@ -393,7 +393,7 @@ impl Learner {
 }
 
 /// Refuses the losses of several episodes.
-fn one_of(context: &SequenceLoss) -> Result<()> {
+pub(super) fn one_of(context: &SequenceLoss) -> Result<()> {
     match context.episodes() {
         1 => Ok(()),
         several => Err(Error::Invalid(format!("expected the context of one episode, found {several}"))),

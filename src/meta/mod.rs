@@ -15,6 +15,7 @@ mod outer;
 mod params;
 mod sequence_loss;
 mod sweep;
+mod trajectory;
 mod tree;
 mod workers;
 

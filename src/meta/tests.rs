@@ -10,6 +10,7 @@ mod families;
 mod invariance;
 mod parameters;
 mod together;
+mod trajectory;
 mod uneven;
 
 use super::inner::InnerSteps;

@@ -129,7 +129,7 @@ impl Evaluation {
     }
 
     /// What the numbers are.
-    fn legend(&self) -> String {
+    pub(super) fn legend(&self) -> String {
         let samples = self.rows.iter().map(|row| row.samples);
         let samples = match (samples.clone().min(), samples.max()) {
             (Some(low), Some(high)) if low == high => format!("{low} samples a cell"),

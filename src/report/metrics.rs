@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one line for each outer step and each held-out score.
+//! `metrics.jsonl`: one line for each outer step and each held-out score; and the same for TensorBoard.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -13,6 +13,8 @@ use crate::{
     error::{Error, Result},
     eval::SupportSummary,
 };
+
+use super::{Journal, tensorboard::EventFile};
 
 /// One outer step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,11 +60,20 @@ enum Line<'a> {
     Eval(&'a EvalRecord),
 }
 
+/// A line as it is read.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum ReadLine {
+    Step(StepRecord),
+    Eval(EvalRecord),
+}
+
 /// The open file.
 #[derive(Debug)]
 pub struct Metrics {
     path: PathBuf,
     file: File,
+    events: Option<EventFile>,
 }
 
 impl Metrics {
@@ -77,7 +88,31 @@ impl Metrics {
             keep_until(path, step)?;
         }
         let file = OpenOptions::new().create(true).append(true).open(path);
-        Ok(Self { path: path.to_owned(), file: file.map_err(|source| Error::io(path, source))? })
+        let file = file.map_err(|source| Error::io(path, source))?;
+        Ok(Self { path: path.to_owned(), file, events: None })
+    }
+
+    /// The same, and from now on event files for TensorBoard in `folder`; arguments as for [`open`](Self::open).
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn with_events(self, folder: &Path, step: usize) -> Result<Self> {
+        Ok(Self { events: Some(EventFile::begin(folder, step)?), ..self })
+    }
+
+    /// What `path` holds: the outer steps and the held-out scores. A last line that was cut off is left out.
+    ///
+    /// # Errors
+    /// No such file; a line that is neither, with its number.
+    pub fn read(path: &Path) -> Result<(Vec<StepRecord>, Vec<EvalRecord>)> {
+        let (mut steps, mut evals) = (Vec::new(), Vec::new());
+        for line in Journal::read::<ReadLine>(path)? {
+            match line {
+                ReadLine::Step(record) => steps.push(record),
+                ReadLine::Eval(record) => evals.push(record),
+            }
+        }
+        Ok((steps, evals))
     }
 
     /// Adds an outer step.
@@ -85,7 +120,8 @@ impl Metrics {
     /// # Errors
     /// A file that cannot be written.
     pub fn step(&mut self, record: &StepRecord) -> Result<()> {
-        self.add(&Line::Step(record))
+        self.add(&Line::Step(record))?;
+        self.events.as_mut().map_or(Ok(()), |events| events.step(record))
     }
 
     /// Adds a held-out score.
@@ -93,7 +129,8 @@ impl Metrics {
     /// # Errors
     /// A file that cannot be written.
     pub fn eval(&mut self, record: &EvalRecord) -> Result<()> {
-        self.add(&Line::Eval(record))
+        self.add(&Line::Eval(record))?;
+        self.events.as_mut().map_or(Ok(()), |events| events.eval(record))
     }
 
     fn add(&mut self, line: &Line<'_>) -> Result<()> {
@@ -151,5 +188,9 @@ mod tests {
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap())
             .collect();
         assert_eq!(steps, [1, 1, 2, 2, 3]);
+        metrics.file.write_all(b"{\"kind\":\"st").unwrap();
+        let (steps, evals) = Metrics::read(&path).unwrap();
+        assert_eq!(steps, [1, 2, 3].map(record));
+        assert_eq!(evals.iter().map(|eval| eval.step).collect::<Vec<_>>(), [1, 2]);
     }
 }

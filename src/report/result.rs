@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     checkpoint::write_json,
     error::{Error, Result},
+    files::{parse_json, read_text},
 };
 
 use super::Evaluation;
@@ -34,6 +35,14 @@ pub struct RunResult {
 }
 
 impl RunResult {
+    /// Reads what [`write`](Self::write) wrote.
+    ///
+    /// # Errors
+    /// A file that is missing or something else.
+    pub fn read(path: &Path) -> Result<Self> {
+        parse_json(path, &read_text(path)?)
+    }
+
     /// Writes it as JSON.
     ///
     /// # Errors

@@ -66,7 +66,7 @@ fn missing() -> String {
 }
 
 /// Columns of equal width, two spaces apart: the first stands left, the others right.
-pub(super) fn align(cells: &[Vec<String>]) -> String {
+pub fn align(cells: &[Vec<String>]) -> String {
     let width = |column: usize| cells.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..cells[0].len()).map(width).collect();
     let mut text = String::new();

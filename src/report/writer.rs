@@ -1,6 +1,7 @@
 //! The right to write a run folder: one process has it at a time, from before anything slow happens.
 
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
 };
@@ -14,7 +15,7 @@ use crate::{
     model::lora::{ADAPTER_CONFIG_FILE, ADAPTER_FILE},
 };
 
-use super::RunFolder;
+use super::{EventFile, RunFolder};
 
 /// Files of a checkpoint; the last says whose folder it is.
 const CHECKPOINT: [&str; 4] = [ADAPTER_FILE, ADAPTER_CONFIG_FILE, TENSORS_FILE, PROGRESS_FILE];
@@ -173,7 +174,9 @@ fn unbegun(folder: &RunFolder) -> Result<Found> {
         own.push(checkpoint);
     }
     for dir in folders {
+        let is_run = dir == folder.dir();
         let found = names(&dir)?.into_iter().filter(|name| name != LOCK_INSIDE);
+        let found = found.filter(|name| !(is_run && is_events(name)));
         let stranger = found.map(|name| dir.join(name)).find(|path| {
             let is_link = path.is_symlink();
             is_link || !own.contains(path)
@@ -186,6 +189,11 @@ fn unbegun(folder: &RunFolder) -> Result<Found> {
     Ok(Found::Unbegun)
 }
 
+/// Whether a name in a run folder is that of an event file for TensorBoard that perk wrote.
+fn is_events(name: &OsStr) -> bool {
+    name.to_str().is_some_and(EventFile::is_own_name)
+}
+
 /// Takes away what a run without an outer step has left; the configuration last, for it says whose folder it is.
 fn clear(folder: &RunFolder) -> Result<()> {
     for checkpoint in [folder.best(), folder.last()].iter().filter(|path| path.is_dir()) {
@@ -195,7 +203,9 @@ fn clear(folder: &RunFolder) -> Result<()> {
     if checkpoints.is_dir() {
         fs::remove_dir(&checkpoints).map_err(|fault| Error::io(&checkpoints, fault))?;
     }
-    for path in [folder.metrics(), folder.config()].iter().filter(|path| path.is_file()) {
+    let events = names(folder.dir())?.into_iter().filter(|name| is_events(name));
+    let events: Vec<PathBuf> = events.map(|name| folder.dir().join(name)).collect();
+    for path in events.iter().chain(&[folder.metrics(), folder.config()]).filter(|path| path.is_file()) {
         fs::remove_file(path).map_err(|fault| Error::io(path, fault))?;
     }
     Ok(())
@@ -274,6 +284,7 @@ mod tests {
             let first = RunWriter::start(&dir).unwrap();
             fs::write(first.folder().config(), "old").unwrap();
             fs::write(first.folder().metrics(), "old").unwrap();
+            EventFile::begin(&dir, 0).unwrap();
             if checkpoint {
                 save(first.folder(), 0);
             }
@@ -289,6 +300,7 @@ mod tests {
             let second = RunWriter::start(&dir).unwrap();
             assert!(second.took_over() && !second.folder().config().exists());
             assert!(!second.folder().metrics().exists() && !second.folder().last().exists());
+            assert!(!names(&dir).unwrap().iter().any(|name| is_events(name)));
         }
     }
 }

@@ -1,14 +1,18 @@
 //! The command line.
 
+mod config;
 mod data;
 mod eval;
+mod inspect;
 
+pub use config::{Completions, Config, ConfigAction, ConfigOf, Man};
 pub use data::{Data, DataAction, Episodes};
 pub use eval::{Eval, EvalAction};
+pub use inspect::Inspect;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use perk::{
     commands::Compute,
     config::{EvalConfig, MatmulPrecision, MicroBatch},
@@ -22,6 +26,22 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    #[command(flatten)]
+    pub manner: Manner,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub struct Manner {
+    /// When to use colours; with auto, on a terminal, unless NO_COLOR is set
+    #[arg(long, value_enum, global = true, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
+    pub color: ColorChoice,
+    /// Say nothing but results and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more: every step, what was saved, time and memory
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
 }
 
 /// The commands.
@@ -35,6 +55,8 @@ pub enum Command {
     Encode(Encode),
     /// Ask an encoded context: the answer comes from the adapter alone
     Ask(Ask),
+    /// Show what an encoded context or a checkpoint has learned: token by token, by layer and by step
+    Inspect(Inspect),
     /// List, show, check and remove encoded contexts
     Adapters(Adapters),
     /// Write an encoded context in the form that another tool loads
@@ -43,6 +65,8 @@ pub enum Command {
     Publish(Publish),
     /// Ask a benchmark's questions by several methods, and score the answers
     Eval(Eval),
+    /// Write one page of runs and evaluations: scores, curves, configurations and what differs
+    Report(Report),
     /// Look at the episodes of a configuration token by token, or write them down
     Data(Data),
     /// Train a small base from nothing, by next-token prediction
@@ -51,6 +75,12 @@ pub enum Command {
     Fetch(Fetch),
     /// Say what this build and this machine have for perk, and what to do about what is missing
     Doctor(Doctor),
+    /// Check configurations, or print the schema by which editors complete them
+    Config(Config),
+    /// Print what makes a shell complete perk's commands and options
+    Completions(Completions),
+    /// Write man pages of all commands
+    Man(Man),
 }
 
 /// `perk meta-train` and `perk finetune`.
@@ -82,6 +112,9 @@ pub struct MetaTrain {
     /// finish a step
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
+    /// Print JSON instead of tables: the result, or with --dry-run the plan
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `perk encode`.
@@ -96,6 +129,9 @@ pub struct Encode {
     /// Folder of the adapter, instead of a name in the store
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Print JSON: the folder, whether it was there before, and its record
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `perk encode` and `perk ask --context` have in common.
@@ -223,8 +259,11 @@ pub enum AdaptersAction {
         /// Folder of encoded contexts
         #[arg(long, value_name = "DIR", default_value = STORE)]
         store: PathBuf,
+        /// Print JSON: name, folder and record of each
+        #[arg(long)]
+        json: bool,
     },
-    /// The record of one
+    /// The record of one, as JSON
     Show(Named),
     /// Check that the files of the named ones, or of all, are those that were written, and fit their base
     Verify {
@@ -236,6 +275,9 @@ pub enum AdaptersAction {
         /// The base, a folder, a GGUF file or hf:owner/name, if it is not where it was
         #[arg(long, value_name = "BASE")]
         base: Option<String>,
+        /// Print JSON: of each whether it is well, and what is wrong with it
+        #[arg(long)]
+        json: bool,
     },
     /// Remove one
     Rm(Named),
@@ -266,6 +308,9 @@ pub struct Export {
     /// Read what was written, and compare its logits with those of the base with the adapter
     #[arg(long)]
     pub verify: bool,
+    /// Print JSON: what was written, and how its logits compare
+    #[arg(long)]
+    pub json: bool,
     /// Folder of encoded contexts
     #[arg(long, value_name = "DIR", default_value = STORE)]
     pub store: PathBuf,
@@ -348,6 +393,23 @@ pub struct Fetch {
     /// Branch, tag or commit
     #[arg(long, value_name = "NAME")]
     pub revision: Option<String>,
+    /// Print JSON: where the base lies, and its files
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `perk report`.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// Run folders of meta-train and finetune, or folders of evaluations
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// The page, which needs no network
+    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    pub html: PathBuf,
+    /// Print everything as JSON instead
+    #[arg(long, conflicts_with = "html")]
+    pub json: bool,
 }
 
 /// `perk doctor`.

@@ -91,7 +91,10 @@ impl<'a> Run<'a> {
         write_file(&folder.config(), |out| {
             out.write_all(progress.config.as_bytes()).map_err(|source| Error::io(folder.config(), source))
         })?;
-        let metrics = Metrics::open(&folder.metrics(), progress.step)?;
+        let mut metrics = Metrics::open(&folder.metrics(), progress.step)?;
+        if config.run.tensorboard {
+            metrics = metrics.with_events(folder.dir(), progress.step)?;
+        }
         Ok(Self { setup, folder, observer, source, state, progress, metrics })
     }
 

@@ -125,6 +125,15 @@ impl Canvas {
         self.add(format_args!("<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{radius:.2}\" fill=\"{fill}\"/>"));
     }
 
+    /// What is said where the pointer rests in an area.
+    pub(super) fn hint(&mut self, area: Area, text: &str) {
+        let Area { left, top, width, height } = area;
+        self.add(format_args!(
+            "<rect x=\"{left:.2}\" y=\"{top:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" fill-opacity=\"0\"><title>{}</title></rect>",
+            escape(text)
+        ));
+    }
+
     /// A text whose small letters have their middle at the height of `at`.
     pub(super) fn text(&mut self, at: Point, text: &str, style: Type<'_>) {
         let (x, y) = at;

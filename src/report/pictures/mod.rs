@@ -3,6 +3,7 @@
 
 mod canvas;
 mod colours;
+mod curves;
 mod frame;
 mod heat_map;
 mod over_length;
@@ -11,7 +12,9 @@ mod over_questions;
 mod picture;
 #[cfg(test)]
 mod tests;
+mod ticks;
 
+pub(super) use curves::{Curve, CurveLabels, curves};
 pub use heat_map::heat_map;
 pub use over_length::{over_length, right_with_facts_over_length};
 pub use over_position::over_position;
