@@ -7,7 +7,7 @@
 #   length      contexts of up to 1,024 times the trained length, with and without data.background_repeats
 #   tasks       qa1, qa2, qa3 and student records, at the trained length, 4 and 16 times it
 #   baseline    the fine-tuned baseline with the context in its prompt, of the same tasks
-#   ablations   qa1: inner steps, differentiated steps, ranks, rates, token weights, optimiser
+#   ablations   qa1: inner steps, differentiated steps, ranks, rates, token weights, optimiser; DIR/ablations.svg too
 # LIST is as in 0,1,2 (the default); N threads compute (default: all). What is finished is not made again. Default DIR:
 # runs/evidence.
 set -euo pipefail
@@ -98,11 +98,14 @@ for section in "${sections[@]}"; do
   case $section in
     length)
       train meta-train quickstart length-with
+      train meta-train quickstart length-ramp outer.steps=3000 data.background_repeats_ramp=12000
       train meta-train quickstart length-without data.background_repeats=1
       ask length-with perk 1x,4x,16x,64x,256x 128
       ask length-with perk 1024x 40
+      ask length-ramp perk 1x,4x,16x,64x,256x 128
+      ask length-ramp perk 1024x 40
       ask length-without perk 1x,4x,16x,64x,256x 40
-      names=(length-with length-without)
+      names=(length-ramp length-with length-without)
       ;;
     tasks)
       train meta-train quickstart qa1
@@ -140,10 +143,12 @@ rank8 lora.rank=8 lora.alpha=2.8284271247461903
 rank64 lora.rank=64 lora.alpha=8.0
 fixed-rates inner.learned_lr=false
 no-token-weights inner.head=false
+neither inner.learned_lr=false inner.head=false
 sgd inner.optimizer="sgd" inner.lr=1.0 inner.clip_norm=1.0
 once data.background_repeats=1
 RUNS
       ;;
   esac
   table "$section" "${names[@]}"
+  [[ $section != ablations ]] || scripts/evidence_chart.py "$out" "$out/ablations.svg" "${names[@]}"
 done
