@@ -24,7 +24,7 @@ pub fn three_digits(number: f64) -> String {
     match number.abs() {
         0.0 => "0".to_owned(),
         size if !size.is_finite() => number.to_string(),
-        size if !(0.001..9999.5).contains(&size) => format!("{number:.2e}"),
+        size if !(0.01..9999.5).contains(&size) => format!("{number:.2e}"),
         size if size < 1.0 => format!("{number:.3}"),
         size if size < 9.995 => format!("{number:.2}"),
         size if size < 99.95 => format!("{number:.1}"),
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn three_digits_say_how_large_a_number_is() {
         let numbers = [0.0, 0.000_123, 0.0051, 3.2821, -42.04, 100.4, 9_999.6, 17_287.831, f64::NAN];
-        let expected = ["0", "1.23e-4", "0.005", "3.28", "-42.0", "100", "1.00e4", "1.73e4", "NaN"];
+        let expected = ["0", "1.23e-4", "5.10e-3", "3.28", "-42.0", "100", "1.00e4", "1.73e4", "NaN"];
         assert_eq!(numbers.map(three_digits), expected);
     }
 

@@ -79,7 +79,7 @@ fn serve(html: String) -> String {
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let lines = BufReader::new(&stream).lines().map_while(Result::ok);
-            drop(lines.take_while(|line| !line.is_empty()).count());
+            lines.take_while(|line| !line.is_empty()).for_each(drop);
             let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nConnection: close\r\n";
             drop(write!(stream, "{head}Content-Length: {}\r\n\r\n{html}", html.len()));
         }

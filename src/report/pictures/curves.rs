@@ -27,7 +27,7 @@ pub(in crate::report) struct Curve {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::report) struct CurveLabels<'a> {
     pub(in crate::report) title: &'a str,
-    /// What the numbers are.
+    /// What the numbers are, where the title does not say it.
     pub(in crate::report) number: &'a str,
     /// Whether they are shares from 0 to 1.
     pub(in crate::report) is_share: bool,
@@ -58,11 +58,10 @@ pub(in crate::report) fn curves(labels: CurveLabels<'_>, curves: &[Curve]) -> Op
     let ticks = scale.ticks();
     let names: Vec<&str> = curves.iter().map(|curve| curve.name.as_str()).collect();
     // Beside the ticks of small numbers there is no room: what the numbers are stands in the title.
-    let (title, number) = match (labels.is_share, scale.is_log()) {
-        (true, _) => (labels.title.to_owned(), labels.number),
-        (false, true) => (format!("{}, {} (logarithmic)", labels.title, labels.number), ""),
-        (false, false) => (format!("{}, {}", labels.title, labels.number), ""),
-    };
+    let unit = Some(labels.number).filter(|number| !number.is_empty() && !labels.is_share);
+    let log = scale.is_log().then_some("logarithmic");
+    let title: Vec<&str> = std::iter::once(labels.title).chain(unit).chain(log).collect();
+    let (title, number) = (title.join(", "), if labels.is_share { labels.number } else { "" });
     let mut frame = Frame::new(
         &Labels {
             title: &title,

@@ -28,8 +28,8 @@ const OVER_STEPS: [OverSteps; 6] = [
     ("Outer loss", "nats a token", |_, step| Some(step.outer_loss)),
     ("Inner loss before the first step", "weighted", |_, step| Some(step.inner_loss_first)),
     ("Inner loss before the last step", "weighted", |_, step| Some(step.inner_loss_last)),
-    ("Norm of the meta-gradient", "norm", |_, step| Some(step.grad_norm)),
-    ("Outer rate of the adapter", "rate", |run, step| Some(run.number("outer.lr")? * step.lr_factor)),
+    ("Norm of the meta-gradient", "", |_, step| Some(step.grad_norm)),
+    ("Outer rate of the adapter", "", |run, step| Some(run.number("outer.lr")? * step.lr_factor)),
     ("Time of an outer step", "seconds", |_, step| Some(step.secs)),
 ];
 
