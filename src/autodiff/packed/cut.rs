@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 use half::bf16;
 
 use super::View;
-use super::amx::{DEPTH, SIDE};
+use super::amx::DEPTH;
 use super::micro::PANEL;
 
 /// Numbers of a vector.

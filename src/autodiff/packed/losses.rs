@@ -206,7 +206,7 @@ impl<'a> Scan<'a> {
 
     /// From a row of factors to the next: an odd number of lines of the cache.
     fn stride(planes: usize) -> usize {
-        (planes * BLOCK / SIDE | 1) * SIDE
+        ((planes * BLOCK / SIDE) | 1) * SIDE
     }
 
     fn rows(&self) -> usize {

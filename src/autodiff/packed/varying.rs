@@ -33,7 +33,7 @@ const CUT_TOGETHER: usize = 1 << 16;
 
 /// Numbers of a plane in a row of a left factor behind which the next row begins: an odd number of lines of the cache.
 fn row_stride(planes: usize, depth: usize) -> usize {
-    (planes * depth / SIDE | 1) * SIDE
+    ((planes * depth / SIDE) | 1) * SIDE
 }
 
 /// A right factor that varies, cut into planes: of each panel one plane behind the other.
