@@ -87,7 +87,8 @@ fn row(arguments: &Arguments, (out, width): (usize, usize), precision: MatmulPre
     let matrices: Vec<Frozen> = (0..arguments.matrices).map(|_| matrix()).collect();
     matrices.iter().for_each(Frozen::pack_back);
     let (x, dy) = (random(arguments.rows, width, DType::F32), random(arguments.rows, out, DType::F32));
-    let forward = best(arguments, &matrices, |w| Ops::affine(&x, w, None, None, Stored::Whole).expect("shapes fit"));
+    let forward =
+        best(arguments, &matrices, |w| Ops::affine(&x, w, None, None, Stored::Whole).expect("shapes fit"));
     let back = best(arguments, &matrices, |w| dy.affine_back(w, None, Stored::Whole).expect("shapes fit"));
     let rate = |seconds: f64| 2.0 * (arguments.rows * out * width * matrices.len()) as f64 / seconds / 1e9;
     let precision = precision.to_string();

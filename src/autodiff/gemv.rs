@@ -288,7 +288,13 @@ mod tests {
         // What fits no product at all is refused by the last of them.
         let up = |out: usize, column| [LowRankUp { b: ones(&[out, 2]), column }];
         let affine = |x: &Tensor, up: [LowRankUp<Tensor>; 1]| {
-            Ops::affine(x, &w.clone().into(), None, Some((&ones(&[1, 2]), &up[..])), crate::autodiff::Stored::Whole)
+            Ops::affine(
+                x,
+                &w.clone().into(),
+                None,
+                Some((&ones(&[1, 2]), &up[..])),
+                crate::autodiff::Stored::Whole,
+            )
         };
         assert!(affine(&x, up(2, 1)).is_ok());
         assert!(affine(&ones(&[1, 5]), up(3, 0)).is_err());

@@ -69,6 +69,7 @@ mod tests {
     use super::super::choose;
     use super::super::kernels::{Targets, cross_entropy};
     use super::*;
+    use crate::autodiff::Stored;
     use crate::config::MatmulPrecision;
 
     fn random(dims: &[usize], scale: f64, seed: u64) -> Tensor {
@@ -97,10 +98,10 @@ mod tests {
     fn expected(rows: &Dual, weights: &Dual, matrix: &Tensor, targets: &[u32]) -> [Dual; 2] {
         let [rows, weights] = [rows, weights].map(|x| x.linear(|x| x.to_dtype(DType::F64)).unwrap());
         let matrix = Frozen::from(wide(matrix));
-        let logits = rows.affine(&matrix, None, None).unwrap();
+        let logits = rows.affine(&matrix, None, None, Stored::Whole).unwrap();
         let (count, targets) = (targets.len(), Targets::new(targets.to_vec()));
-        let [dlogits, ce] = cross_entropy(&logits, &weights, &targets, 0..count).unwrap();
-        [ce, dlogits.affine_back(&matrix, None).unwrap()]
+        let [dlogits, ce] = cross_entropy(&logits, &weights, &targets, 0..count, Stored::Whole).unwrap();
+        [ce, dlogits.affine_back(&matrix, None, Stored::Whole).unwrap()]
     }
 
     /// Rows of a vocabulary of several blocks; the targets of some are all but certain, of others all but impossible.

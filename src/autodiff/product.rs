@@ -7,8 +7,8 @@ use candle_core::{D, DType, Tensor};
 use super::dual::add_to_half;
 use super::frozen::Form;
 use super::fused::Wide;
-use super::packed::{Blocked, Packed, Way};
 use super::kernel::computed_in;
+use super::packed::{Blocked, Packed, Way};
 use super::{Dual, Frozen, MatmulOptions, Stored};
 use crate::{Error, Result};
 
@@ -172,13 +172,7 @@ impl Sum {
                 "a product ends at column {end} of a result of {columns} columns"
             )));
         }
-        Ok(Self {
-            bias: bias.cloned(),
-            terms,
-            columns,
-            options: MatmulOptions::default(),
-            wide: None,
-        })
+        Ok(Self { bias: bias.cloned(), terms, columns, options: MatmulOptions::default(), wide: None })
     }
 
     /// The same with a frozen matrix as the first right factor, at the precision that it is taken at.

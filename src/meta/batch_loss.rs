@@ -4,8 +4,8 @@
 use candle_core::{DType, IndexOp, Tensor};
 
 use crate::Result;
-use crate::autodiff::{Ops, Stored};
 use crate::autodiff::kernels::{RowIndex, cross_entropy, gather_rows, product, quotient, scatter_rows};
+use crate::autodiff::{Ops, Stored};
 use crate::model::lora::LoraLayout;
 use crate::model::{Activations, Backbone};
 
@@ -93,9 +93,11 @@ impl BatchLoss<'_> {
         let mut losses = vec![];
         for (start, length) in self.chunks()? {
             let part = |x: &Tensor| x.narrow(0, start, length);
-            let logits = Ops::affine(&part(&rows)?, &self.backbone.decoder.lm_head, None, None, Stored::Whole)?;
+            let logits =
+                Ops::affine(&part(&rows)?, &self.backbone.decoder.lm_head, None, None, Stored::Whole)?;
             let range = start..start + length;
-            let [_, ce] = cross_entropy(&logits, &part(&factors)?, &self.batch.targets, range, Stored::Whole)?;
+            let [_, ce] =
+                cross_entropy(&logits, &part(&factors)?, &self.batch.targets, range, Stored::Whole)?;
             losses.push(ce);
         }
         Ok((Tensor::cat(&losses, 0)?, weights))

@@ -3,10 +3,10 @@
 #![deny(clippy::disallowed_methods)]
 
 use crate::Result;
-use crate::autodiff::{Ops, Stored};
 use crate::autodiff::kernels::{
     Gain, HeadsOf, causal_softmax, merge_heads, rms_norm, rms_norm_vjp, softmax_vjp, split_heads,
 };
+use crate::autodiff::{Ops, Stored};
 use crate::config::MatmulPrecision;
 
 use super::block::Mode;
@@ -97,8 +97,13 @@ impl OverBatch<'_> {
     fn turn<V: Ops>(&self, x: &V) -> Result<V> {
         let (batch, heads, tokens, width) = x.primal().dims4()?;
         let one = HeadsOf { first: 0, count: 1, width };
-        split_heads(&x.reshape((batch * heads, tokens, width))?, one, Some(&self.batch.rope), self.precision.into())?
-            .reshape((batch, heads, tokens, width))
+        split_heads(
+            &x.reshape((batch * heads, tokens, width))?,
+            one,
+            Some(&self.batch.rope),
+            self.precision.into(),
+        )?
+        .reshape((batch, heads, tokens, width))
     }
 
     /// The transpose and inverse of [`turn`](Self::turn).

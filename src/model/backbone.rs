@@ -5,8 +5,8 @@
 use candle_core::Tensor;
 
 use crate::Result;
-use crate::autodiff::{Ops, Stored};
 use crate::autodiff::kernels::{Gain, rms_norm, rms_norm_vjp};
+use crate::autodiff::{Ops, Stored};
 use crate::config::MatmulPrecision;
 
 use super::attention::{self, OverBatch};
@@ -241,7 +241,8 @@ mod tests {
             let found = gradients(precision, DType::F32);
             for (found, exact) in found.iter().zip(&exact) {
                 let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
-                let error = norm(&mut found.iter().zip(exact).map(|(a, b)| a - b)) / norm(&mut exact.iter().copied());
+                let error =
+                    norm(&mut found.iter().zip(exact).map(|(a, b)| a - b)) / norm(&mut exact.iter().copied());
                 assert!(error < bound, "{precision}: {error:e}");
             }
         }

@@ -3,8 +3,8 @@
 #![deny(clippy::disallowed_methods)]
 
 use crate::Result;
-use crate::autodiff::{Ops, Stored};
 use crate::autodiff::kernels::{swiglu, swiglu_vjp};
+use crate::autodiff::{Ops, Stored};
 
 use super::attention::{self, OverBatch};
 use super::lora::{LayerAdapters, LayerGrads};
@@ -90,7 +90,8 @@ impl<V: Ops> Block<'_, V, OverBatch<'_>> {
         let mut back = |which: Joint, x: &V, dy: &V, need_dx: bool| {
             let index = which as usize;
             let adapter = self.adapters[index].as_ref().zip(residuals.z[index].as_ref());
-            let (dx, grad) = adapted::backward(self.layer.linear(which), adapter, x, dy, need_dx.then_some(stored))?;
+            let (dx, grad) =
+                adapted::backward(self.layer.linear(which), adapter, x, dy, need_dx.then_some(stored))?;
             grads[index] = grad;
             Ok::<_, crate::Error>(dx)
         };

@@ -82,7 +82,8 @@ pub(super) fn table(each: &[Params], like: &Tensor) -> Result<Tensor> {
 }
 
 fn words_of(params: &Params) -> Vec<i64> {
-    let Params { inputs, input_tangents, outputs, output_tangents, tables, sizes, numbers, at_once, .. } = params;
+    let Params { inputs, input_tangents, outputs, output_tangents, tables, sizes, numbers, at_once, .. } =
+        params;
     let narrow = [params.narrow_inputs, params.narrow_outputs];
     let addresses = [&inputs[..], input_tangents, outputs, output_tangents, tables].concat().into_iter();
     let numbers = numbers.iter().copied();

@@ -60,7 +60,16 @@ pub(super) fn build(folder: &Path) -> Option<PathBuf> {
     let library = folder.join("libkernels.so");
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/autodiff/fused/cuda");
     let mut compiler = Command::new("c++");
-    compiler.args(["-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Wno-unused-variable", "-Wno-unknown-pragmas", "-o"]);
+    compiler.args([
+        "-std=c++17",
+        "-O2",
+        "-shared",
+        "-fPIC",
+        "-Wall",
+        "-Wno-unused-variable",
+        "-Wno-unknown-pragmas",
+        "-o",
+    ]);
     let output = compiler.arg(&library).arg(sources.join("host.cpp")).output().ok()?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(library)

@@ -241,7 +241,9 @@ impl Planes {
         let upright = if factor.operand.transposed { factor.tensor.t()? } else { factor.tensor.clone() };
         let rows = match Matrices::of(&upright)?.stacked().filter(|rows| !rows.operand.transposed) {
             Some(rows) => rows,
-            None => Matrices::of(&upright.contiguous()?)?.stacked().expect("contiguous matrices lie below each other"),
+            None => Matrices::of(&upright.contiguous()?)?
+                .stacked()
+                .expect("contiguous matrices lie below each other"),
         };
         let (count, numbers) = (planes(precision), rows.rows * rows.columns);
         let planes = room((count, numbers), DType::BF16, &upright)?;

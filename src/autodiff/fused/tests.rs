@@ -8,12 +8,12 @@ use candle_core::{DType, Device, Tensor};
 
 use super::host::{HOST, build, is_wanted};
 use super::launch::launches;
+use crate::Result;
 use crate::autodiff::kernels::{
     AttentionMask, Gain, HeadsOf, RopeTable, Targets, causal_softmax, cross_entropy, merge_heads, rms_norm,
     rms_norm_vjp, softmax_vjp, split_heads, swiglu, swiglu_vjp,
 };
 use crate::autodiff::{COMPOSED, Dual, Frozen, LowRankUp, Ops, Stored};
-use crate::Result;
 use crate::config::MatmulPrecision;
 
 /// The numerical tests once more, in a process of their own where tensors on the CPU are computed by the kernels for a card
@@ -108,7 +108,10 @@ fn products_with_a_frozen_matrix_of_bf16_keep_what_their_precision_promises() {
     }
     for (precision, bound) in PRECISIONS {
         let ((weight, exact), x, dy) = (frozen(13, 24, precision), dual(&[5, 24], 1), dual(&[5, 13], 2));
-        let found = [x.affine(&weight, None, None, Stored::Whole).unwrap(), dy.affine_back(&weight, None, Stored::Whole).unwrap()];
+        let found = [
+            x.affine(&weight, None, None, Stored::Whole).unwrap(),
+            dy.affine_back(&weight, None, Stored::Whole).unwrap(),
+        ];
         for (found, (left, right)) in found.iter().zip([(&x, exact.t().unwrap()), (&dy, exact.clone())]) {
             for half in 0..2 {
                 let left = left.stacked().unwrap().get(half).unwrap().to_dtype(DType::F64).unwrap();
@@ -227,7 +230,8 @@ fn kernels_read_and_write_bf16() {
         // The gradient of a norm is added to what layers pass on.
         let expected = if nth == 5 { DType::F32 } else { DType::BF16 };
         assert_eq!((narrow.primal().dtype(), whole.primal().dtype()), (expected, DType::F32), "{nth}");
-        let halves = [(narrow.primal(), whole.primal()), (narrow.tangent().unwrap(), whole.tangent().unwrap())];
+        let halves =
+            [(narrow.primal(), whole.primal()), (narrow.tangent().unwrap(), whole.tangent().unwrap())];
         for (narrow, whole) in halves {
             assert!(distance(narrow, whole) < 1e-2, "{nth}: {:e}", distance(narrow, whole));
         }

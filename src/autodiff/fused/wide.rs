@@ -14,8 +14,8 @@ use super::launch::{Grid, Params, Variant, launch};
 use super::sum::{Target, multiply};
 use super::{Engine, engine};
 use crate::Result;
-use crate::autodiff::packed::Way;
 use crate::autodiff::Stored;
+use crate::autodiff::packed::Way;
 use crate::autodiff::product::{Factor, Part, Sum, Term};
 
 /// Rows and columns beside the matrix: enough for the adapters of three projections of rank 16, their tangents and a bias.

@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods)]
 
 use super::*;
-use crate::autodiff::{Frozen, LowRankUp, choose};
+use crate::autodiff::{Frozen, LowRankUp, Stored, choose};
 
 fn ramp(dims: &[usize], seed: usize) -> Tensor {
     let count: usize = dims.iter().product();
@@ -157,12 +157,12 @@ fn products_that_vary_are_as_exact_as_their_precision_says() {
             (dy.t().unwrap().matmul(&x, precision), wide(&dy).t().unwrap().matmul(&wide(&x), precision)),
             (dy.low_back(&ups(&Dual::clone), precision), wide(&dy).low_back(&ups(&wide), precision)),
             (
-                x.affine(&frozen, None, Some((&z, &ups(&Dual::clone)))),
-                wide(&x).affine(&exact, None, Some((&wide(&z), &ups(&wide)))),
+                x.affine(&frozen, None, Some((&z, &ups(&Dual::clone))), Stored::Whole),
+                wide(&x).affine(&exact, None, Some((&wide(&z), &ups(&wide))), Stored::Whole),
             ),
             (
-                dy.affine_back(&frozen, Some((&z, &a))),
-                wide(&dy).affine_back(&exact, Some((&wide(&z), &wide(&a)))),
+                dy.affine_back(&frozen, Some((&z, &a)), Stored::Whole),
+                wide(&dy).affine_back(&exact, Some((&wide(&z), &wide(&a))), Stored::Whole),
             ),
         ];
         for (nth, (found, expected)) in all.into_iter().enumerate() {

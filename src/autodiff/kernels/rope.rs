@@ -267,12 +267,7 @@ impl<const N: usize> Kernel<N, 1> for Merge<'_, N> {
 
 /// From token-major to head-major, turning each head by its token's angle if a table is given (RoPE, Su et
 /// al. 2021, in the halves layout of Hugging Face): of `(B, S, all · width)` the named heads → `(B, heads, S, width)`.
-pub fn split_heads<V: Ops>(
-    x: &V,
-    heads: HeadsOf,
-    rope: Option<&RopeTable>,
-    stored: Stored,
-) -> Result<V> {
+pub fn split_heads<V: Ops>(x: &V, heads: HeadsOf, rope: Option<&RopeTable>, stored: Stored) -> Result<V> {
     let (batch, tokens, columns) = x.primal().dims3()?;
     let HeadsOf { count, width, .. } = heads;
     let shape = Shape::from((batch, count, tokens, width));

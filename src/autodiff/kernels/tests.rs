@@ -158,7 +158,8 @@ fn rotation_and_head_layout() {
     function!(Split, |x| {
         let table = table();
         let ropes = [Some(&table), Some(&table), None];
-        let split = KINDS.iter().zip(ropes).map(|(&kind, rope)| split_heads(&x[0], kind, rope, Stored::Whole));
+        let split =
+            KINDS.iter().zip(ropes).map(|(&kind, rope)| split_heads(&x[0], kind, rope, Stored::Whole));
         split.collect::<Result<Vec<_>>>()?
     });
     function!(SplitBack, |x| {
@@ -257,7 +258,10 @@ fn low_rank_products_of_blocks_of_rows_equal_those_of_each_block() {
         let frozen = Frozen::from(random(&[4, 6], 77).to_dtype(x[0].primal().dtype())?);
         let ups = [LowRankUp { b: x[2].clone(), column: 1 }];
         let y = x[0].affine(&frozen, None, Some((&x[1], &ups)), Stored::Whole)?;
-        vec![y.affine_back(&frozen, Some((&x[1], &x[3])), Stored::Whole)?, y.low_back(&ups, MatmulPrecision::Highest)?]
+        vec![
+            y.affine_back(&frozen, Some((&x[1], &x[3])), Stored::Whole)?,
+            y.low_back(&ups, MatmulPrecision::Highest)?,
+        ]
     });
     let shapes: [&[usize]; 4] = [&[6, 6], &[6, 2], &[2, 3, 2], &[2, 2, 6]];
     check_tangent("blocks", &Together, &shapes);
@@ -280,7 +284,10 @@ fn low_rank_products_of_blocks_of_rows_equal_those_of_each_block() {
 #[test]
 fn a_constant_stays_without_a_tangent() {
     let x = Dual::constant(&random(&[2, 8], 1));
-    let y = swiglu(&x, Stored::Whole).unwrap().affine(&random(&[3, 4], 2).into(), None, None, Stored::Whole).unwrap();
+    let y = swiglu(&x, Stored::Whole)
+        .unwrap()
+        .affine(&random(&[3, 4], 2).into(), None, None, Stored::Whole)
+        .unwrap();
     assert!(y.tangent().is_none());
     let z = product(&x, &Dual::new(random(&[2, 8], 3), Some(random(&[2, 8], 4))).unwrap()).unwrap();
     assert!(z.tangent().is_some());
