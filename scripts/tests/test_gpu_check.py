@@ -129,9 +129,9 @@ class Readings(unittest.TestCase):
             self.assertEqual(step_numbers(journal), {"seconds": 2, "note": "median of 3 steps"})
 
     def test_kernels_are_summed_by_name(self):
-        head = '"ID","Kernel Name","Metric Unit","Metric Value"'
-        rows = ['"0","gemm","us","1,000.5"', '"1","add","ns","500"', '"2","gemm","us","1"']
-        self.assertEqual(by_kernel("\n".join(["==PROF==", head, *rows])), [["gemm", 2, 1001.5], ["add", 1, 0.5]])
+        found = by_kernel("\t3000000000\t6000000000\nadd\t3\t1500\ngemm\t6\t3000000\n")
+        self.assertEqual(found["kernels"], [["gemm", 2, 1000.0], ["add", 1, 0.5]])
+        self.assertEqual((found["busy_secs"], found["secs"], found["launches"]), (1, 2, 3))
 
     def test_rank_256_is_said_in_multiples_of_rank_16(self):
         rows = [{"key": "meta-medium", "seconds": 2.0}, {"key": "meta-rank-256", "seconds": 3.0}]

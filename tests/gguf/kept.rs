@@ -106,12 +106,13 @@ fn meta_gradients_on_blocks_are_those_on_the_numbers_that_they_hold() {
         assert!(off < 1e-12, "{family:?} in f64: {off:e}");
         let plain = meta_gradient(kept(&files, DType::F32, DType::F32));
         let rounding = distance(&plain, &exact);
-        // Blocks are multiplied by instructions for f32, which have nothing to round for.
-        for precision in [MatmulPrecision::Highest, MatmulPrecision::Medium] {
+        // Blocks are multiplied by instructions for f32, which have nothing to round for; with AMX attention and adapters are
+        // rounded at medium.
+        for (precision, more) in [(MatmulPrecision::Highest, 1e-6), (MatmulPrecision::Medium, 1e-2)] {
             let decoder = kept(&files, Keeping::AsStored, DType::F32).packed(precision).unwrap();
             let off = distance(&meta_gradient(decoder), &exact);
             assert!(
-                off < 2.0 * rounding + 1e-6,
+                off < 2.0 * rounding + more,
                 "{family:?} at {precision}: {off:e}, without blocks {rounding:e}"
             );
         }

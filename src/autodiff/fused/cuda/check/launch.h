@@ -49,7 +49,9 @@ public:
 
   void output(int index, long long count) { output(index, count, entry.kind); }
 
+  // What is kept in bf16 of a kernel that computes in f32 is narrow.
   void output(int index, long long count, Kind kind) {
+    params.narrow_out |= (long long)(kind == Kind::bf16) << index;
     params.out[index] = outputs.emplace_back(kind, count).address();
     if (entry.dual) {
       params.out_tangent[index] = outputs.emplace_back(kind, count).address();
@@ -186,8 +188,29 @@ inline void run(const Entry &entry, const Params &params, Grid grid, unsigned in
   launched.insert(entry.kernel);
 }
 
+// Whether four numbers can be moved at once from where each tensor begins.
+inline bool aligned(const Params &params) {
+  const void *const *lists[] = {params.in, params.in_tangent, params.out, params.out_tangent};
+  const size_t lengths[] = {std::size(params.in), std::size(params.in_tangent), std::size(params.out),
+                            std::size(params.out_tangent)};
+  for (int list = 0; list < 4; list++) {
+    for (size_t nth = 0; nth < lengths[list]; nth++) {
+      if ((unsigned long long)lists[list][nth] % 16 != 0) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+// A number at a time, and then four where the kernel can.
 inline void run(const Case &one, Grid grid, unsigned int second = 1) {
   run(one.entry, one.params, grid, second, one.outputs);
+  if (one.entry.kind == Kind::f32 && aligned(one.params)) {
+    Params several = one.params;
+    several.at_once = 4;
+    run(one.entry, several, grid, second, one.outputs);
+  }
 }
 
 // Launches a kernel that finds the parameters of each set in a table.

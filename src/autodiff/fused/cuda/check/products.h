@@ -25,7 +25,7 @@ inline void planes(long long planes, long long at_once) {
                const long long width = even(columns, at_once), apart = pitch(width, at_once), count = rows * width;
                const Buffer x = one.input(0, (rows - 1) * apart + width);
                one.output(0, planes * count, Kind::bf16);
-               one.sizes({count, width, apart, planes, at_once});
+               one.sizes({count, width, apart, planes});
                run(one, grid);
                for (long long n = 0; planes == 3 && n < count; n++) {
                  double sum = 0;
@@ -62,7 +62,7 @@ inline void beside_x(long long halves, long long bias, long long at_once) {
                const long long count = halves * rows * depth, factors = (long long)columns.size();
                one.input(0, rows_apart(Kind::f32, halves * rows, width, apart));
                one.output(0, count, Kind::bf16);
-               one.sizes({count, width, apart, rows, extra, bias, factors, at_once});
+               one.sizes({count, width, apart, rows, extra, bias, factors});
                for (int factor = 0; factor < 3; factor++) {
                  const long long own = columns[factor], apart = own + factor;
                  if (factor != 1) {
