@@ -66,8 +66,8 @@ fn flat(x: &Dual, varies: bool) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{choose, fused};
     use super::super::kernels::{Targets, cross_entropy};
+    use super::super::{choose, fused};
     use super::*;
     use crate::autodiff::Stored;
     use crate::config::MatmulPrecision;

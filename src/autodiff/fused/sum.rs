@@ -57,10 +57,8 @@ fn is_narrow(sum: &Sum) -> bool {
 /// Whether there is a product for a term.
 fn suits(term: &Term) -> bool {
     let (left, Factor::Tensor(right)) = (&term.left, &term.right) else { return false };
-    match (left.dtype(), right.dtype()) {
-        (DType::F32 | DType::BF16, DType::F32 | DType::BF16) | (DType::F64, DType::F64) => true,
-        _ => false,
-    }
+    let single = |x: &Tensor| matches!(x.dtype(), DType::F32 | DType::BF16);
+    single(left) && single(right) || (left.dtype(), right.dtype()) == (DType::F64, DType::F64)
 }
 
 /// Where a sum is written.
