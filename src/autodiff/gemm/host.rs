@@ -103,7 +103,10 @@ pub(super) trait Product: Real {
         factors: (&[Matrix<'_, Self>], &[Matrix<'_, Self>]),
         precision: MatmulPrecision,
         fresh: bool,
-    ) -> Result<bool>;
+    ) -> Result<bool> {
+        let _ = (target, factors, precision, fresh);
+        Ok(false)
+    }
 }
 
 impl Product for f32 {
@@ -175,16 +178,6 @@ impl Product for f32 {
         packed::multiply_varying((&lefts, &rights), planes, into)?;
         Ok(true)
     }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn add_varying(
-        _: &mut Target<'_, Self>,
-        _: (&[Matrix<'_, Self>], &[Matrix<'_, Self>]),
-        _: MatmulPrecision,
-        _: bool,
-    ) -> Result<bool> {
-        Ok(false)
-    }
 }
 
 impl<'a> Matrix<'a, f32> {
@@ -249,14 +242,5 @@ impl Product for f64 {
         _: bool,
     ) -> Result<bool> {
         Err(Error::Invalid("packed matrices are multiplied in f32".into()))
-    }
-
-    fn add_varying(
-        _: &mut Target<'_, Self>,
-        _: (&[Matrix<'_, Self>], &[Matrix<'_, Self>]),
-        _: MatmulPrecision,
-        _: bool,
-    ) -> Result<bool> {
-        Ok(false)
     }
 }
