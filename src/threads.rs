@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// How long a thread looks for the next part before it goes to sleep: to wake one takes longer than most parts.
 const AWAKE: Duration = Duration::from_millis(2);
 
-/// Pieces of work that are shared now.
+/// Pieces of work that are shared now, and divisions of work in large pieces.
 static SHARED: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs work whose many small parts are shared among threads on one of these: from outside, each part would wake them and
@@ -23,6 +23,13 @@ pub(crate) fn among<R: Send>(work: impl FnOnce() -> R + Send) -> R {
         }
         work()
     })
+}
+
+/// Runs work that is divided among the threads already, each with a large piece of its own. No thread stays awake there for
+/// the parts of another's piece: what it took meanwhile could be a whole piece, for which the other would wait.
+pub(crate) fn divided<R>(work: impl FnOnce() -> R) -> R {
+    let _count = Counted::new();
+    work()
 }
 
 /// Takes parts of the work until it is finished, or there were none for a while. The owner of the work must not wait here
@@ -87,6 +94,21 @@ mod tests {
             assert!(sums.iter().all(|sum| *sum == expected));
         }
         assert_eq!(among(sum), expected);
+    }
+
+    /// With a piece of another in its hands, a thread would end its own piece only after that.
+    #[test]
+    fn a_piece_of_divided_work_never_waits_for_another_piece() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        thread_local!(static WITHIN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) });
+        let piece = |_: i32| {
+            let nested = WITHIN.replace(true);
+            among(|| std::thread::sleep(Duration::from_millis(1)));
+            WITHIN.set(nested);
+            u32::from(nested)
+        };
+        let pieces = || (0..64).into_par_iter().with_max_len(1).map(piece).sum::<u32>();
+        assert_eq!(pool.install(|| divided(pieces)), 0);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::threads::divided;
 
 /// A number of threads that share the episodes of a step or of a score.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ impl Workers {
         let results: Vec<Option<Result<R>>> = match &self.pool {
             None => items.iter().map(one).collect(),
             // One item a job: episodes differ in length.
-            Some(pool) => pool.install(|| items.par_iter().with_max_len(1).map(one).collect()),
+            Some(pool) => divided(|| pool.install(|| items.par_iter().with_max_len(1).map(one).collect())),
         };
         results.into_iter().flatten().collect()
     }
