@@ -96,7 +96,8 @@ fn one_after_another(decoder: &Decoder, adapter: &Adapter, prompts: &[Vec<u32>],
 
 fn in_one_batch(decoder: &Decoder, adapter: &Adapter, prompts: &[Vec<u32>], decoding: &Decoding) {
     let mut on_token = |_, _| Ok(ControlFlow::Continue(()));
-    generate_many(decoder, Some(adapter.parts()), prompts, decoding, &mut on_token).expect("runs");
+    let prompts: Vec<_> = prompts.iter().map(|prompt| (prompt.as_slice(), decoding)).collect();
+    generate_many(decoder, Some(adapter.parts()), &prompts, &mut on_token).expect("runs");
 }
 
 fn seconds(run: impl FnOnce()) -> f64 {

@@ -93,6 +93,9 @@ pub enum Error {
         /// Index of the episode in the training stream.
         episode: u64,
     },
+    /// Somebody who watched the work wanted no more of it.
+    #[error("was stopped before its end")]
+    Stopped,
     /// A request that cannot be met as given.
     #[error("{}", shown_lines(.0))]
     Invalid(String),

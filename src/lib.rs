@@ -4,7 +4,7 @@
 //! A frozen decoder gets LoRA adapters. The *inner loop* writes a long context into the adapter by a few
 //! gradient steps on its segments; the *outer loop* meta-trains the adapter's start, the inner learning
 //! rates and a token-weighting head through those steps. A module uses only those that come after it here:
-//! `commands`; `report`, `eval`; `benchmarks`; `store`, `pretrain`; `tasks`; `meta`; `model`, `optim`; `autodiff`; `text`,
+//! `serve`; `commands`; `report`, `eval`; `benchmarks`; `store`, `pretrain`; `tasks`; `meta`; `model`, `optim`; `autodiff`; `text`,
 //! `checkpoint`, `config`, `device`; `gguf`; `json_lines`, `files`, `panics`, `threads`,
 //! `vectors`, `error`.
 
@@ -27,6 +27,7 @@ pub mod panics;
 mod parquet_rows;
 pub mod pretrain;
 pub mod report;
+pub mod serve;
 pub mod store;
 pub mod tasks;
 pub mod text;

@@ -62,7 +62,10 @@ pub fn encode(how: &HowToEncode, out: Option<PathBuf>, context: &Context) -> Res
     };
     let to = Destination { out, store: how.store.clone(), force: how.force };
     let mut progress = Progress::default();
-    let watch = &mut |event: &EncodeEvent<'_>| progress.notice(event);
+    let watch = &mut |event: &EncodeEvent<'_>| {
+        progress.notice(event);
+        Ok(())
+    };
     let encoded = encode::encode(&start, &changes, context, &to, &hub_settings(), watch);
     progress.close();
     encoded

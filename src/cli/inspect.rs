@@ -30,7 +30,10 @@ pub fn run(args: &Inspect) -> Result<ExitCode> {
     let subject = Subject::find(&args.subject, &Store::new(&args.store))?;
     let given = given(args)?;
     let mut progress = encode::Progress::default();
-    let watch = &mut |event: &EncodeEvent<'_>| progress.notice(event);
+    let watch = &mut |event: &EncodeEvent<'_>| {
+        progress.notice(event);
+        Ok(())
+    };
     let found = inspect::inspect(&subject, &given, &hub_settings(), watch);
     progress.close();
     let found = found?;

@@ -20,6 +20,7 @@ mod pretrain;
 mod progress;
 mod publish;
 mod report;
+mod serve;
 mod signals;
 mod styled;
 mod terminal;
@@ -139,6 +140,7 @@ fn run(command: Command) -> perk::Result<ExitCode> {
         Command::Finetune(args) => meta_train::run(&args, Objective::InContext),
         Command::Encode(args) => encode::run(&args),
         Command::Ask(args) => ask::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Adapters(args) => adapters::run(&args),
         Command::Export(args) => export::run(&args),

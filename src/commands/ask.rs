@@ -1,16 +1,16 @@
 //! Asking: the model answers a question from its adapter, without the context in its prompt.
 
 use crate::{
-    error::{Error, Result},
-    eval::{Asker, Reasoning, Reply},
-    model::lora::Adapter,
+    error::Result,
+    eval::{Asker, Reply},
     model::{self, Decoder, Decoding, HubSettings},
-    store::{RECORD_FILE, StoredAdapter},
-    text::{AnswerForm, ChatForm, Prompt, Template, Tokenizer},
+    store::StoredAdapter,
+    text::{Prompt, Tokenizer},
 };
 
 use super::{
-    Compute, Setup,
+    Compute, Respondent, Setup,
+    respondent::filled,
     setup::{keeping, recorded_tokenizer},
 };
 
@@ -21,12 +21,7 @@ pub struct Memory {
     pub stored: StoredAdapter,
     /// What to tell a person of the base.
     pub notes: Vec<String>,
-    decoder: Decoder,
-    adapter: Adapter,
-    tokenizer: Tokenizer,
-    template: Template,
-    /// How answers recall their facts, where the adapter was trained on such.
-    reasoning: Option<Reasoning>,
+    respondent: Respondent,
 }
 
 /// How the model gets at the context.
@@ -71,27 +66,13 @@ impl Memory {
     }
 
     fn new(stored: StoredAdapter, decoder: Decoder, tokenizer: Tokenizer) -> Result<Self> {
-        // Loading names the tensor that is wrong; the digest sees any change of the files.
-        let adapter = stored.load(&decoder.config, decoder.dtype, &decoder.device)?;
-        stored.verify()?;
-        let recipe = &stored.record.recipe;
-        let fault = |key: &str, reason: String| {
-            Error::file(stored.dir.join(RECORD_FILE), format!("`{key}` {reason}"))
-        };
-        let template = Template::parse(&recipe.prompt).map_err(|reason| fault("prompt", reason))?;
-        let chat = recipe.chat_template.as_deref().map(ChatForm::parse).transpose();
-        let template = template.in_chat(chat.map_err(|reason| fault("chat_template", reason))?);
-        let reasoning = recipe.reasoning.as_ref().map(|reasoning| {
-            let form = AnswerForm::parse_template(&reasoning.form)?;
-            Ok(Reasoning { form, separator: reasoning.separator.clone() })
-        });
-        let reasoning = reasoning.transpose().map_err(|reason| fault("reasoning.form", reason))?;
-        Ok(Self { stored, notes: Vec::new(), decoder, adapter, tokenizer, template, reasoning })
+        let respondent = Respondent::of_adapter(&stored, decoder, tokenizer)?;
+        Ok(Self { stored, notes: Vec::new(), respondent })
     }
 
     /// Where every answer must end.
     pub fn stops(&self) -> &[u32] {
-        self.tokenizer.stop_ids()
+        self.respondent.tokenizer.stop_ids()
     }
 
     /// Somebody who answers questions, each for itself, with this access to the context.
@@ -99,20 +80,17 @@ impl Memory {
     /// # Errors
     /// A device out of memory.
     pub fn answerer<'m>(&'m self, access: Access<'m>) -> Result<Answerer<'m>> {
-        let adapter = (access == Access::Adapter).then(|| self.adapter.parts());
-        let session = model::Session::new(&self.decoder, adapter, 256)?;
-        // Only the adapter has learned to answer so.
-        let reasoning = self.reasoning.as_ref().filter(|_| access == Access::Adapter);
-        Ok(Answerer { memory: self, access, reasoning, session })
+        let Respondent { decoder, adapter, .. } = &self.respondent;
+        let adapter = adapter.as_ref().filter(|_| access == Access::Adapter);
+        let session = model::Session::new(decoder, adapter.map(|adapter| adapter.parts()), 256)?;
+        Ok(Answerer { respondent: &self.respondent, access, session })
     }
 }
 
 /// Answers questions about one context, each for itself.
 pub struct Answerer<'m> {
-    memory: &'m Memory,
+    respondent: &'m Respondent,
     access: Access<'m>,
-    /// `None` where only an answer is expected.
-    reasoning: Option<&'m Reasoning>,
     session: model::Session<'m>,
 }
 
@@ -128,39 +106,23 @@ impl Answerer<'_> {
         decoding: &Decoding,
         on_text: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<Reply> {
-        let prompt = self.memory.tokenizer.encode_prompt(&self.prompt(question)?)?;
-        self.require_room(prompt.len().saturating_add(decoding.max_new_tokens))?;
-        let asker = Asker {
-            decoder: &self.memory.decoder,
-            tokenizer: &self.memory.tokenizer,
-            reasoning: self.reasoning,
-        };
-        asker.one(&mut self.session, &prompt, decoding, on_text)
-    }
-
-    fn prompt(&self, question: &str) -> Result<Prompt> {
-        if question.trim().is_empty() {
-            return Err(Error::Invalid("the question is empty".to_owned()));
-        }
-        let documents = self.memory.stored.record.context.segments;
-        let prompt = self.memory.template.prompt(documents, question.trim());
-        Ok(match self.access {
-            Access::InContext(context) => prompt.behind(context),
-            Access::Adapter | Access::Base => prompt,
-        })
-    }
-
-    fn require_room(&self, needed: usize) -> Result<()> {
-        let room = self.memory.decoder.config.max_positions;
-        if needed <= room {
-            return Ok(());
-        }
+        let Respondent { decoder, tokenizer, reasoning, .. } = self.respondent;
+        let prompt = tokenizer.encode_prompt(&self.prompt(question)?)?;
         let hint = match self.access {
             Access::InContext(_) => "the context is too long for a prompt: encode it",
             Access::Adapter | Access::Base => "ask a shorter question, or allow fewer tokens (--max-tokens)",
         };
-        Err(Error::Invalid(format!(
-            "question and answer need {needed} positions, the model has {room}: {hint}"
-        )))
+        filled(decoder, prompt.len(), decoding.max_new_tokens, hint)?;
+        // Only the adapter has learned to answer so.
+        let reasoning = reasoning.as_ref().filter(|_| self.access == Access::Adapter);
+        Asker { decoder, tokenizer, reasoning }.one(&mut self.session, &prompt, decoding, on_text)
+    }
+
+    fn prompt(&self, question: &str) -> Result<Prompt> {
+        let prompt = self.respondent.question(question)?;
+        Ok(match self.access {
+            Access::InContext(context) => prompt.behind(context),
+            Access::Adapter | Access::Base => prompt,
+        })
     }
 }

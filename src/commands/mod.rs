@@ -19,6 +19,7 @@ mod plan;
 mod pretrain;
 pub mod publish;
 pub mod questions;
+mod respondent;
 mod setup;
 pub mod verify_export;
 
@@ -27,4 +28,6 @@ pub use inner_start::InnerStart;
 pub use observer::{Event, Observer, Silent};
 pub use plan::{Plan, plan};
 pub use pretrain::make_base;
+pub use respondent::Respondent;
 pub use setup::Setup;
+pub(crate) use setup::recorded_tokenizer;

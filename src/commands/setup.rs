@@ -200,7 +200,7 @@ pub(super) fn tokenizer(model: &ModelConfig, base: &BaseFiles) -> Result<Tokeniz
 }
 
 /// The tokenizer as a record has it; one that says nothing of a begin token is of a version that put none.
-pub(super) fn recorded_tokenizer(model: &ModelConfig, base: &BaseFiles) -> Result<Tokenizer> {
+pub(crate) fn recorded_tokenizer(model: &ModelConfig, base: &BaseFiles) -> Result<Tokenizer> {
     let begin_token = model.begin_token.as_deref().unwrap_or_default();
     base.tokenizer(model.end_token.as_deref(), Some(begin_token))
 }

@@ -5,10 +5,10 @@ use std::time::Instant;
 use crate::{
     error::Result,
     model::{Decoder, Decoding, Ended, Generation, Session, generate_many, lora::AdapterRef},
-    text::{AnswerForm, Closing, Tokenizer},
+    text::{Answer, AnswerForm, Tokenizer},
 };
 
-use super::{Reasoning, Reply};
+use super::{Growing, Reasoning, Reply};
 
 /// Most tokens that the questions of one batch and their answers may fill in the cache of keys and values: 400 MB
 /// in f32 at the shapes of Qwen2.5-0.5B, for each episode that is asked at the same time. A question that is longer
@@ -48,27 +48,20 @@ impl Asker<'_> {
         let began = Instant::now();
         session.clear();
         let form = self.form();
-        let (mut closing, mut printed, mut first_token_secs) =
-            (Closing::new(&form, self.tokenizer), String::new(), None);
+        let (mut growing, mut first_token_secs) = (Growing::new(&form, self.tokenizer), None);
         let generation = session.generate(prompt, decoding, &mut |token| {
             first_token_secs.get_or_insert_with(|| began.elapsed().as_secs_f64());
-            let flow = closing.push(token)?;
-            // A mark in an unusual place takes back what was shown: then the rest waits for the end.
-            if let Some(more) = form.shown(closing.text()).strip_prefix(&printed).filter(|m| !m.is_empty()) {
-                on_text(more)?;
-                printed += more;
+            let flow = growing.push(token)?;
+            if !growing.more().is_empty() {
+                on_text(growing.more())?;
             }
             Ok(flow)
         })?;
-        let (output, secs) = (closing.finish()?, began.elapsed().as_secs_f64());
+        let grown = growing.finish()?;
+        let secs = began.elapsed().as_secs_f64();
         let times = Times { first_token_secs: first_token_secs.unwrap_or(secs), secs };
-        let reply = self.reply(&form, &output, generation, prompt.len(), times);
-        match reply.answer.strip_prefix(&printed) {
-            // What might have become a mark was held back.
-            Some(more) => on_text(more)?,
-            None => on_text(&format!("\n{}", reply.answer))?,
-        }
-        Ok(reply)
+        on_text(&grown.rest)?;
+        Ok(self.reply(grown.output, grown.answer, generation, prompt.len(), times))
     }
 
     /// How many of `prompts` the cache of keys and values is to hold at once.
@@ -103,19 +96,22 @@ impl Asker<'_> {
     ) -> Result<Vec<Reply>> {
         let began = Instant::now();
         let form = self.form();
-        let mut closings: Vec<_> = prompts.iter().map(|_| Closing::new(&form, self.tokenizer)).collect();
+        let mut growing: Vec<_> = prompts.iter().map(|_| Growing::new(&form, self.tokenizer)).collect();
         let mut firsts = vec![None; prompts.len()];
         let mut watch = |row: usize, token| {
             firsts[row].get_or_insert_with(|| began.elapsed().as_secs_f64());
-            closings[row].push(token)
+            growing[row].push(token)
         };
-        let generations = generate_many(self.decoder, adapter, prompts, decoding, &mut watch)?;
+        let asked: Vec<_> = prompts.iter().map(|prompt| (prompt.as_slice(), decoding)).collect();
+        let generations = generate_many(self.decoder, adapter, &asked, &mut watch)?;
         let secs = began.elapsed().as_secs_f64() / prompts.len() as f64;
-        let replies = prompts.iter().zip(generations).zip(firsts).map(|((prompt, generation), first)| {
-            let output = self.tokenizer.decode(&generation.tokens)?;
-            let times = Times { first_token_secs: first.unwrap_or(secs), secs };
-            Ok(self.reply(&form, &output, generation, prompt.len(), times))
-        });
+        let replies = prompts.iter().zip(generations).zip(firsts).zip(growing).map(
+            |(((prompt, generation), first), growing)| {
+                let grown = growing.finish()?;
+                let times = Times { first_token_secs: first.unwrap_or(secs), secs };
+                Ok(self.reply(grown.output, grown.answer, generation, prompt.len(), times))
+            },
+        );
         replies.collect()
     }
 
@@ -126,20 +122,18 @@ impl Asker<'_> {
 
     fn reply(
         &self,
-        form: &AnswerForm,
-        output: &str,
+        output: String,
+        answer: Answer,
         generation: Generation,
         prompt_tokens: usize,
         times: Times,
     ) -> Reply {
-        let output = output.trim();
-        let answer = form.parse(output);
         let separator = self.reasoning.map_or(" ", |reasoning| &reasoning.separator);
         Reply {
             malformed: self.reasoning.is_some() && !answer.is_whole,
             support: answer.facts(separator),
             answer: answer.answer,
-            output: output.to_owned(),
+            output,
             tokens: generation.tokens.len(),
             token_ids: generation.tokens,
             ended: generation.ended != Ended::Limit,

@@ -155,18 +155,19 @@ impl Learner {
     /// # Errors
     /// Parameters that do not fit the adapter or the settings, and as [`inner_loss`](Self::inner_loss).
     pub fn adapt(&self, params: &MetaParams, segments: &[Sequence]) -> Result<Adapted> {
-        self.adapt_to(params, &self.inner_loss(segments)?, &mut |_| {})
+        self.adapt_to(params, &self.inner_loss(segments)?, &mut |_| Ok(()))
     }
 
-    /// As [`adapt`](Self::adapt), on a prepared context of one episode; `watch` is told how it goes on.
+    /// As [`adapt`](Self::adapt), on a prepared context of one episode; `watch` is told how it goes on, and
+    /// stops it with an error.
     ///
     /// # Errors
-    /// Parameters that do not fit the adapter or the settings.
+    /// Parameters that do not fit the adapter or the settings, and what `watch` returns.
     pub fn adapt_to(
         &self,
         params: &MetaParams,
         context: &SequenceLoss,
-        watch: &mut dyn FnMut(Adapting),
+        watch: &mut dyn FnMut(Adapting) -> Result<()>,
     ) -> Result<Adapted> {
         one_of(context)?;
         Ok(self.adapt_all(params, context, watch)?.remove(0))
@@ -178,14 +179,14 @@ impl Learner {
     /// # Errors
     /// As [`adapt`](Self::adapt).
     pub fn adapt_together(&self, params: &MetaParams, contexts: &[&[Sequence]]) -> Result<Vec<Adapted>> {
-        self.adapt_all(params, &self.inner_losses(contexts)?, &mut |_| {})
+        self.adapt_all(params, &self.inner_losses(contexts)?, &mut |_| Ok(()))
     }
 
     fn adapt_all(
         &self,
         params: &MetaParams,
         contexts: &SequenceLoss,
-        watch: &mut dyn FnMut(Adapting),
+        watch: &mut dyn FnMut(Adapting) -> Result<()>,
     ) -> Result<Vec<Adapted>> {
         self.check(params)?;
         let episodes = contexts.episodes();
@@ -205,7 +206,7 @@ impl Learner {
         params: &MetaParams,
         contexts: &SequenceLoss,
         keep: &mut dyn FnMut(Vec<Tensor>),
-        watch: &mut dyn FnMut(Adapting),
+        watch: &mut dyn FnMut(Adapting) -> Result<()>,
     ) -> Result<(Vec<Tensor>, Vec<Vec<f64>>)> {
         let mut at = steps.start();
         let mut losses = vec![vec![]; contexts.episodes()];
@@ -217,7 +218,7 @@ impl Learner {
             drop(phi);
             at = steps.step(&at, &grads.adapter, step)?;
             losses.iter_mut().zip(&before).for_each(|(all, before)| all.push(before.loss));
-            watch(Adapting::Step { step, before: before[0] });
+            watch(Adapting::Step { step, before: before[0] })?;
             keep(grads.adapter);
         }
         Ok((inner::adapter(&at), losses))
@@ -227,13 +228,13 @@ impl Learner {
     /// n-th micro-batch, from 1.
     ///
     /// # Errors
-    /// Parameters that do not fit the adapter or the settings.
+    /// Parameters that do not fit the adapter or the settings, and what `done` returns.
     pub fn inner_loss_at(
         &self,
         params: &MetaParams,
         context: &SequenceLoss,
         phi: &[Tensor],
-        done: &mut dyn FnMut(usize),
+        done: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<LossValue> {
         one_of(context)?;
         self.check(params)?;
@@ -325,9 +326,9 @@ impl Learner {
         let steps = InnerSteps::new(&self.options, rule, params, contexts.episodes())?;
         let mut grads = vec![];
         let (phi, inner_losses) =
-            self.unrolled(&steps, params, contexts, &mut |grad| grads.push(grad), &mut |_| {})?;
+            self.unrolled(&steps, params, contexts, &mut |grad| grads.push(grad), &mut |_| Ok(()))?;
         let (outer_losses, outer) =
-            questions.gradient(&self.backbone, &self.layout, &phi, None, &mut |_| {})?;
+            questions.gradient(&self.backbone, &self.layout, &phi, None, &mut |_| Ok(()))?;
         drop(phi);
         let mut sweep = Sweep::new(self, steps, params, contexts, grads, &outer.adapter)?;
         drop(outer);
@@ -354,7 +355,7 @@ impl Learner {
         for queries in queries {
             let questions = self.outer_loss(queries)?;
             let (losses, gradient) =
-                questions.gradient(&self.backbone, &self.layout, &params.adapter, None, &mut |_| {})?;
+                questions.gradient(&self.backbone, &self.layout, &params.adapter, None, &mut |_| Ok(()))?;
             let norm = global_norm(&gradient.adapter)?;
             let sums = tree.adapter.iter().zip(&gradient.adapter);
             tree.adapter = sums.map(|(sum, own)| Ok((sum + own)?)).collect::<Result<_>>()?;

@@ -198,7 +198,7 @@ impl SequenceLoss {
         layout: &LoraLayout,
         phi: &[V],
         head: Option<&Head<V>>,
-        done: &mut dyn FnMut(usize),
+        done: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<(Vec<LossValue>, LossGrad<V>)> {
         let (mut losses, mut sum) = (vec![], None);
         self.each(
@@ -227,7 +227,7 @@ impl SequenceLoss {
         layout: &LoraLayout,
         phi: &[Tensor],
         head: Option<&Head<Tensor>>,
-        done: &mut dyn FnMut(usize),
+        done: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Vec<LossValue>> {
         let mut losses = vec![];
         self.each(
@@ -261,7 +261,7 @@ impl SequenceLoss {
             tokens.extend(ce.into_iter().zip(weights).map(pair));
             Ok(())
         };
-        self.each(backbone, layout, read, &mut |_| {})?;
+        self.each(backbone, layout, read, &mut |_| Ok(()))?;
         Ok(tokens)
     }
 
@@ -289,7 +289,7 @@ impl SequenceLoss {
         backbone: &Backbone,
         layout: &LoraLayout,
         mut work: impl FnMut(&BatchLoss<'_>) -> Result<()>,
-        done: &mut dyn FnMut(usize),
+        done: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<()> {
         for index in 0..self.parts.len() {
             let batch = self.parts.batch(index, backbone)?;
@@ -309,7 +309,7 @@ impl SequenceLoss {
                 normalize_weights: self.normalize_weights,
                 activations: self.activations,
             })?;
-            done(index + 1);
+            done(index + 1)?;
         }
         Ok(())
     }

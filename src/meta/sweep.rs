@@ -73,7 +73,7 @@ impl<'a, R: Rule> Sweep<'a, R> {
         let phi = phi.iter().zip(direction).map(dual).collect::<Result<Vec<_>>>()?;
         let head = self.params.head.as_ref().map(|h| h.map(|t| Ok(Dual::constant(t)))).transpose()?;
         let (backbone, layout) = (&self.learner.backbone, &self.learner.layout);
-        let (_, product) = self.context.gradient(backbone, layout, &phi, head.as_ref(), &mut |_| {})?;
+        let (_, product) = self.context.gradient(backbone, layout, &phi, head.as_ref(), &mut |_| Ok(()))?;
         let parts = product.adapter.iter().map(Dual::tangent_or_zeros).collect::<Result<Vec<_>>>()?;
         let pairs: Vec<_> = self.cotangents.iter().zip(&parts).map(|(at, part)| [&at.param, part]).collect();
         let sums = Tensor::add_each(&pairs)?;

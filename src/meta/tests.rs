@@ -144,7 +144,7 @@ fn outer_loss(case: &Case, params: &MetaParams, frozen: &[Vec<Tensor>]) -> f64 {
     let learner = &case.learner;
     let (phi, _) = unrolled(case, params, learner.options.steps, frozen);
     let questions = learner.outer_loss(&case.queries).unwrap();
-    questions.losses(&learner.backbone, &learner.layout, &phi, None, &mut |_| {}).unwrap()[0].loss
+    questions.losses(&learner.backbone, &learner.layout, &phi, None, &mut |_| Ok(())).unwrap()[0].loss
 }
 
 /// The adapter after the first `count` steps, and the gradient of each: those of `frozen` where there are any.
@@ -185,7 +185,7 @@ fn inner_gradient(
     phi: &[Tensor],
 ) -> (f64, Vec<Tensor>) {
     let head = params.head.as_ref();
-    let found = context.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| {});
+    let found = context.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| Ok(()));
     let (losses, grads) = found.unwrap();
     (losses[0].loss, grads.adapter)
 }
@@ -218,7 +218,7 @@ fn the_answers_own_gradient_equals_differences_and_leaves_rates_and_head_alone()
     let questions = case.learner.outer_loss(&case.queries).unwrap();
     let loss = |params: &MetaParams| {
         let (backbone, layout) = (&case.learner.backbone, &case.learner.layout);
-        questions.losses(backbone, layout, &params.adapter, None, &mut |_| {}).unwrap()[0].loss
+        questions.losses(backbone, layout, &params.adapter, None, &mut |_| Ok(())).unwrap()[0].loss
     };
     assert!((loss(&case.params) - outer_loss).abs() < 1e-12);
     assert!((dot(&found.tree.adapter, &found.tree.adapter).sqrt() - norm).abs() < 1e-12);
@@ -299,9 +299,15 @@ fn the_loss_alone_is_the_loss_that_comes_with_the_gradient() {
         let (learner, phi) = (&case.learner, &case.params.adapter);
         let context = learner.inner_loss(&case.segments).unwrap();
         let mut parts = vec![];
-        let alone = learner.inner_loss_at(&case.params, &context, phi, &mut |n| parts.push(n)).unwrap();
+        let alone = learner
+            .inner_loss_at(&case.params, &context, phi, &mut |n| {
+                parts.push(n);
+                Ok(())
+            })
+            .unwrap();
         let head = case.params.head.as_ref();
-        let with = context.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| {}).unwrap().0[0];
+        let with =
+            context.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| Ok(())).unwrap().0[0];
         assert!((alone.loss - with.loss).abs() < 1e-12, "{alone:?}, {with:?}");
         assert!((alone.cross_entropy - with.cross_entropy).abs() < 1e-12, "{alone:?}, {with:?}");
         assert_eq!(case.learner.options.head, (alone.loss - alone.cross_entropy).abs() > 1e-3, "{alone:?}");
@@ -317,7 +323,7 @@ fn product(case: &Case, direction: &[Tensor]) -> Vec<Tensor> {
     let phi: Vec<_> = case.params.adapter.iter().zip(direction).map(dual).collect();
     let head = case.params.head.as_ref().map(|h| h.map(|t| Ok(crate::autodiff::Ops::constant(t))).unwrap());
     let (backbone, layout) = (&learner.backbone, &learner.layout);
-    let part = context.gradient(backbone, layout, &phi, head.as_ref(), &mut |_| {}).unwrap().1;
+    let part = context.gradient(backbone, layout, &phi, head.as_ref(), &mut |_| Ok(())).unwrap().1;
     part.adapter.iter().map(|d| d.tangent_or_zeros().unwrap()).collect()
 }
 

@@ -20,7 +20,7 @@ impl Learner {
         params: &MetaParams,
         context: &SequenceLoss,
         see: &mut dyn FnMut(usize, &[Tensor]) -> Result<()>,
-        watch: &mut dyn FnMut(Adapting),
+        watch: &mut dyn FnMut(Adapting) -> Result<()>,
     ) -> Result<Vec<Tensor>> {
         one_of(context)?;
         self.check(params)?;
@@ -35,7 +35,7 @@ impl Learner {
                 let (before, gradient) = context.gradient(backbone, layout, &phi, head, &mut done)?;
                 drop(phi);
                 at = steps.step(&at, &gradient.adapter, step)?;
-                watch(Adapting::Step { step, before: before[0] });
+                watch(Adapting::Step { step, before: before[0] })?;
             }
             let phi = inner::adapter(&at);
             see(self.options.steps, &phi)?;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-use crate::checkpoint::{Lock, clear_old, remove_own};
+use crate::checkpoint::{Digest, Lock, clear_old, remove_own};
 use crate::error::{Error, Result, shown, shown_path};
 
 use super::stored::FILES;
@@ -54,6 +54,11 @@ impl Store {
         Ok(found)
     }
 
+    /// Whether there is an adapter called `name`, whole or damaged.
+    pub fn has(&self, name: &str) -> bool {
+        self.path(name).is_ok_and(|path| path.join(RECORD_FILE).is_file())
+    }
+
     /// The adapter called `name`.
     ///
     /// # Errors
@@ -61,6 +66,16 @@ impl Store {
     pub fn open(&self, name: &str) -> Result<StoredAdapter> {
         let path = self.path(name)?;
         if self.is_there() { StoredAdapter::open(&path) } else { Err(self.missing()) }
+    }
+
+    /// The adapter of `key`, if the store has it.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub fn with_key(&self, key: &Digest) -> Result<Option<StoredAdapter>> {
+        let stored = if self.is_there() { self.list()? } else { Vec::new() };
+        let mut readable = stored.into_iter().filter_map(|(_, stored)| stored.ok());
+        Ok(readable.find(|stored| stored.record.key == *key))
     }
 
     /// The adapter that a person means by `name`: a folder anywhere, or else a name in the store.

@@ -21,6 +21,11 @@ pub(super) enum Part {
 }
 
 impl Prompt {
+    /// A text as it is, in which control tokens are words.
+    pub fn given(text: &str) -> Self {
+        Self { parts: vec![Part::Given(text.to_owned())], chat: None }
+    }
+
     /// The same prompt behind a context and a line break.
     pub fn behind(mut self, context: &str) -> Self {
         self.parts.insert(0, Part::Given(format!("{context}\n")));

@@ -17,6 +17,7 @@ mod config;
 mod data;
 mod device;
 mod doctor;
+mod driven;
 mod encode;
 mod eval;
 mod export;
@@ -33,6 +34,8 @@ mod publish;
 mod reasoning;
 mod report;
 mod room;
+mod serve;
+mod server;
 #[cfg(target_os = "linux")]
 mod terminal;
 mod token;

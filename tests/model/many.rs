@@ -8,6 +8,11 @@ fn prompts() -> Vec<Vec<u32>> {
     [9, 1, 600, 4, 33, 9].map(tokens).into()
 }
 
+/// The same for every prompt.
+fn all<'p>(prompts: &'p [Vec<u32>], decoding: &'p Decoding) -> Vec<(&'p [u32], &'p Decoding)> {
+    prompts.iter().map(|prompt| (prompt.as_slice(), decoding)).collect()
+}
+
 /// What `prompts` are continued with in one batch, and what each is continued with alone.
 fn both(
     decoder: &Decoder,
@@ -15,7 +20,8 @@ fn both(
     prompts: &[Vec<u32>],
     decoding: &Decoding,
 ) -> [Vec<Generation>; 2] {
-    let together = generate_many(decoder, adapter, prompts, decoding, &mut |_, token| keep_going(token));
+    let together =
+        generate_many(decoder, adapter, &all(prompts, decoding), &mut |_, token| keep_going(token));
     let alone = prompts.iter().map(|prompt| {
         let mut session = Session::new(decoder, adapter, 1).unwrap();
         session.generate(prompt, decoding, &mut keep_going).unwrap()
@@ -71,7 +77,7 @@ fn the_callers_break_of_one_row_leaves_the_others_going() {
         let enough = matches!((row, seen[row].len()), (2, 2) | (0, 5));
         Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     };
-    let found = generate_many(&decoder, None, &prompts(), &decoding, &mut on_token).unwrap();
+    let found = generate_many(&decoder, None, &all(&prompts(), &decoding), &mut on_token).unwrap();
     let [_, alone] = both(&decoder, None, &prompts(), &decoding);
     for (row, (found, alone)) in found.iter().zip(&alone).enumerate() {
         let (count, ended) = match row {
@@ -82,6 +88,29 @@ fn the_callers_break_of_one_row_leaves_the_others_going() {
         assert_eq!(found, &Generation { tokens: alone.tokens[..count].to_vec(), ended }, "{row}");
         assert_eq!(found.tokens, seen[row], "{row}");
     }
+}
+
+#[test]
+fn every_prompt_has_a_decoding_of_its_own() {
+    let decoder = random(&shape(Family::Qwen2, true), DType::F64);
+    let sampling = Sampling::Random { temperature: 1.2, top_p: 0.9, seed: 5 };
+    let free = both(&decoder, None, &prompts(), &decoding(&[], 12, Sampling::Greedy))[0].clone();
+    let decodings = [
+        decoding(&[], 12, Sampling::Greedy),
+        decoding(&[], 0, Sampling::Greedy),
+        decoding(&[], 3, Sampling::Greedy),
+        decoding(&[], 7, sampling),
+        decoding(&[free[4].tokens[2]], 12, Sampling::Greedy),
+        decoding(&[], 1, Sampling::Greedy),
+    ];
+    let prompts = prompts();
+    let asked: Vec<_> = prompts.iter().map(Vec::as_slice).zip(&decodings).collect();
+    let together = generate_many(&decoder, None, &asked, &mut |_, token| keep_going(token)).unwrap();
+    for ((prompt, decoding), together) in prompts.iter().zip(&decodings).zip(&together) {
+        let mut session = Session::new(&decoder, None, 1).unwrap();
+        assert_eq!(*together, session.generate(prompt, decoding, &mut keep_going).unwrap());
+    }
+    assert_eq!(together.iter().map(|found| found.tokens.len()).collect::<Vec<_>>()[..4], [12, 0, 3, 7]);
 }
 
 #[test]
@@ -113,7 +142,7 @@ fn no_prompts_give_nothing_and_bad_ones_are_the_errors_of_one() {
     let decoder = random(&shape(Family::Qwen2, false), DType::F32);
     let greedy = decoding(&[], 4, Sampling::Greedy);
     let many = |prompts: &[Vec<u32>], decoding: &Decoding| {
-        generate_many(&decoder, None, prompts, decoding, &mut |_, token| keep_going(token))
+        generate_many(&decoder, None, &all(prompts, decoding), &mut |_, token| keep_going(token))
     };
     assert_eq!(many(&[], &greedy).unwrap(), []);
     let error = |prompts: &[Vec<u32>]| many(prompts, &greedy).unwrap_err().to_string();
@@ -128,6 +157,6 @@ fn no_prompts_give_nothing_and_bad_ones_are_the_errors_of_one() {
         1 => Err(perk::Error::Invalid("the pipe is closed".to_owned())),
         _ => keep_going(token),
     };
-    let failed = generate_many(&decoder, None, &prompts(), &greedy, &mut fail);
+    let failed = generate_many(&decoder, None, &all(&prompts(), &greedy), &mut fail);
     assert!(failed.unwrap_err().to_string().contains("pipe"));
 }

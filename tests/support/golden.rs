@@ -340,7 +340,7 @@ impl Case {
 
     fn adapter_after(&mut self, steps: usize) -> Vec<Tensor> {
         let all = std::mem::replace(&mut self.learner.options.steps, steps);
-        let adapted = self.learner.adapt_to(&self.params, &self.context, &mut |_| {}).unwrap();
+        let adapted = self.learner.adapt_to(&self.params, &self.context, &mut |_| Ok(())).unwrap();
         self.learner.options.steps = all;
         adapted.phi
     }
@@ -357,7 +357,7 @@ impl Case {
             inner_lr: Tensor::ones((phi.len(), 1), DType::F64, &Device::Cpu).unwrap(),
             head: self.params.head.clone(),
         };
-        let after = self.learner.adapt_to(&params, &self.context, &mut |_| {}).unwrap().phi;
+        let after = self.learner.adapt_to(&params, &self.context, &mut |_| Ok(())).unwrap().phi;
         self.learner.options = own;
         phi.iter().zip(&after).map(|(before, after)| (before - after).unwrap()).collect()
     }

@@ -4,11 +4,13 @@ mod config;
 mod data;
 mod eval;
 mod inspect;
+mod serve;
 
 pub use config::{Completions, Config, ConfigAction, ConfigOf, Man};
 pub use data::{Data, DataAction, Episodes};
 pub use eval::{Eval, EvalAction};
 pub use inspect::Inspect;
+pub use serve::Serve;
 
 use std::path::PathBuf;
 
@@ -55,6 +57,8 @@ pub enum Command {
     Encode(Encode),
     /// Ask an encoded context: the answer comes from the adapter alone
     Ask(Ask),
+    /// Answer over HTTP: documents are encoded once and asked often, in the form of OpenAI's interface
+    Serve(Serve),
     /// Show what an encoded context or a checkpoint has learned: token by token, by layer and by step
     Inspect(Inspect),
     /// List, show, check and remove encoded contexts

@@ -30,10 +30,10 @@ pub(super) fn learn(
     watch: Watch<'_>,
 ) -> Result<(Adapter, Learned)> {
     let (tokens, steps) = (count(segments), setup.learner.options.steps);
-    watch(&EncodeEvent::Begun { checkpoint, tokens, segments: segments.len(), steps });
+    watch(&EncodeEvent::Begun { checkpoint, tokens, segments: segments.len(), steps })?;
     let limits = [(&setup.limits.micro_batch_segments, segments.len())];
     let watch = RefCell::new(watch);
-    let tell = |note: &str| watch.borrow_mut()(&EncodeEvent::Note(note.to_owned()));
+    let tell = |note: &str| drop(watch.borrow_mut()(&EncodeEvent::Note(note.to_owned())));
     within(limits, &tell, |[at_once]| {
         let learner = setup.learner.with_micro_batch(at_once);
         attempt(&learner, params, segments, &mut **watch.borrow_mut())
@@ -54,13 +54,13 @@ fn attempt(
     let parts = context.micro_batches() as f64;
     let adapted = learner.adapt_to(params, &context, &mut |event| match event {
         Adapting::MicroBatch { step, micro_batches } => {
-            watch(&EncodeEvent::Progress { step, share: micro_batches as f64 / parts });
+            watch(&EncodeEvent::Progress { step, share: micro_batches as f64 / parts })
         }
         Adapting::Step { step, before } => {
             losses.add(before);
             let tokens_per_sec = tokens as f64 / step_began.elapsed().as_secs_f64();
-            watch(&EncodeEvent::Step { step, before, tokens_per_sec });
             step_began = Instant::now();
+            watch(&EncodeEvent::Step { step, before, tokens_per_sec })
         }
     })?;
     let inner_secs = began.elapsed().as_secs_f64();
@@ -81,7 +81,7 @@ fn loss_after(
 ) -> Result<LossValue> {
     let (step, parts) = (learner.options.steps, context.micro_batches() as f64);
     learner.inner_loss_at(params, context, phi, &mut |done| {
-        watch(&EncodeEvent::Progress { step, share: done as f64 / parts });
+        watch(&EncodeEvent::Progress { step, share: done as f64 / parts })
     })
 }
 

@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 use crate::{
     commands::{
         Compute, InnerStart, Setup,
-        encode::{Changes, EncodeEvent, Job, Watch},
+        encode::{Changes, EncodeEvent, Plan, Watch},
     },
     error::{Error, Result},
     meta::{Adapting, Learner, MetaParams, TokenLoss, within},
@@ -49,10 +49,10 @@ impl Again<'_> {
             base: Some(self.given.base.clone().unwrap_or_else(base)),
             compute: Compute { device: self.given.compute.device, matmul_precision: Some(precision) },
         };
-        let job = Job::new(self.start, &changes, context, self.hub)?;
-        let read = read(&job, context, self.hub, watch)?;
+        let plan = Plan::new(self.start, &changes, self.hub)?;
+        let read = read(&plan, context, self.hub, watch)?;
         let mut notes = vec![];
-        if job.key != record.key {
+        if plan.key(context)? != record.key {
             notes.push(
                 "the context was encoded again with another recipe than the adapter's: what is shown of it is like the \
                  adapter, but not the same"
@@ -85,7 +85,7 @@ pub(super) fn of_start(
     watch: Watch<'_>,
 ) -> Result<(Reading, Losses)> {
     let changes = Changes { base: given.base.clone(), compute: given.compute, ..Changes::default() };
-    let read = read(&Job::new(start, &changes, context, hub)?, context, hub, watch)?;
+    let read = read(&Plan::new(start, &changes, hub)?, context, hub, watch)?;
     Ok((read.reading, read.losses))
 }
 
@@ -97,17 +97,17 @@ struct Read {
     setup: Setup,
 }
 
-fn read(job: &Job<'_>, context: &Context, hub: &HubSettings, watch: Watch<'_>) -> Result<Read> {
-    let setup = Setup::open(&job.config, hub)?;
-    setup.notes.iter().for_each(|note| watch(&EncodeEvent::Note(note.clone())));
-    let params = job.start.params(&setup)?;
-    let segments = job.segments(&setup, context)?;
+fn read(plan: &Plan, context: &Context, hub: &HubSettings, watch: Watch<'_>) -> Result<Read> {
+    let setup = Setup::open(&plan.config, hub)?;
+    setup.notes.iter().try_for_each(|note| watch(&EncodeEvent::Note(note.clone())))?;
+    let params = plan.start.params(&setup)?;
+    let segments = plan.segments(&setup, context)?;
     let (tokens, steps) = (segments.iter().map(|s| s.tokens.len()).sum(), setup.learner.options.steps);
-    let checkpoint = &job.start.identity;
-    watch(&EncodeEvent::Begun { checkpoint, tokens, segments: segments.len(), steps });
+    let checkpoint = &plan.start.identity;
+    watch(&EncodeEvent::Begun { checkpoint, tokens, segments: segments.len(), steps })?;
     let limits = [(&setup.limits.micro_batch_segments, segments.len())];
     let watch = RefCell::new(watch);
-    let tell = |note: &str| watch.borrow_mut()(&EncodeEvent::Note(note.to_owned()));
+    let tell = |note: &str| drop(watch.borrow_mut()(&EncodeEvent::Note(note.to_owned())));
     let (seen, losses, phi) = within(limits, &tell, |[at_once]| {
         let learner = setup.learner.with_micro_batch(at_once);
         attempt(&learner, &params, &segments, &mut **watch.borrow_mut())
@@ -132,14 +132,15 @@ fn attempt(
     };
     let phi = learner.adapt_seen(params, &context, &mut look, &mut |event| match event {
         Adapting::MicroBatch { step, micro_batches } => {
-            watch(&EncodeEvent::Progress { step, share: micro_batches as f64 / parts });
+            watch(&EncodeEvent::Progress { step, share: micro_batches as f64 / parts })
         }
         Adapting::Step { before, .. } => {
             losses.inner.push(before.loss);
             losses.cross_entropy.push(before.cross_entropy);
+            Ok(())
         }
     })?;
-    let after = learner.inner_loss_at(params, &context, &phi, &mut |_| {})?;
+    let after = learner.inner_loss_at(params, &context, &phi, &mut |_| Ok(()))?;
     losses.inner.push(after.loss);
     losses.cross_entropy.push(after.cross_entropy);
     Ok((seen, losses, phi))

@@ -9,7 +9,7 @@ fn a_context_whose_frozen_layers_are_too_large_to_keep_gives_the_same_gradient()
     let gradient = |context: &SequenceLoss| {
         let head = case.params.head.as_ref();
         let phi = &case.params.adapter;
-        context.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| {}).unwrap().1.adapter
+        context.gradient(&learner.backbone, &learner.layout, phi, head, &mut |_| Ok(())).unwrap().1.adapter
     };
     let mut context = learner.inner_loss(&case.segments).unwrap();
     let kept = gradient(&context);

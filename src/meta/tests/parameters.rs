@@ -7,14 +7,17 @@ fn adapting_tells_every_micro_batch_and_the_loss_before_every_step() {
     let case = case(options());
     let context = case.learner.inner_loss(&case.segments).unwrap();
     let (mut batches, mut losses) = (vec![], vec![]);
-    let mut watch = |event| match event {
-        Adapting::MicroBatch { step, micro_batches } => batches.push((step, micro_batches)),
-        Adapting::Step { before, .. } => losses.push(before.loss),
+    let mut watch = |event| {
+        match event {
+            Adapting::MicroBatch { step, micro_batches } => batches.push((step, micro_batches)),
+            Adapting::Step { before, .. } => losses.push(before.loss),
+        }
+        Ok(())
     };
     let adapted = case.learner.adapt_to(&case.params, &context, &mut watch).unwrap();
     assert_eq!(batches, [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]);
     assert_eq!(losses, adapted.inner_losses);
-    let after = case.learner.inner_loss_at(&case.params, &context, &adapted.phi, &mut |_| {}).unwrap();
+    let after = case.learner.inner_loss_at(&case.params, &context, &adapted.phi, &mut |_| Ok(())).unwrap();
     assert!(after.loss < losses[0], "{losses:?}, then {after:?}");
 }
 

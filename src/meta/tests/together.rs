@@ -79,6 +79,6 @@ fn contexts_and_questions_of_different_numbers_of_episodes_are_refused() {
     let contexts = [&case.segments[..], &case.segments[..]];
     assert!(case.learner.meta_gradients(&case.params, &contexts, &[&case.queries[..]]).is_err());
     let context = case.learner.inner_losses(&contexts).unwrap();
-    let refused = case.learner.adapt_to(&case.params, &context, &mut |_| {}).unwrap_err().to_string();
+    let refused = case.learner.adapt_to(&case.params, &context, &mut |_| Ok(())).unwrap_err().to_string();
     assert!(refused.contains("found 2"), "{refused}");
 }

@@ -30,7 +30,7 @@ fn a_token_that_counts_twice_is_as_two_and_one_that_counts_nothing_as_none() {
     let loss = |queries: &[Sequence]| {
         let questions = case.learner.outer_loss(queries).unwrap();
         let (backbone, layout) = (&case.learner.backbone, &case.learner.layout);
-        questions.losses(backbone, layout, &case.params.adapter, None, &mut |_| {}).unwrap()[0].loss
+        questions.losses(backbone, layout, &case.params.adapter, None, &mut |_| Ok(())).unwrap()[0].loss
     };
     let weighted = |weights: &[f64]| Sequence { weights: Some(weights.to_vec()), ..case.queries[0].clone() };
     // Of the two predicted tokens, each for itself.
@@ -62,7 +62,7 @@ fn what_tokens_lose_and_count_adds_up_to_the_inner_loss() {
         let case = case(InnerOptions { head, reduction, micro_batch_segments: 2, ..options() });
         let context = case.learner.inner_loss(&case.segments).unwrap();
         let phi = &case.params.adapter;
-        let whole = case.learner.inner_loss_at(&case.params, &context, phi, &mut |_| {}).unwrap();
+        let whole = case.learner.inner_loss_at(&case.params, &context, phi, &mut |_| Ok(())).unwrap();
         let tokens = case.learner.token_losses(&case.params, &context, phi).unwrap();
         assert_eq!(tokens.len(), case.segments.iter().map(Sequence::predicted).sum::<usize>());
         let loss: f64 = tokens.iter().map(|token| token.weight * token.cross_entropy / 5.0).sum();

@@ -13,11 +13,11 @@ use crate::model::sampling::Decoding;
 /// Most new tokens a row that have room from the start; the cache grows for more.
 const FIRST_ROOM: usize = 256;
 
-/// Continues every one of `prompts` as [`Session::generate`](super::Session::generate) would continue it alone,
-/// all of them in one batch: each forward pass gives every prompt its next token.
+/// Continues every one of `prompts` as [`Session::generate`](super::Session::generate) would continue it alone, as its own
+/// `Decoding` says, all of them in one batch: each forward pass gives every prompt its next token.
 ///
 /// `on_token` gets the number of a prompt and its new token, in the order of the prompts at every step; its break
-/// ends that prompt alone. A prompt that has ended leaves the batch. Random sampling starts from the same seed for
+/// ends that prompt alone. A prompt that has ended leaves the batch. Random sampling starts from its seed for
 /// every prompt, so that the tokens do not depend on the company. Prompts may differ in length, but all take the
 /// memory and the time of the longest. The results are in the order of the prompts.
 ///
@@ -27,20 +27,24 @@ const FIRST_ROOM: usize = 256;
 pub fn generate_many(
     model: &Decoder,
     adapter: Option<AdapterRef<'_>>,
-    prompts: &[Vec<u32>],
-    decoding: &Decoding,
+    prompts: &[(&[u32], &Decoding)],
     on_token: &mut dyn FnMut(usize, u32) -> Result<ControlFlow<()>>,
 ) -> Result<Vec<Generation>> {
-    prompts.iter().try_for_each(|prompt| check(model, prompt))?;
-    let open = prompts.iter().map(|_| Continuation::new(decoding)).collect::<Result<Vec<_>>>()?;
+    prompts.iter().try_for_each(|(prompt, _)| check(model, prompt))?;
     // Those that go on, with the numbers of their prompts; one a row.
-    let mut open: Vec<(usize, Continuation<'_>)> = open.into_iter().enumerate().collect();
+    let mut open = Vec::with_capacity(prompts.len());
+    for (number, (_, decoding)) in prompts.iter().enumerate() {
+        let continuation = Continuation::new(decoding)?;
+        if decoding.max_new_tokens > 0 {
+            open.push((number, continuation));
+        }
+    }
     let mut generations = vec![Generation { tokens: Vec::new(), ended: Ended::Limit }; prompts.len()];
-    let longest = prompts.iter().map(Vec::len).max();
-    let (Some(longest), 1..) = (longest, decoding.max_new_tokens) else { return Ok(generations) };
-    let room = longest + decoding.max_new_tokens.min(FIRST_ROOM);
-    let mut rows = Rows::new(model, adapter, prompts.len(), room)?;
-    let mut logits = rows.read(&prompts.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+    let first: Vec<&[u32]> = open.iter().map(|(number, _)| prompts[*number].0).collect();
+    let Some(longest) = first.iter().map(|prompt| prompt.len()).max() else { return Ok(generations) };
+    let new = open.iter().map(|(number, _)| prompts[*number].1.max_new_tokens).max().unwrap_or(0);
+    let mut rows = Rows::new(model, adapter, open.len(), longest + new.min(FIRST_ROOM))?;
+    let mut logits = rows.read(&first)?;
     loop {
         let mut kept = Vec::with_capacity(open.len());
         for (row, (prompt, mut continuation)) in std::mem::take(&mut open).into_iter().enumerate() {

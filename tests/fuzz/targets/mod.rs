@@ -6,6 +6,7 @@ mod adapters;
 mod bases;
 mod configs;
 mod episodes;
+mod requests;
 mod room;
 mod rows;
 mod runs;
@@ -49,6 +50,7 @@ pub fn all() -> Vec<Target> {
         bases::TARGETS.as_slice(),
         configs::TARGETS.as_slice(),
         episodes::TARGETS.as_slice(),
+        requests::TARGETS.as_slice(),
         rows::TARGETS.as_slice(),
         runs::TARGETS.as_slice(),
     ]

@@ -1,0 +1,3 @@
+#![no_main]
+
+perk_fuzz::fuzz!("completion-request");
