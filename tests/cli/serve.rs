@@ -26,6 +26,11 @@ fn memorise(server: &Server) -> String {
     name
 }
 
+/// A thousand inner steps on it take minutes.
+fn long_story() -> String {
+    STORY.repeat(200)
+}
+
 fn content(answer: &Value) -> &str {
     answer["choices"][0]["message"]["content"].as_str().unwrap()
 }
@@ -203,9 +208,9 @@ fn what_is_wrong_with_a_request_is_said_and_the_server_goes_on() {
 #[test]
 fn a_full_queue_refuses_more_and_a_client_that_leaves_makes_room() {
     let room = Room::trained();
-    let server = Server::start(&room, &["--queue", "1", "--steps", "100000", "--max-tokens", "100"], None);
+    let server = Server::start(&room, &["--queue", "1", "--steps", "1000"], None);
     // The inner loop of the first document would take minutes.
-    let put = |text: &str| server.post("/v1/memories", &json!({ "text": format!("{STORY} {text}") }));
+    let put = |text: &str| server.post("/v1/memories", &json!({ "text": long_story() + text }));
     let (status, first) = put("Mary went home.");
     assert_eq!(status, 202);
     let (status, refused) = put("John went home.");
@@ -246,8 +251,8 @@ fn a_token_is_wanted_where_there_is_one() {
 #[test]
 fn a_server_that_is_told_to_stop_ends_what_was_begun_and_goes() {
     let room = Room::trained();
-    let server = Server::start(&room, &["--steps", "100000"], None);
-    let (_, memory) = server.post("/v1/memories", &json!({ "text": STORY }));
+    let server = Server::start(&room, &["--steps", "1000"], None);
+    let (_, memory) = server.post("/v1/memories", &json!({ "text": long_story() }));
     let events = std::thread::scope(|scope| {
         let follower = scope.spawn(|| server.events(memory["id"].as_str().unwrap()));
         while server.get("/v1/memories").1["data"][0]["status"] == "queued" {
@@ -293,6 +298,7 @@ fn a_damaged_adapter_is_refused_and_another_bases_is_not_listed() {
     assert!(answer["error"]["message"].as_str().unwrap().contains("belongs to another base"), "{answer}");
     assert_eq!(server.get("/v1/models").1["data"].as_array().unwrap().len(), 1);
     fs::write(room.path("adapters/story/perk.json"), record).unwrap();
+    assert_eq!(ask().0, 200);
     fs::write(room.path("adapters/story/adapter_model.safetensors"), "broken").unwrap();
     // What was loaded from whole files is still in memory; another server reads the files.
     assert_eq!(ask().0, 200);

@@ -93,10 +93,11 @@ impl Server {
     pub fn raw(&self, bytes: &[u8]) -> Option<String> {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(bytes).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer).filter(|answer| !answer.is_empty())
+        // A server that has heard enough may close before it has all.
+        drop(stream.write_all(bytes));
+        let mut answer = vec![];
+        drop(stream.read_to_end(&mut answer));
+        Some(String::from_utf8(answer).unwrap()).filter(|answer| !answer.is_empty())
     }
 
     /// The events of a memory, up to the last.

@@ -10,7 +10,7 @@ mod page;
 mod requests;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -20,6 +20,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use http_body_util::BodyExt;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -28,6 +29,9 @@ use fault::Fault;
 use guard::Guard;
 
 use super::Shared;
+
+/// How long a client that sends too much is listened to.
+const DRAINED: Duration = Duration::from_secs(2);
 
 /// What the body of a request is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +135,7 @@ async fn body(app: &App, request: Request) -> Result<Bytes, Fault> {
     };
     let size = http_body::Body::size_hint(request.body());
     if size.lower() > most as u64 {
+        drain(request.into_body()).await;
         return Err(large());
     }
     let read = axum::body::to_bytes(request.into_body(), most);
@@ -140,6 +145,13 @@ async fn body(app: &App, request: Request) -> Result<Bytes, Fault> {
         Ok(Err(fault)) => Err(Fault::new(StatusCode::BAD_REQUEST, format!("the body broke off: {fault}"))),
         Err(_) => Err(Fault::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come")),
     }
+}
+
+/// Takes in what a client is about to send, for a moment: one that finds its connection closed while it still sends does not
+/// read why.
+async fn drain(mut body: Body) {
+    let all = async { while body.frame().await.is_some_and(|frame| frame.is_ok()) {} };
+    drop(tokio::time::timeout(DRAINED, all).await);
 }
 
 fn is_limit(fault: &axum::Error) -> bool {
