@@ -14,6 +14,7 @@ use perk::{
         encode::{Changes, Destination, encode},
     },
     model::{Decoding, HubSettings, Sampling},
+    ranks::alone,
     tasks::Context,
 };
 
@@ -39,7 +40,7 @@ fn cycle(checkpoint: &Path, context: &Context, store: &Path, question: &str) -> 
     let hub = HubSettings::default();
     let start = InnerStart::open(checkpoint)?;
     let to = Destination { out: Some(store.join("cycle")), store: store.to_owned(), force: true };
-    let encoded = encode(&start, &Changes::default(), context, &to, &hub, &mut |_| Ok(()))?;
+    let encoded = encode(&start, &Changes::default(), context, &to, &hub, &alone(), &mut |_| Ok(()))?;
     let memory = Memory::open(encoded.stored, None, Changes::default().compute, &hub)?;
     let decoding = Decoding { stops: memory.stops().to_vec(), max_new_tokens: 4, sampling: Sampling::Greedy };
     Ok(memory.answerer(Access::Adapter)?.ask(question, &decoding, &mut |_| Ok(()))?.answer)

@@ -3,8 +3,8 @@
 
     check_server.py [--checkpoint DIR]
 
-Without --checkpoint two steps of the quickstart are taken in a folder of their own. perk is built by cargo in the profile
-that PERK_PROFILE names (`dev`). The exit code is 1 if anything differs from what the client expects.
+Without --checkpoint two steps of the quickstart are taken in a folder of their own. perk is what PERK names, or built by
+cargo in the profile that PERK_PROFILE names (`dev`). The exit code is 1 if anything differs from what the client expects.
 """
 
 import argparse

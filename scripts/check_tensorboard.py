@@ -5,12 +5,11 @@
 
 RUN is the folder of a run with `run.tensorboard = true`. Without it a few steps of the quickstart are taken in a folder of
 their own, and continued from an earlier checkpoint, which begins another event file and takes back steps of the first; perk
-is built by cargo in the profile that PERK_PROFILE names (`dev`). The exit code is 1 if anything differs.
+is what PERK names, or built by cargo in the profile that PERK_PROFILE names (`dev`). The exit code is 1 if anything differs.
 """
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,8 @@ import tempfile
 from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lib import perk_server
 
 # The names of a step's numbers, and of a score's, in both files.
 STEP = {
@@ -33,9 +34,8 @@ EVAL = {"eval/exact_match": "exact_match", "eval/secs": "secs"}
 
 
 def perk(*arguments):
-    profile = os.environ.get("PERK_PROFILE", "dev")
-    command = ["cargo", "run", "--quiet", "--profile", profile, "--", *arguments]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=Path(__file__).parent.parent)
+    command = [perk_server.perk(), *arguments]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=perk_server.ROOT)
 
 
 def make_run(folder):

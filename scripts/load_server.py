@@ -4,8 +4,8 @@
     load_server.py --checkpoint DIR [--clients 8] [--minutes 10] [--tokens 32] [--memories 3] [ARGUMENTS OF perk serve]
 
 Two thirds of the requests ask memories of data/story/story.txt, cut differently, a third the base; every twentieth comes
-from a client that leaves in the middle of its answer, and every fortieth is no request at all. perk is built by cargo in
-the profile that PERK_PROFILE names (`release`). Needs nothing but Python. The exit code is 1 if any answer was an error,
+from a client that leaves in the middle of its answer, and every fortieth is no request at all. perk is what PERK names, or
+built by cargo in the profile that PERK_PROFILE names (`release`). Needs nothing but Python. The exit code is 1 if any answer was an error,
 or if memory grew by more than a tenth after the first fifth of the time.
 """
 

@@ -5,7 +5,7 @@
 //! gradient steps on its segments; the *outer loop* meta-trains the adapter's start, the inner learning
 //! rates and a token-weighting head through those steps. A module uses only those that come after it here:
 //! `serve`; `commands`; `report`, `eval`; `benchmarks`; `store`, `pretrain`; `tasks`; `meta`; `model`, `optim`; `autodiff`; `text`,
-//! `checkpoint`, `config`, `device`; `gguf`; `json_lines`, `files`, `panics`, `threads`,
+//! `checkpoint`, `config`, `device`; `gguf`; `ranks`; `json_lines`, `files`, `panics`, `threads`,
 //! `vectors`, `error`.
 
 pub mod autodiff;
@@ -26,6 +26,7 @@ pub mod optim;
 pub mod panics;
 mod parquet_rows;
 pub mod pretrain;
+pub mod ranks;
 pub mod report;
 pub mod serve;
 pub mod store;

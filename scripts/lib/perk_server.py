@@ -9,7 +9,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def perk():
-    """The program, built in the profile that PERK_PROFILE names."""
+    """The program that PERK names, or else one that is built in the profile that PERK_PROFILE names."""
+    if os.environ.get("PERK"):
+        return Path(os.environ["PERK"]).resolve()
     profile = os.environ.get("PERK_PROFILE", "dev")
     subprocess.run(["cargo", "build", "--quiet", "--profile", profile], check=True, cwd=ROOT)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))

@@ -25,6 +25,7 @@ use super::{
     args::{Encode, HowToEncode, RUNS},
     context,
     hub_env::hub_settings,
+    ranks::ranks,
     terminal,
     units::{duration, gigabytes},
 };
@@ -66,7 +67,7 @@ pub fn encode(how: &HowToEncode, out: Option<PathBuf>, context: &Context) -> Res
         progress.notice(event);
         Ok(())
     };
-    let encoded = encode::encode(&start, &changes, context, &to, &hub_settings(), watch);
+    let encoded = encode::encode(&start, &changes, context, &to, &hub_settings(), ranks(), watch);
     progress.close();
     encoded
 }

@@ -15,7 +15,8 @@ use perk::{
 use serde_json::{Value, json};
 
 use super::{
-    args::MetaTrain, hub_env::hub_settings, progress::Progress, signals, terminal, units::gigabytes,
+    args::MetaTrain, hub_env::hub_settings, progress::Progress, ranks::ranks, signals, terminal,
+    units::gigabytes,
 };
 
 /// Runs the command.
@@ -37,7 +38,7 @@ pub fn run(args: &MetaTrain, objective: Objective) -> Result<ExitCode> {
         Some(dir) => open_run(args, dir.as_deref(), objective)?,
     };
     let run = if args.resume.is_some() { meta_train::resume } else { meta_train::start };
-    let outcome = run(&config, &writer, &hub_settings(), &progress)?;
+    let outcome = run(&config, &writer, &hub_settings(), &**ranks(), &progress)?;
     progress.close();
     conclude(writer.folder(), &outcome, objective, args.json)
 }

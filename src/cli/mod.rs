@@ -19,6 +19,7 @@ mod meta_train;
 mod pretrain;
 mod progress;
 mod publish;
+mod ranks;
 mod report;
 mod serve;
 mod signals;
@@ -31,12 +32,15 @@ use std::{process::ExitCode, time::Instant};
 use clap::{ColorChoice, Parser, ValueEnum, error::Error as Fault};
 use perk::{
     Error,
+    commands::follow::{dismiss, follow},
     config::Objective,
     error::shown,
+    ranks::is_alone,
     report::{duration, gigabytes, peak_bytes},
 };
 
 use args::{Cli, Command, Manner};
+use hub_env::hub_settings;
 use terminal::Said;
 
 /// Exit code of a configuration that cannot be used, as clap's for arguments.
@@ -63,16 +67,33 @@ pub fn main() -> ExitCode {
     terminal::say(said(&cli.manner));
     colours(cli.manner.color).write_global();
     let began = Instant::now();
-    match start_threads(&cli.command).and_then(|()| run(cli.command)) {
+    match start_threads(&cli.command).and_then(|()| ranks::join()).and_then(|()| work(cli.command)) {
         Ok(code) => {
             terminal::detail(&cost(began));
             code
         }
         Err(error) => {
             terminal::complain(&format!("error: {error}"));
-            ExitCode::from(if matches!(error, Error::Config { .. }) { USAGE } else { 1 })
+            let code = if matches!(error, Error::Config { .. }) { USAGE } else { 1 };
+            // The others would wait for this one for ever.
+            if !is_alone(&**ranks::ranks()) {
+                ranks::ranks().abort(code.into());
+            }
+            ExitCode::from(code)
         }
     }
+}
+
+/// Rank 0 runs the command; the others do what it tells them.
+fn work(command: Command) -> perk::Result<ExitCode> {
+    let all = ranks::ranks();
+    if all.rank() > 0 {
+        follow(all, &hub_settings())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let code = run(command)?;
+    dismiss(&**all)?;
+    Ok(code)
 }
 
 /// Colours of help and of what is wrong with arguments are chosen before the arguments are read.

@@ -9,6 +9,7 @@ pub mod encode;
 pub mod evaluate;
 pub mod export;
 pub mod fetch;
+pub mod follow;
 mod inner_start;
 pub mod inspect;
 mod merged;
@@ -22,6 +23,7 @@ pub mod questions;
 mod respondent;
 mod setup;
 pub mod verify_export;
+mod work;
 
 pub use compute::Compute;
 pub use inner_start::InnerStart;

@@ -2,7 +2,9 @@
 
 use crate::error::{Error, Result};
 
-use super::{EpisodeGradient, MetaGradient, MetaGradients};
+use crate::ranks::{Ranks, is_alone, sum_tensors};
+
+use super::{EpisodeGradient, MetaGradient, MetaGradients, MetaParams};
 
 /// Adds meta-gradients in the order in which they come, so that the sum does not depend on who computed
 /// them, and divides by their number. Holds one sum, however many are added.
@@ -28,6 +30,31 @@ impl GradientMean {
         }
         self.sum = Some(sum);
         Ok(())
+    }
+
+    /// The same with what all `ranks` have added; `params` has the form of the sum for a rank that had no episode.
+    ///
+    /// # Errors
+    /// Ranks that cannot be reached, or tensors of other shapes.
+    pub fn over(self, ranks: &dyn Ranks, params: &MetaParams, steps: usize) -> Result<Self> {
+        if is_alone(ranks) {
+            return Ok(self);
+        }
+        let nothing = || -> Result<_> {
+            let tree = params.zeros_like()?;
+            Ok(MetaGradient { inner_losses: vec![0.0; steps], outer_loss: 0.0, tree })
+        };
+        let own = self.sum.map_or_else(nothing, Ok)?;
+        let mut numbers = own.inner_losses;
+        numbers.extend([own.outer_loss, self.count as f64]);
+        ranks.sum_f64(&mut numbers)?;
+        let (count, outer_loss) = (numbers.pop().unwrap_or_default(), numbers.pop().unwrap_or_default());
+        let mut sums = sum_tensors(ranks, &own.tree.leaves().collect::<Vec<_>>())?.into_iter();
+        let tree = own.tree.map(|_| Ok(sums.next().expect("there is a sum for every tensor")))?;
+        Ok(Self {
+            sum: Some(MetaGradient { inner_losses: numbers, outer_loss, tree }),
+            count: count as usize,
+        })
     }
 
     /// The mean; losses are means too. Fails if nothing was added.

@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use crate::model::lora::LoraLayout;
 use crate::model::{Activations, Backbone, Decoder};
 use crate::optim::{Rule, global_norm};
+use crate::ranks::alone;
 use crate::text::Sequence;
 use crate::{Error, Result};
 
@@ -129,7 +130,7 @@ impl Learner {
     /// # Errors
     /// As [`inner_loss`](Self::inner_loss).
     pub fn inner_losses(&self, contexts: &[&[Sequence]]) -> Result<SequenceLoss> {
-        SequenceLoss::inner(&self.backbone, &self.layout, contexts, &self.options)
+        SequenceLoss::inner(&self.backbone, &self.layout, contexts, &self.options, &alone())
     }
 
     /// The outer loss of questions: the next-token loss of their labelled tokens, which are the answers'.
@@ -213,8 +214,8 @@ impl Learner {
         for step in 0..self.options.steps {
             let phi = inner::adapter(&at);
             let mut done = |micro_batches| watch(Adapting::MicroBatch { step, micro_batches });
-            let (before, grads) =
-                contexts.gradient(&self.backbone, &self.layout, &phi, params.head.as_ref(), &mut done)?;
+            let own = contexts.gradient(&self.backbone, &self.layout, &phi, params.head.as_ref(), &mut done);
+            let (before, grads) = contexts.total(own)?;
             drop(phi);
             at = steps.step(&at, &grads.adapter, step)?;
             losses.iter_mut().zip(&before).for_each(|(all, before)| all.push(before.loss));

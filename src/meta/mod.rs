@@ -12,6 +12,7 @@ mod learner;
 mod limit;
 mod options;
 mod outer;
+mod over_ranks;
 mod params;
 mod sequence_loss;
 mod sweep;

@@ -3,6 +3,7 @@
 //! of its own: the products with frozen matrices are then shared.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
@@ -10,6 +11,7 @@ use crate::autodiff::Ops;
 use crate::device::among_threads;
 use crate::model::lora::LoraLayout;
 use crate::model::{Activations, Backbone};
+use crate::ranks::{Ranks, alone};
 use crate::text::Sequence;
 use crate::{Error, Result};
 
@@ -26,8 +28,11 @@ pub(super) const PREFIX_BYTES: usize = 256 << 20;
 /// not change a loss.
 pub struct SequenceLoss {
     parts: Parts,
-    /// Hidden states of each batch below the first adapted layer, if there are such layers and room.
-    prefixes: Option<Vec<Tensor>>,
+    /// Processes that take a micro-batch each in turn.
+    pub(super) ranks: Arc<dyn Ranks>,
+    /// Hidden states of each batch below the first adapted layer, if there are such layers and room; of those of other ranks
+    /// there are none.
+    prefixes: Option<Vec<Option<Tensor>>>,
     first_layer: usize,
     /// What each episode's sum over tokens is multiplied with.
     factors: Vec<f64>,
@@ -68,7 +73,9 @@ pub struct TokenLoss {
 }
 
 impl SequenceLoss {
-    /// The inner losses of the contexts of some episodes, each cut into segments.
+    /// The inner losses of the contexts of some episodes, each cut into segments. Several `ranks` take a micro-batch each in
+    /// turn, and losses and gradients on tensors are summed over all; not so Hessian-vector products. All of them must hold
+    /// the same loss and call the same functions.
     ///
     /// # Errors
     /// No episode or no segment, no token to predict in a micro-batch, or a token outside the vocabulary.
@@ -77,6 +84,7 @@ impl SequenceLoss {
         layout: &LoraLayout,
         episodes: &[&[Sequence]],
         options: &InnerOptions,
+        ranks: &Arc<dyn Ranks>,
     ) -> Result<Self> {
         let at_once = options.micro_batch_segments.max(1);
         let mut positions = vec![];
@@ -92,7 +100,7 @@ impl SequenceLoss {
             }
         }
         let episodes = episodes.iter().map(|segments| segments.to_vec()).collect();
-        Self::from_parts(backbone, layout, Parts::Segments { episodes, at_once }, &positions, options)
+        Self::from_parts(backbone, layout, Parts::Segments { episodes, at_once }, &positions, options, ranks)
     }
 
     /// The inner loss of one episode's batches made elsewhere; `positions` is B × (S − 1) over all of them.
@@ -106,7 +114,7 @@ impl SequenceLoss {
         positions: usize,
         options: &InnerOptions,
     ) -> Result<Self> {
-        Self::from_parts(backbone, layout, Parts::Batches(batches), &[positions], options)
+        Self::from_parts(backbone, layout, Parts::Batches(batches), &[positions], options, &alone())
     }
 
     fn from_parts(
@@ -115,6 +123,7 @@ impl SequenceLoss {
         parts: Parts,
         positions: &[usize],
         options: &InnerOptions,
+        ranks: &Arc<dyn Ranks>,
     ) -> Result<Self> {
         let divisors = match options.reduction {
             // Without weights the authors' code falls back to the ordinary mean over labelled tokens.
@@ -122,7 +131,8 @@ impl SequenceLoss {
             Reduction::Positions | Reduction::LabelledTokens => parts.total_weights(),
             Reduction::Constant(divisor) => vec![divisor; positions.len()],
         };
-        Self::assemble(backbone, layout, parts, &divisors, options.normalize_weights, options.activations)
+        let (normalize_weights, activations) = (options.normalize_weights, options.activations);
+        Self::assemble(backbone, layout, parts, &divisors, (normalize_weights, activations), ranks)
     }
 
     fn assemble(
@@ -130,10 +140,11 @@ impl SequenceLoss {
         layout: &LoraLayout,
         parts: Parts,
         divisors: &[f64],
-        normalize_weights: bool,
-        activations: Activations,
+        (normalize_weights, activations): (bool, Activations),
+        ranks: &Arc<dyn Ranks>,
     ) -> Result<Self> {
         let mut whole = Self {
+            ranks: Arc::clone(ranks),
             prefixes: None,
             first_layer: layout.first_layer().unwrap_or(0),
             factors: divisors.iter().map(|divisor| 1.0 / divisor).collect(),
@@ -144,6 +155,11 @@ impl SequenceLoss {
         };
         whole.keep_prefixes(backbone)?;
         Ok(whole)
+    }
+
+    /// Whether this rank takes micro-batch `index`.
+    fn is_own(&self, index: usize) -> bool {
+        index % self.ranks.count() == self.ranks.rank()
     }
 
     /// The outer losses: of each episode of the batch the mean over the labelled tokens of its questions' answers, each
@@ -159,7 +175,7 @@ impl SequenceLoss {
     ) -> Result<Self> {
         let parts = Parts::Batches(vec![batch]);
         let divisors = parts.total_weights();
-        Self::assemble(backbone, layout, parts, &divisors, false, activations)
+        Self::assemble(backbone, layout, parts, &divisors, (false, activations), &alone())
     }
 
     /// How many episodes it is the losses of.
@@ -174,6 +190,7 @@ impl SequenceLoss {
         let token_bytes = decoder.config.hidden_size * decoder.dtype.size_in_bytes();
         if self.first_layer > 0 && self.parts.tokens().saturating_mul(token_bytes) <= PREFIX_BYTES {
             let run = |index| backbone.prefix(&self.parts.batch(index, backbone)?.tokens, self.first_layer);
+            let run = |index| Some(run(index)).filter(|_| self.is_own(index)).transpose();
             self.prefixes = Some((0..self.parts.len()).map(run).collect::<Result<_>>()?);
         }
         Ok(())
@@ -185,9 +202,9 @@ impl SequenceLoss {
         assert!(self.prefixes.take().is_some());
     }
 
-    /// Number of micro-batches.
+    /// Number of micro-batches that this rank takes.
     pub fn micro_batches(&self) -> usize {
-        self.parts.len()
+        (0..self.parts.len()).filter(|&index| self.is_own(index)).count()
     }
 
     /// The losses and the gradients of their sum at `phi`, summed over the micro-batches; `done(n)` is called after the
@@ -216,7 +233,15 @@ impl SequenceLoss {
             },
             done,
         )?;
-        let grad = sum.ok_or_else(|| Error::Invalid("a context needs at least one segment".into()))?;
+        let none = |x: &V| Ok(V::constant(&x.primal().zeros_like()?));
+        let grad = match sum {
+            Some(sum) => sum,
+            None if self.parts.len() > 0 => LossGrad {
+                adapter: phi.iter().map(none).collect::<Result<_>>()?,
+                head: head.map(|head| head.map(none)).transpose()?,
+            },
+            None => return Err(Error::Invalid("a context needs at least one segment".into())),
+        };
         Ok((self.read(&losses)?, grad))
     }
 
@@ -230,16 +255,18 @@ impl SequenceLoss {
         done: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Vec<LossValue>> {
         let mut losses = vec![];
-        self.each(
-            backbone,
-            layout,
-            |batch_loss| {
-                losses.push(among_threads(&backbone.decoder.device, || batch_loss.loss(phi, head))?);
-                Ok(())
-            },
-            done,
-        )?;
-        self.read(&losses)
+        let own = self
+            .each(
+                backbone,
+                layout,
+                |batch_loss| {
+                    losses.push(among_threads(&backbone.decoder.device, || batch_loss.loss(phi, head))?);
+                    Ok(())
+                },
+                done,
+            )
+            .and_then(|()| self.read(&losses));
+        self.total_losses(own)
     }
 
     /// What each predicted token of one episode's context loses and counts under `phi`, in the order of the text.
@@ -291,11 +318,12 @@ impl SequenceLoss {
         mut work: impl FnMut(&BatchLoss<'_>) -> Result<()>,
         done: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<()> {
-        for index in 0..self.parts.len() {
+        let own = (0..self.parts.len()).filter(|&index| self.is_own(index));
+        for (nth, index) in own.enumerate() {
             let batch = self.parts.batch(index, backbone)?;
-            let prefix = match &self.prefixes {
-                Some(prefixes) => prefixes[index].clone(),
-                None => {
+            let prefix = match self.prefixes.as_ref().map(|prefixes| &prefixes[index]) {
+                Some(Some(prefix)) => prefix.clone(),
+                _ => {
                     let prefix = || backbone.prefix(&batch.tokens, self.first_layer);
                     among_threads(&backbone.decoder.device, prefix)?
                 }
@@ -309,7 +337,7 @@ impl SequenceLoss {
                 normalize_weights: self.normalize_weights,
                 activations: self.activations,
             })?;
-            done(index + 1)?;
+            done(nth + 1)?;
         }
         Ok(())
     }

@@ -31,6 +31,7 @@ mod limits;
 mod micro_batch;
 mod places;
 mod publish;
+mod ranks;
 mod reasoning;
 mod report;
 mod room;

@@ -1,16 +1,18 @@
 //! The inner loop of an encoding, with smaller micro-batches where memory is too small.
 
-use std::{cell::RefCell, time::Instant};
+use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use crate::{
     error::{Error, Result},
     meta::{Adapting, Learner, LossValue, MetaParams, SequenceLoss, within},
     model::lora::Adapter,
+    ranks::{Ranks, agreed, is_alone, told},
     store::{CheckpointIdentity, Losses},
     text::Sequence,
 };
 
 use super::{EncodeEvent, Setup, Watch, count};
+use crate::commands::work::Work;
 
 /// What the inner loop leaves beside the adapter.
 pub(super) struct Learned {
@@ -27,6 +29,7 @@ pub(super) fn learn(
     params: &MetaParams,
     segments: &[Sequence],
     checkpoint: &CheckpointIdentity,
+    ranks: &Arc<dyn Ranks>,
     watch: Watch<'_>,
 ) -> Result<(Adapter, Learned)> {
     let (tokens, steps) = (count(segments), setup.learner.options.steps);
@@ -36,20 +39,25 @@ pub(super) fn learn(
     let tell = |note: &str| drop(watch.borrow_mut()(&EncodeEvent::Note(note.to_owned())));
     within(limits, &tell, |[at_once]| {
         let learner = setup.learner.with_micro_batch(at_once);
-        attempt(&learner, params, segments, &mut **watch.borrow_mut())
+        if !is_alone(&**ranks) {
+            let (config, start, segments) = (setup.config.to_toml()?, checkpoint.clone(), segments.to_vec());
+            told(&**ranks, Some(&Work::Encode { config, start, segments, at_once }))?;
+        }
+        attempt(&learner, params, segments, ranks, &mut **watch.borrow_mut())
     })
 }
 
-/// The same with micro-batches of one size.
-fn attempt(
+/// The same with micro-batches of one size, which the ranks share.
+pub(super) fn attempt(
     learner: &Learner,
     params: &MetaParams,
     segments: &[Sequence],
+    ranks: &Arc<dyn Ranks>,
     watch: Watch<'_>,
 ) -> Result<(Adapter, Learned)> {
     let tokens = count(segments);
     let began = Instant::now();
-    let context = learner.inner_loss(segments)?;
+    let context = agreed(&**ranks, learner.inner_loss_among(segments, ranks))?;
     let (mut losses, mut step_began) = (Losses::default(), Instant::now());
     let parts = context.micro_batches() as f64;
     let adapted = learner.adapt_to(params, &context, &mut |event| match event {

@@ -4,20 +4,22 @@ mod learn;
 mod plan;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::{
     checkpoint::{Batching, Digest, Lock, recover},
-    config::MicroBatch,
+    config::{Config, MicroBatch},
     error::{Error, Result},
     meta::{LossValue, MetaParams},
     model::HubSettings,
+    ranks::{Ranks, alone},
     store::{CheckpointIdentity, StoredAdapter},
     tasks::Context,
     text::Sequence,
 };
 
 use super::{Compute, InnerStart, Setup};
-use learn::learn;
+use learn::{attempt, learn};
 pub(super) use plan::Plan;
 
 /// What a person may change of a checkpoint's settings.
@@ -96,7 +98,8 @@ pub struct Encoded {
 
 /// Writes `context` into an adapter and stores it, unless the same adapter is there already.
 ///
-/// Memory is bounded by the base and one micro-batch, whatever the length of the context.
+/// Memory is bounded by the base and one micro-batch, whatever the length of the context. This is rank 0 of `ranks`, which
+/// share the segments; the others [follow](super::follow).
 ///
 /// # Errors
 /// A checkpoint, base or context that cannot be used; a folder that holds something else, or that another
@@ -107,6 +110,7 @@ pub fn encode(
     context: &Context,
     to: &Destination,
     hub: &HubSettings,
+    ranks: &Arc<dyn Ranks>,
     watch: Watch<'_>,
 ) -> Result<Encoded> {
     // A folder that was named is reserved before the base is read.
@@ -126,7 +130,7 @@ pub fn encode(
         watch(&EncodeEvent::Note(note))?;
     }
     let params = plan.start.params(&setup)?;
-    let stored = write(&plan, &setup, &params, context, &key, &dir, watch)?;
+    let stored = write(&plan, &setup, &params, (context, &key, &dir), ranks, watch)?;
     Ok(Encoded { stored, reused: false, setup: Some(setup) })
 }
 
@@ -190,9 +194,28 @@ impl OpenStart {
         let _lock = Lock::take(&dir)?;
         match reusable(&dir, &key, to.force, watch)? {
             Some(stored) => Ok(stored),
-            None => write(&self.plan, &self.setup, &self.params, context, &key, &dir, watch),
+            None => write(&self.plan, &self.setup, &self.params, (context, &key, &dir), &alone(), watch),
         }
     }
+}
+
+/// Takes this rank's share of an encoding by rank 0, of which it keeps nothing.
+///
+/// # Errors
+/// As [`encode`], of any rank.
+pub(super) fn follow(
+    ranks: &Arc<dyn Ranks>,
+    config: &str,
+    start: CheckpointIdentity,
+    segments: &[Sequence],
+    at_once: usize,
+    hub: &HubSettings,
+) -> Result<()> {
+    let config = Config::from_toml(Path::new("the configuration of rank 0"), config)?;
+    let setup = Setup::open(&config, hub)?;
+    let params = InnerStart { config, identity: start, base: None }.params(&setup)?;
+    let learner = setup.learner.with_micro_batch(at_once);
+    attempt(&learner, &params, segments, ranks, &mut |_| Ok(())).map(drop)
 }
 
 /// Learns `context` and writes the adapter to `dir`.
@@ -200,13 +223,12 @@ fn write(
     plan: &Plan,
     setup: &Setup,
     params: &MetaParams,
-    context: &Context,
-    key: &Digest,
-    dir: &Path,
+    (context, key, dir): (&Context, &Digest, &Path),
+    ranks: &Arc<dyn Ranks>,
     watch: Watch<'_>,
 ) -> Result<StoredAdapter> {
     let segments = plan.segments(setup, context)?;
-    let (adapter, learned) = learn(setup, params, &segments, &plan.start.identity, watch)?;
+    let (adapter, learned) = learn(setup, params, &segments, &plan.start.identity, ranks, watch)?;
     StoredAdapter::write(dir, &adapter, plan.record(key, context, &segments, learned))
 }
 

@@ -1,9 +1,10 @@
-//! The mean gradient of a step's episodes, shared among threads and added in order.
+//! The mean gradient of a step's episodes, shared among ranks and their threads, and added in order.
 
 use crate::{
     config::Objective,
     error::{Error, Result},
     meta::{GradientMean, MetaGradient, MetaGradients, MetaParams, Tell, within},
+    ranks::{Ranks, agreed, share},
     tasks::{EncodedEpisode, EpisodeSource, Split},
 };
 
@@ -13,6 +14,8 @@ use super::super::Setup;
 pub(super) struct Gradients<'a> {
     pub(super) setup: &'a Setup,
     pub(super) source: &'a dyn EpisodeSource,
+    /// Processes that share the episodes of a step.
+    pub(super) ranks: &'a dyn Ranks,
     /// Outer steps done, for messages.
     pub(super) step: usize,
     /// Told of memory that was too small.
@@ -20,9 +23,19 @@ pub(super) struct Gradients<'a> {
 }
 
 impl Gradients<'_> {
-    /// The mean over the episodes of a step, of which `first` is the first, and the tokens of their contexts.
+    /// The mean over the episodes of a step, of which `first` is the first, and the tokens of their contexts. Every rank
+    /// gets the same.
     pub(super) fn mean(&self, params: &MetaParams, first: u64) -> Result<(MetaGradient, usize)> {
         let indices: Vec<u64> = (first..).take(self.setup.config.outer.episodes_per_step).collect();
+        let (mean, context_tokens) = agreed(self.ranks, self.sum(params, share(self.ranks, &indices)))?;
+        let mean = mean.over(self.ranks, params, self.setup.learner.options.steps)?.finish()?;
+        let mut tokens = [context_tokens as f64];
+        self.ranks.sum_f64(&mut tokens)?;
+        Ok((mean, tokens[0] as usize))
+    }
+
+    /// The sum over some episodes, which this rank's threads share, and the tokens of their contexts.
+    fn sum(&self, params: &MetaParams, indices: &[u64]) -> Result<(GradientMean, usize)> {
         let (workers, together) = (&self.setup.workers, &self.setup.limits.episodes_together);
         let groups: Vec<&[u64]> = indices.chunks(together.get()).collect();
         // Gradients wait here to be added in order: a few for each thread, not all of a large step's.
@@ -36,7 +49,7 @@ impl Gradients<'_> {
                 context_tokens += tokens;
             }
         }
-        Ok((mean.finish()?, context_tokens))
+        Ok((mean, context_tokens))
     }
 
     /// The meta-gradients of some episodes, computed together as far as there is memory, each part with the tokens of

@@ -2,6 +2,7 @@
 //! context in the prompt, its baseline, is the same loop with another gradient.
 
 mod beginning;
+mod follow;
 mod gradient;
 mod scores;
 
@@ -14,6 +15,7 @@ use crate::{
     meta::OuterState,
     model::HubSettings,
     model::lora::Adapter,
+    ranks::{Ranks, is_alone},
     report::{Metrics, RunFolder, RunResult, RunWriter, StepRecord, peak_bytes},
     tasks::{self, EpisodeSource, Split},
 };
@@ -21,6 +23,8 @@ use crate::{
 use self::beginning::Beginning;
 use self::gradient::{Gradients, all_finite};
 use super::{Event, Observer, Setup};
+
+pub(super) use follow::{Follower, Order};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -34,7 +38,8 @@ pub enum Outcome {
     },
 }
 
-/// Meta-trains as `config` says, from the start, into the folder of `writer`.
+/// Meta-trains as `config` says, from the start, into the folder of `writer`. This is rank 0 of `ranks`; the others
+/// [follow](super::follow).
 ///
 /// The first checkpoint stands before the first step, so that a run that ends at any moment can be continued.
 ///
@@ -44,10 +49,11 @@ pub fn start(
     config: &Config,
     writer: &RunWriter,
     hub: &HubSettings,
+    ranks: &dyn Ranks,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
     let folder = writer.folder();
-    let run = Run::new(Beginning::new(config, folder, hub)?, folder, observer)?;
+    let run = Run::new(Beginning::new(config, folder, hub)?, folder, ranks, observer)?;
     run.save(&folder.last())?;
     run.run_to_the_end()
 }
@@ -60,15 +66,17 @@ pub fn resume(
     config: &Config,
     writer: &RunWriter,
     hub: &HubSettings,
+    ranks: &dyn Ranks,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
     let folder = writer.folder();
-    Run::new(Beginning::resumed(config, folder, hub)?, folder, observer)?.run_to_the_end()
+    Run::new(Beginning::resumed(config, folder, hub)?, folder, ranks, observer)?.run_to_the_end()
 }
 
 struct Run<'a> {
     setup: Setup,
     folder: &'a RunFolder,
+    ranks: &'a dyn Ranks,
     observer: &'a dyn Observer,
     source: Box<dyn EpisodeSource>,
     state: OuterState,
@@ -77,7 +85,12 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(beginning: Beginning, folder: &'a RunFolder, observer: &'a dyn Observer) -> Result<Self> {
+    fn new(
+        beginning: Beginning,
+        folder: &'a RunFolder,
+        ranks: &'a dyn Ranks,
+        observer: &'a dyn Observer,
+    ) -> Result<Self> {
         let Beginning { setup, state, progress } = beginning;
         setup.notes.iter().for_each(|note| observer.notice(&Event::Note(note)));
         if let Some(batching) = setup.batching() {
@@ -95,10 +108,14 @@ impl<'a> Run<'a> {
         if config.run.tensorboard {
             metrics = metrics.with_events(folder.dir(), progress.step)?;
         }
-        Ok(Self { setup, folder, observer, source, state, progress, metrics })
+        Ok(Self { setup, folder, ranks, observer, source, state, progress, metrics })
     }
 
     fn run_to_the_end(mut self) -> Result<Outcome> {
+        if !is_alone(self.ranks) {
+            follow::lead(self.ranks, &self.setup, &self.state)?;
+            self.observer.notice(&Event::Note(&format!("{} ranks share the episodes", self.ranks.count())));
+        }
         self.observer.notice(&Event::Started {
             dir: self.folder.dir(),
             step: self.progress.step,
@@ -128,10 +145,11 @@ impl<'a> Run<'a> {
     /// One step of the outer optimiser along the mean meta-gradient of some episodes.
     fn outer_step(&mut self) -> Result<()> {
         let start = Instant::now();
+        Order::Step { step: self.progress.step, first: self.progress.next_episode }.tell(self.ranks)?;
         let params = self.state.params()?;
-        let (setup, source) = (&self.setup, self.source.as_ref());
+        let (setup, source, ranks) = (&self.setup, self.source.as_ref(), self.ranks);
         let tell = |note: &str| self.observer.notice(&Event::Note(note));
-        let gradients = Gradients { setup, source, step: self.progress.step, tell: &tell };
+        let gradients = Gradients { setup, source, ranks, step: self.progress.step, tell: &tell };
         let (gradient, context_tokens) = gradients.mean(&params, self.progress.next_episode)?;
         let lr_factor = self.setup.lr_factor(self.progress.step);
         let grad_norm = self.state.apply(&gradient.tree, &self.setup.outer)?;
@@ -190,11 +208,13 @@ impl<'a> Run<'a> {
     }
 
     fn interrupted(&self) -> Result<Outcome> {
+        Order::End.tell(self.ranks)?;
         self.save(&self.folder.last())?;
         Ok(Outcome::Interrupted { step: self.progress.step })
     }
 
     fn finish(mut self) -> Result<Outcome> {
+        Order::End.tell(self.ranks)?;
         let start = Instant::now();
         let params = self.state.params()?;
         let evaluation = scores::at_the_end(&self.setup, &params, self.observer)?;
