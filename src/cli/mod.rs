@@ -87,12 +87,17 @@ pub fn main() -> ExitCode {
 /// Rank 0 runs the command; the others do what it tells them.
 fn work(command: Command) -> perk::Result<ExitCode> {
     let all = ranks::ranks();
-    if all.rank() > 0 {
+    let code = if all.rank() > 0 {
+        // What is to stop stops at rank 0, which then tells the others.
+        signals::listen(|| {});
         follow(all, &hub_settings())?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let code = run(command)?;
-    dismiss(&**all)?;
+        ExitCode::SUCCESS
+    } else {
+        let code = run(command)?;
+        dismiss(&**all)?;
+        code
+    };
+    all.end();
     Ok(code)
 }
 

@@ -43,6 +43,8 @@ impl Ranks for Alone {
         Ok(())
     }
 
+    fn end(&self) {}
+
     fn abort(&self, code: i32) -> ! {
         std::process::exit(code)
     }

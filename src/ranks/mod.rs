@@ -58,6 +58,9 @@ pub trait Ranks: Debug + Send + Sync {
     /// Ranks that cannot be reached.
     fn barrier(&self) -> Result<()>;
 
+    /// Takes leave of the other ranks, each of which does so too; nothing may be asked of them any more.
+    fn end(&self);
+
     /// Ends the processes of all ranks with this exit code.
     fn abort(&self, code: i32) -> !;
 }

@@ -17,10 +17,8 @@ const AT_ONCE: usize = 1 << 26;
 
 /// All processes that were started together. MPI itself ends them all where one of them dies.
 pub struct Mpi {
-    /// MPI is ended when this is dropped.
-    _universe: Universe,
-    /// One thread at a time calls MPI.
-    turn: Mutex<()>,
+    /// MPI is ended when this is dropped. One thread at a time calls it.
+    universe: Mutex<Option<Universe>>,
     rank: usize,
     count: usize,
 }
@@ -47,11 +45,11 @@ impl Mpi {
         let world = universe.world();
         let number = |number: i32| usize::try_from(number).unwrap_or_default();
         let (rank, count) = (number(world.rank()), number(world.size()));
-        Ok(Self { _universe: universe, turn: Mutex::new(()), rank, count })
+        Ok(Self { universe: Mutex::new(Some(universe)), rank, count })
     }
 
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    fn turn(&self) -> MutexGuard<'_, Option<Universe>> {
+        self.universe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Each rank adds up a part of the numbers, in the order of the ranks, and all get all parts: two numbers go out and two
@@ -101,32 +99,30 @@ impl Ranks for Mpi {
 
     fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
         let (_turn, world) = (self.turn(), SimpleCommunicator::world());
+        // No message is empty: the address of an empty vector of bytes is the mark that MPI has for "in place".
+        let own = [own, &[0]].concat();
         let mut lengths = vec![0u64; self.count];
         world.all_gather_into(&(own.len() as u64), lengths.as_mut_slice());
         let total: u64 = lengths.iter().sum();
         if total >= i32::MAX as u64 {
             return Err(Error::Invalid(format!("the ranks say {total} bytes at once, more than MPI takes")));
         }
-        let counts: Vec<Count> = lengths.iter().map(|&length| length as Count).collect();
-        let starts: Vec<Count> = counts
-            .iter()
-            .scan(0, |at, count| {
-                let start = *at;
-                *at += count;
-                Some(start)
-            })
-            .collect();
+        let (mut counts, mut starts, mut at) = (Vec::new(), Vec::new(), 0);
+        for &length in &lengths {
+            counts.push(length as Count);
+            starts.push(at);
+            at += length as Count;
+        }
         let mut all = vec![0u8; total as usize];
-        world.all_gather_varcount_into(own, &mut PartitionMut::new(all.as_mut_slice(), counts, starts));
+        let mut parts = PartitionMut::new(all.as_mut_slice(), counts, starts);
+        world.all_gather_varcount_into(own.as_slice(), &mut parts);
         let mut rest = all.as_slice();
-        Ok(lengths
-            .iter()
-            .map(|&length| {
-                let (own, later) = rest.split_at(length as usize);
-                rest = later;
-                own.to_vec()
-            })
-            .collect())
+        let part = |&length: &u64| {
+            let (own, later) = rest.split_at(length as usize);
+            rest = later;
+            own[..own.len() - 1].to_vec()
+        };
+        Ok(lengths.iter().map(part).collect())
     }
 
     fn broadcast(&self, bytes: &mut Vec<u8>) -> Result<()> {
@@ -143,6 +139,10 @@ impl Ranks for Mpi {
         let _turn = self.turn();
         SimpleCommunicator::world().barrier();
         Ok(())
+    }
+
+    fn end(&self) {
+        self.turn().take();
     }
 
     fn abort(&self, code: i32) -> ! {

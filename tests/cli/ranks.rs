@@ -22,14 +22,14 @@ fn a_build_for_one_process_says_which_build_several_need() {
 mod mpi {
     use std::collections::HashMap;
     use std::fs;
-    use std::process::{Command, Output, Stdio};
+    use std::process::{Command, Stdio};
     use std::time::{Duration, Instant};
 
     use candle_core::{DType, Device, Tensor};
     use perk::checkpoint::load_tensors;
     use perk::model::lora::ADAPTER_FILE;
 
-    use crate::room::{Room, STORY, message, printed, stderr};
+    use crate::room::{Room, STORY, printed, stderr};
 
     /// `perk` in so many processes of one thread.
     fn mpirun(room: &Room, ranks: usize, arguments: &[&str]) -> Command {
@@ -70,7 +70,7 @@ mod mpi {
     #[test]
     fn a_number_of_ranks_gives_the_same_bits_and_another_the_same_but_for_rounding() {
         let room = Room::new();
-        // Moments and numbers of a few steps of gradient descent: AdamW would make rounding large where gradients are small.
+        // The first moments are the gradient; a step of AdamW makes rounding large where gradients are small.
         for (storage, tolerance) in [("f64", 1e-12), ("f32", 1e-6)] {
             let storage = format!("model.storage={storage}");
             let settings =
@@ -93,28 +93,6 @@ mod mpi {
                 assert!(difference < tolerance, "{ranks} ranks, {storage}: {difference:e}");
             }
         }
-    }
-
-    #[test]
-    fn a_run_goes_on_with_another_number_of_ranks() {
-        let room = Room::new();
-        let whole = train(&room, 2, "whole", &[]);
-        let settings = ["--set", "run.checkpoint_every=1"];
-        let output = mpirun(
-            &room,
-            2,
-            &[&["meta-train", "--config", "c.toml", "--out", "runs/part"], &settings[..]].concat(),
-        );
-        let mut child = {
-            let mut c = output;
-            c.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-        };
-        child.wait().unwrap();
-        // From the checkpoint behind the last step there is nothing to do but to score; an earlier one is made by hand.
-        let part = tensors(&room, "part");
-        assert!(apart(&whole, &part) == 0.0, "checkpoints do not change a run");
-        let output = mpirun(&room, 4, &["meta-train", "--resume", "runs/part"]).output().unwrap();
-        assert!(output.status.success(), "{}", stderr(&output));
     }
 
     #[test]
@@ -166,28 +144,31 @@ mod mpi {
     }
 
     #[test]
-    fn a_rank_that_dies_ends_all_and_leaves_the_last_checkpoint_whole() {
+    fn a_rank_that_dies_ends_all_and_the_run_goes_on_with_another_number_of_ranks() {
         let room = Room::new();
-        let settings =
-            ["--set", "outer.steps=100000", "--set", "eval.every=0", "--set", "run.checkpoint_every=1"];
+        let settings = ["model.storage=f64", "outer.steps=60", "eval.every=0", "run.checkpoint_every=1"];
+        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        let whole = train(&room, 2, "whole", &settings);
         let arguments = [&["meta-train", "--config", "c.toml", "--out", "runs/dies"], &settings[..]].concat();
         let mut command = mpirun(&room, 3, &arguments);
         let mut job = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let metrics = room.path("runs/dies/metrics.jsonl");
+        let steps = || fs::read_to_string(&metrics).map_or(0, |text| text.lines().count());
         let began = Instant::now();
-        while fs::read_to_string(&metrics).map_or(0, |text| text.lines().count()) < 3 {
+        while steps() < 3 {
             assert!(began.elapsed() < Duration::from_secs(60), "no step in a minute");
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(1));
         }
         let pid = last_rank(job.id());
         assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
         let died = Instant::now();
         assert!(!job.wait().unwrap().success());
         assert!(died.elapsed() < Duration::from_secs(20), "{:?}", died.elapsed());
-        assert!(!tensors(&room, "dies").is_empty());
-        let resumed =
-            mpirun(&room, 2, &["meta-train", "--resume", "runs/dies", "--set", "outer.steps=100000"]);
-        drop(resumed);
+        assert!(steps() < 60, "it was at its end before");
+        printed(mpirun(&room, 4, &["meta-train", "--resume", "runs/dies"]).output().unwrap());
+        // Each step rounds otherwise, and AdamW divides by small numbers.
+        let difference = apart(&whole, &tensors(&room, "dies"));
+        assert!(difference < 1e-6, "{difference:e}");
     }
 
     /// The process of the highest rank that `mpirun` has started.
@@ -204,10 +185,9 @@ mod mpi {
     #[test]
     fn commands_that_need_no_other_rank_run_once() {
         let room = Room::trained();
-        let output: Output = mpirun(&room, 2, &["encode", "--context", "missing.txt"]).output().unwrap();
+        let output = mpirun(&room, 2, &["encode", "--context", "missing.txt"]).output().unwrap();
         assert_eq!(stderr(&output).matches("missing.txt").count(), 1, "{}", stderr(&output));
         let text = printed(mpirun(&room, 2, &["config", "check", "c.toml"]).output().unwrap());
         assert!(text.lines().count() <= 1, "{text}");
-        let _ = message;
     }
 }
