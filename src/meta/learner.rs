@@ -11,12 +11,13 @@ use crate::ranks::alone;
 use crate::text::Sequence;
 use crate::{Error, Result};
 
+use super::MetaParams;
 use super::batch::LabelledBatch;
 use super::inner::{self, InnerSteps};
+use super::meta_gradient::{EpisodeGradient, MetaGradient, MetaGradients};
 use super::options::{InnerOptimizer, InnerOptions, with_rule};
 use super::sequence_loss::{LossValue, SequenceLoss, TokenLoss};
 use super::sweep::Sweep;
-use super::{MetaParams, MetaTree};
 
 /// A frozen decoder, the form of its adapter, and the settings of the inner loop.
 #[derive(Debug, Clone)]
@@ -55,37 +56,6 @@ pub struct Adapted {
     pub phi: Vec<Tensor>,
     /// The inner loss before each step.
     pub inner_losses: Vec<f64>,
-}
-
-/// Gradients of the outer losses of some episodes with respect to [`MetaParams`], computed together.
-#[derive(Debug, Clone)]
-pub struct MetaGradients {
-    /// What each episode is of them.
-    pub episodes: Vec<EpisodeGradient>,
-    /// The sum of their gradients, as in [`MetaGradient`].
-    pub tree: MetaTree<Tensor>,
-}
-
-/// One episode of a meta-gradient.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EpisodeGradient {
-    /// The inner loss before each step.
-    pub inner_losses: Vec<f64>,
-    /// The answer's loss under φ_N.
-    pub outer_loss: f64,
-    /// Norm of the gradient with respect to φ₀.
-    pub norm: f64,
-}
-
-/// Gradient of the outer loss with respect to [`MetaParams`].
-#[derive(Debug, Clone)]
-pub struct MetaGradient {
-    /// The inner loss before each step.
-    pub inner_losses: Vec<f64>,
-    /// The answer's loss under φ_N.
-    pub outer_loss: f64,
-    /// ∂L_out/∂φ₀; ∂L_out/∂α, in f64 on the CPU; ∂L_out/∂w of the head, zero if no step is differentiated.
-    pub tree: MetaTree<Tensor>,
 }
 
 impl Learner {

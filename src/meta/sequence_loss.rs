@@ -2,7 +2,6 @@
 //! questions with their answers the outer loss. Those of several episodes may be taken together, each under an adapter
 //! of its own: the products with frozen matrices are then shared.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
@@ -18,6 +17,7 @@ use crate::{Error, Result};
 use super::batch::{LabelledBatch, longest};
 use super::batch_loss::{BatchLoss, LossGrad, PartLosses};
 use super::head::Head;
+use super::micro_batches::Parts;
 use super::options::{InnerOptions, Reduction};
 
 /// Most bytes of hidden states that are kept of the layers below the first adapted one. Beyond it they are
@@ -40,18 +40,6 @@ pub struct SequenceLoss {
     per_token: Vec<f64>,
     normalize_weights: bool,
     activations: Activations,
-}
-
-/// Where the micro-batches come from.
-enum Parts {
-    Batches(Vec<LabelledBatch>),
-    /// Made when they are needed: of a long context only the tokens are held, 4 bytes each.
-    Segments {
-        /// The segments of each episode.
-        episodes: Vec<Vec<Sequence>>,
-        /// Of each episode in one micro-batch.
-        at_once: usize,
-    },
 }
 
 /// A loss under one adapter.
@@ -341,76 +329,6 @@ impl SequenceLoss {
         }
         Ok(())
     }
-}
-
-impl Parts {
-    fn len(&self) -> usize {
-        match self {
-            Self::Batches(batches) => batches.len(),
-            Self::Segments { episodes, at_once } => longest_list(episodes).div_ceil(*at_once),
-        }
-    }
-
-    /// Tokens with their padding, at most.
-    fn tokens(&self) -> usize {
-        match self {
-            Self::Batches(batches) => batches.iter().map(|b| b.tokens.size() * b.tokens.tokens()).sum(),
-            Self::Segments { episodes, .. } => {
-                let longest = episodes.iter().flatten().map(|s| s.tokens.len()).max();
-                episodes.len() * longest_list(episodes) * longest.unwrap_or(0)
-            }
-        }
-    }
-
-    /// Tokens of each episode that are predicted.
-    fn predicted(&self) -> Vec<usize> {
-        match self {
-            Self::Batches(batches) => sums(batches.iter().map(|batch| batch.predicted_of().to_vec())),
-            Self::Segments { episodes, .. } => {
-                episodes.iter().map(|segments| segments.iter().map(Sequence::predicted).sum()).collect()
-            }
-        }
-    }
-
-    /// The same, each counted as its loss is.
-    fn total_weights(&self) -> Vec<f64> {
-        match self {
-            Self::Batches(batches) => sums(batches.iter().map(LabelledBatch::total_weights)),
-            Self::Segments { episodes, .. } => {
-                let weight =
-                    |segments: &Vec<Sequence>| segments.iter().flat_map(Sequence::predicted_weights).sum();
-                episodes.iter().map(weight).collect()
-            }
-        }
-    }
-
-    fn batch(&self, index: usize, backbone: &Backbone) -> Result<Cow<'_, LabelledBatch>> {
-        match self {
-            Self::Batches(batches) => Ok(Cow::Borrowed(&batches[index])),
-            Self::Segments { episodes, at_once } => {
-                let part = |segments: &'_ Vec<Sequence>| {
-                    let end = |place: usize| segments.len().min(place * at_once);
-                    end(index)..end(index + 1)
-                };
-                let parts: Vec<_> = episodes.iter().map(|segments| &segments[part(segments)]).collect();
-                let decoder = &backbone.decoder;
-                Ok(Cow::Owned(LabelledBatch::from_sequences(&parts, &decoder.config, &decoder.device)?))
-            }
-        }
-    }
-}
-
-fn longest_list(episodes: &[Vec<Sequence>]) -> usize {
-    episodes.iter().map(Vec::len).max().unwrap_or(0)
-}
-
-/// Lists of one length added number by number.
-fn sums<T: std::ops::AddAssign>(lists: impl Iterator<Item = Vec<T>>) -> Vec<T> {
-    let add = |mut sums: Vec<T>, list: Vec<T>| {
-        sums.iter_mut().zip(list).for_each(|(sum, number)| *sum += number);
-        sums
-    };
-    lists.reduce(add).unwrap_or_default()
 }
 
 impl<V: Ops> LossGrad<V> {
