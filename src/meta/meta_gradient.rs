@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::MetaTree;
 
-/// Gradients of the outer losses of some episodes with respect to [`MetaParams`], computed together.
+/// Gradients of the outer losses of some episodes with respect to [`MetaParams`](super::MetaParams), computed together.
 #[derive(Debug, Clone)]
 pub struct MetaGradients {
     /// What each episode is of them.
@@ -24,7 +24,7 @@ pub struct EpisodeGradient {
     pub norm: f64,
 }
 
-/// Gradient of the outer loss with respect to [`MetaParams`].
+/// Gradient of the outer loss with respect to [`MetaParams`](super::MetaParams).
 #[derive(Debug, Clone)]
 pub struct MetaGradient {
     /// The inner loss before each step.

@@ -1,7 +1,7 @@
 //! `perk serve`: encode once, ask often, over HTTP.
 //!
-//! One base is held in memory. A thread answers questions ([`asking`]), another writes documents into adapters
-//! ([`memories`]); HTTP ([`http`]) takes requests apart, waits for both, and puts replies together. Nothing that a client
+//! One base is held in memory. A thread answers questions (`asking`), another writes documents into adapters
+//! (`memories`); HTTP (`http`) takes requests apart, waits for both, and puts replies together. Nothing that a client
 //! sends ends the process.
 
 mod asking;
