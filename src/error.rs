@@ -96,6 +96,16 @@ pub enum Error {
     /// Somebody who watched the work wanted no more of it.
     #[error("was stopped before its end")]
     Stopped,
+    /// Another process of the job could not go on.
+    #[error("rank {rank} of {count}: {}", shown_lines(reason))]
+    Elsewhere {
+        /// Its number, from 0.
+        rank: usize,
+        /// How many processes there are.
+        count: usize,
+        /// What it failed with.
+        reason: String,
+    },
     /// A request that cannot be met as given.
     #[error("{}", shown_lines(.0))]
     Invalid(String),

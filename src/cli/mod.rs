@@ -73,7 +73,10 @@ pub fn main() -> ExitCode {
             code
         }
         Err(error) => {
-            terminal::complain(&format!("error: {error}"));
+            // Of many ranks the one that failed says so, and rank 0.
+            if ranks::ranks().rank() == 0 || !matches!(error, Error::Elsewhere { .. }) {
+                terminal::complain(&format!("error: {error}"));
+            }
             let code = if matches!(error, Error::Config { .. }) { USAGE } else { 1 };
             // The others would wait for this one for ever.
             if !is_alone(&**ranks::ranks()) {

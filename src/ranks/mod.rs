@@ -94,7 +94,7 @@ pub fn agreed<T>(ranks: &dyn Ranks, outcome: Result<T>) -> Result<T> {
             // The rank's own fault keeps its form where it is the first.
             match outcome {
                 Err(fault) if at == ranks.rank() => Err(fault),
-                _ => Err(Error::Invalid(format!("rank {at} of {}: {reason}", ranks.count()))),
+                _ => Err(Error::Elsewhere { rank: at, count: ranks.count(), reason }),
             }
         }
     }
@@ -113,4 +113,86 @@ pub fn told<T: Serialize + DeserializeOwned>(ranks: &dyn Ranks, said: Option<&T>
     let mut bytes = said.map(serde_json::to_vec).transpose().map_err(unreadable)?.unwrap_or_default();
     ranks.broadcast(&mut bytes)?;
     serde_json::from_slice(&bytes).map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rank `rank` of as many as there are answers, which the others give.
+    #[derive(Debug)]
+    struct Among {
+        rank: usize,
+        answers: Vec<&'static str>,
+    }
+
+    impl Ranks for Among {
+        fn rank(&self) -> usize {
+            self.rank
+        }
+
+        fn count(&self) -> usize {
+            self.answers.len()
+        }
+
+        fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
+            let mut all: Vec<Vec<u8>> =
+                self.answers.iter().map(|answer| answer.as_bytes().to_vec()).collect();
+            all[self.rank] = own.to_vec();
+            Ok(all)
+        }
+
+        fn sum_f32(&self, _: &mut [f32]) -> Result<()> {
+            Ok(())
+        }
+
+        fn sum_f64(&self, _: &mut [f64]) -> Result<()> {
+            Ok(())
+        }
+
+        fn broadcast(&self, _: &mut Vec<u8>) -> Result<()> {
+            Ok(())
+        }
+
+        fn barrier(&self) -> Result<()> {
+            Ok(())
+        }
+
+        fn end(&self) {}
+
+        fn abort(&self, code: i32) -> ! {
+            panic!("ended with {code}")
+        }
+    }
+
+    #[test]
+    fn the_shares_of_all_ranks_are_all_items_and_nearly_equal() {
+        let items: Vec<usize> = (0..11).collect();
+        for count in 1..15 {
+            let answers = vec![""; count];
+            let shares =
+                (0..count).map(|rank| share(&Among { rank, answers: answers.clone() }, &items).to_vec());
+            let shares: Vec<Vec<usize>> = shares.collect();
+            assert_eq!(shares.concat(), items);
+            let lengths: Vec<usize> = shares.iter().map(Vec::len).collect();
+            assert!(lengths.iter().max().unwrap() - lengths.iter().min().unwrap() <= 1, "{lengths:?}");
+        }
+    }
+
+    #[test]
+    fn all_ranks_fail_with_the_first_that_does() {
+        let fine = Among { rank: 0, answers: vec!["", "", ""] };
+        assert_eq!(agreed(&fine, Ok(7)).unwrap(), 7);
+        let other = Among { rank: 0, answers: vec!["", "no memory", "no disk"] };
+        let told = agreed(&other, Ok(7)).unwrap_err();
+        assert!(matches!(told, Error::Elsewhere { rank: 1, count: 3, .. }));
+        assert_eq!(told.to_string(), "rank 1 of 3: no memory");
+        // One that failed later than another says the other's reason, and the first its own.
+        let later = Among { rank: 2, answers: vec!["", "no memory", ""] };
+        let told = agreed::<()>(&later, Err(Error::Invalid("mine".to_owned()))).unwrap_err();
+        assert_eq!(told.to_string(), "rank 1 of 3: no memory");
+        let first = Among { rank: 1, answers: vec!["", "", "no disk"] };
+        let told = agreed::<()>(&first, Err(Error::Invalid("mine".to_owned()))).unwrap_err();
+        assert_eq!(told.to_string(), "mine");
+    }
 }

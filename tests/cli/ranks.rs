@@ -135,7 +135,7 @@ mod mpi {
         // The rates make the inner loss overflow on every rank that has an episode.
         let arguments = ["meta-train", "--config", "c.toml", "--set", "inner.lr=1e30", "--out", "runs/nan"];
         let began = Instant::now();
-        let output = mpirun(&room, 2, &arguments).output().unwrap();
+        let output = mpirun(&room, 3, &arguments).output().unwrap();
         assert!(!output.status.success());
         assert!(stderr(&output).contains("at outer step 0"), "{}", stderr(&output));
         let output = mpirun(&room, 2, &["meta-train", "--config", "nothing.toml"]).output().unwrap();

@@ -49,9 +49,8 @@ fn a_terminal_gets_colours_unless_no_color_is_set() {
     let room = Room::trained();
     room.prints(&["encode", "--context", "story.txt", "--out", "memory"]);
     // A bar of progress moves the cursor, which is no colour.
-    let shown = |line: &str, variables: &[(&str, &str)]| {
-        on_a_terminal(&room, &format!("{line} 2>stderr"), variables)
-    };
+    let shown =
+        |line: &str, variables: &[(&str, &str)]| on_a_terminal(&room, &format!("{line} 2>stderr"), variables);
     let Some(coloured) = shown("inspect memory", &[]) else { return };
     assert!(coloured.contains("\u{1b}[48;5;"), "{coloured:?}");
     // As no-color.org says, an empty variable counts as none.
