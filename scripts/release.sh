@@ -9,7 +9,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-out=dist target=$(rustc -vV | sed -n 's/^host: //p')
+host=$(rustc -vV | sed -n 's/^host: //p')
+out=dist target=$host
 while (($#)); do
   case $1 in
     -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit ;;
@@ -21,8 +22,14 @@ while (($#)); do
   esac
 done
 
-cargo build --locked --release --target "$target"
-program=${CARGO_TARGET_DIR:-target}/$target/release/perk
+built=${CARGO_TARGET_DIR:-target}
+if [[ $target == "$host" ]]; then
+  cargo build --locked --release
+else
+  cargo build --locked --release --target "$target"
+  built+=/$target
+fi
+program=$built/release/perk
 version=$("$program" --version | cut -d' ' -f2)
 name=perk-$version-$target
 room=$(mktemp -d)
