@@ -1,19 +1,11 @@
 //! `perk encode`.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Instant,
-};
+use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use perk::{
     Result,
-    commands::{
-        InnerStart,
-        encode::{self, Changes, Destination, EncodeEvent, Encoded},
-    },
-    config::Config,
+    commands::encode::{self, Changes, Destination, EncodeEvent, Encoded},
     error::shown_lines,
     report::peak_bytes,
     tasks::Context,
@@ -22,7 +14,7 @@ use perk::{
 use serde_json::json;
 
 use super::{
-    args::{Encode, HowToEncode, RUNS},
+    args::{Encode, HowToEncode},
     context,
     hub_env::hub_settings,
     ranks::ranks,
@@ -49,11 +41,7 @@ pub fn run(args: &Encode) -> Result<ExitCode> {
 
 /// Encodes `context` and shows how it goes on.
 pub fn encode(how: &HowToEncode, out: Option<PathBuf>, context: &Context) -> Result<Encoded> {
-    let start = match (&how.checkpoint, &how.untrained) {
-        (Some(path), _) => InnerStart::open(path)?,
-        (None, Some(config)) => InnerStart::untrained(Config::load(config, &how.overrides)?)?,
-        (None, None) => InnerStart::open_newest(Path::new(RUNS))?,
-    };
+    let start = how.start.open()?;
     let changes = Changes {
         steps: how.steps,
         micro_batch: how.micro_batch,

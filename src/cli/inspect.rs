@@ -6,17 +6,15 @@ use perk::{
     Error, Result,
     checkpoint::Lock,
     commands::{
-        InnerStart,
         encode::EncodeEvent,
         inspect::{self, Given, Subject},
     },
-    config::Config,
     report::inspection::{Facts, Inspection, Kind, Missing, Reading, SegmentReading},
     report::{Heat, align, three_digits},
     store::Store,
 };
 
-use super::{args::Inspect, context, encode, hub_env::hub_settings, styled::Styled, terminal};
+use super::{args::Inspect, context, encode, hub_env::hub_settings, start, styled::Styled, terminal};
 
 /// Tokens of a context that a page shows at most, unless all are wanted.
 const PAGE_TOKENS: usize = 20_000;
@@ -52,11 +50,7 @@ pub fn run(args: &Inspect) -> Result<ExitCode> {
 }
 
 fn given(args: &Inspect) -> Result<Given> {
-    let start = match (&args.checkpoint, &args.untrained) {
-        (Some(path), _) => Some(InnerStart::open(path)?),
-        (None, Some(config)) => Some(InnerStart::untrained(Config::load(config, &args.overrides)?)?),
-        (None, None) => None,
-    };
+    let start = start::named(args.checkpoint.as_deref(), args.untrained.as_deref(), &args.overrides)?;
     let context = match args.context.as_slice() {
         [] => None,
         paths => Some(context::read(paths, args.format)?),

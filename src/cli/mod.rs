@@ -23,6 +23,7 @@ mod ranks;
 mod report;
 mod serve;
 mod signals;
+mod start;
 mod styled;
 mod terminal;
 mod units;

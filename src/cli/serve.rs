@@ -1,35 +1,25 @@
 //! `perk serve`.
 
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use perk::{
     Error, Result,
-    commands::{InnerStart, encode::Changes},
-    config::Config,
+    commands::encode::Changes,
     serve::{Limits, Options, Server},
 };
 use tokio::sync::Notify;
 
-use super::{
-    args::{RUNS, Serve},
-    hub_env::hub_settings,
-    signals, terminal,
-};
+use super::{args::Serve, hub_env::hub_settings, signals, terminal};
 
 /// The variable that holds the token that clients must show.
 const TOKEN: &str = "PERK_TOKEN";
 
 /// Runs the command.
 pub fn run(args: &Serve) -> Result<ExitCode> {
-    let start = match (&args.checkpoint, &args.untrained) {
-        (Some(path), _) => InnerStart::open(path)?,
-        (None, Some(config)) => InnerStart::untrained(Config::load(config, &args.overrides)?)?,
-        (None, None) => InnerStart::open_newest(Path::new(RUNS))?,
-    };
+    let start = args.start.open()?;
     let token = token()?;
     // An address that is taken is said before the base is loaded.
     let (host, port) = (args.host, args.port);

@@ -12,7 +12,7 @@ pub fn alone() -> Arc<dyn Ranks> {
 
 /// The only rank.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Alone;
+struct Alone;
 
 impl Ranks for Alone {
     fn rank(&self) -> usize {

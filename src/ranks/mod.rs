@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, Result};
 
-pub use alone::{Alone, alone};
+pub use alone::alone;
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 pub use tensors::sum_tensors;

@@ -6,20 +6,13 @@ use std::path::PathBuf;
 use clap::Args;
 use perk::config::MicroBatch;
 
-use super::{ComputeArgs, STORE};
+use super::{ComputeArgs, STORE, Start};
 
 /// `perk serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Run of meta-train, or one of its checkpoints, that documents are encoded from; the newest run in runs/ if not given
-    #[arg(long, value_name = "DIR", conflicts_with = "untrained")]
-    pub checkpoint: Option<PathBuf>,
-    /// Configuration of meta-train whose adapter starts as it is, never meta-trained
-    #[arg(long, value_name = "FILE")]
-    pub untrained: Option<PathBuf>,
-    /// Override a key of that configuration; may be repeated
-    #[arg(long = "set", value_name = "BLOCK.KEY=VALUE", requires = "untrained")]
-    pub overrides: Vec<String>,
+    #[command(flatten)]
+    pub start: Start,
     /// Address to listen at; others than this machine's own let other machines in
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub host: IpAddr,

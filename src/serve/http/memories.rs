@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::fault::Fault;
-use super::requests::{self, Document};
+use super::requests;
 use super::{Handle, aside, body, internal, ok};
 use crate::error::Error;
 use crate::serve::Shared;
 use crate::serve::memories::{Event, Work};
 use crate::serve::models::Missing;
 use crate::store::StoredAdapter;
+use crate::tasks::Context;
 
 /// A memory that a request has led to.
 enum Put {
@@ -30,18 +31,17 @@ enum Put {
 
 /// `POST /v1/memories`: takes a document, and returns before it is memorised.
 pub async fn put(State(app): Handle, request: Request) -> Result<Response, Fault> {
-    let document = requests::document(&body(&app, request).await?)?;
+    let context = requests::document(&body(&app, request).await?)?;
     if *app.closing.borrow() {
         return Err(Fault::closing());
     }
-    Ok(match aside(&app, move |shared| take(shared, document)).await? {
+    Ok(match aside(&app, move |shared| take(shared, context)).await? {
         Put::There(name, stored) => ok(ready(&name, &stored)),
         Put::Coming(work) => (StatusCode::ACCEPTED, ok(of_work(&work))).into_response(),
     })
 }
 
-fn take(shared: &Shared, document: Document) -> Result<Put, Fault> {
-    let context = document.context;
+fn take(shared: &Shared, context: Context) -> Result<Put, Fault> {
     let key = shared.start.key(&context).map_err(internal)?;
     if let Some(stored) =
         shared.store.with_key(&key).map_err(internal)?.filter(|stored| stored.verify().is_ok())

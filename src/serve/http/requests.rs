@@ -44,13 +44,6 @@ pub struct Asked {
     pub include_usage: bool,
 }
 
-/// A document to memorise.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Document {
-    /// Its texts, with a name as their source.
-    pub context: Context,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Message {
@@ -226,11 +219,12 @@ fn text(content: &Content, index: usize) -> Result<String, Fault> {
     Ok(texts.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
-/// Reads the body of `POST /v1/memories`: `text`, or `documents`, a list of texts; and a `name`, if it should have one.
+/// Reads the body of `POST /v1/memories`, a document to memorise: `text`, or `documents`, a list of texts; and a `name` as its source, if it should
+/// have one.
 ///
 /// # Errors
 /// The field that is wrong.
-pub fn document(body: &[u8]) -> Result<Document, Fault> {
+pub fn document(body: &[u8]) -> Result<Context, Fault> {
     let mut fields = Fields::parse(body)?;
     let (text, documents): (Option<String>, Option<Vec<String>>) =
         (fields.take("text")?, fields.take("documents")?);
@@ -249,7 +243,7 @@ pub fn document(body: &[u8]) -> Result<Document, Fault> {
     if documents.is_empty() || documents.iter().any(|document| document.trim().is_empty()) {
         return Err(Fault::field(field, "is empty: there is nothing to memorise"));
     }
-    Ok(Document { context: Context { documents, sources: vec![name] } })
+    Ok(Context { documents, sources: vec![name] })
 }
 
 #[cfg(test)]
@@ -332,12 +326,12 @@ mod tests {
     #[test]
     fn a_document_has_texts_and_a_name() {
         let read = |body: Value| document(body.to_string().as_bytes());
-        let context = read(json!({ "text": "A.", "name": "my story.txt" })).unwrap().context;
+        let context = read(json!({ "text": "A.", "name": "my story.txt" })).unwrap();
         assert_eq!(
             (context.documents, context.sources),
             (vec!["A.".to_owned()], vec!["my story.txt".to_owned()])
         );
-        assert_eq!(read(json!({ "documents": ["A.", "B."] })).unwrap().context.documents.len(), 2);
+        assert_eq!(read(json!({ "documents": ["A.", "B."] })).unwrap().documents.len(), 2);
         for (body, field) in [
             (json!({}), "text"),
             (json!({ "text": "A.", "documents": ["B."] }), "text"),
